@@ -1,0 +1,1 @@
+//! craton-agent-protocol

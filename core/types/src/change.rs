@@ -1,0 +1,255 @@
+//! What a record says: its summary and its changes, the plaintext of its chunks.
+//!
+//! Chunk 0 of a data record is a [`RecordSummary`], every further chunk one [`Change`]. Both are CBOR
+//! with a leading version byte. The summary repeats the names of the tables and columns, so that a single
+//! disclosed change can be read without the rest of the log.
+
+use minicbor::{Decode, Encode};
+
+use crate::{Row, TableId, TableSchema, TenantId};
+
+/// The version byte that precedes the CBOR of every summary and change.
+pub const CHANGE_VERSION: u8 = 1;
+
+/// The names that the changes of a record refer to.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Encode, Decode)]
+pub struct RecordSummary {
+    /// The tables whose rows the record changes, ascending by id.
+    #[n(0)]
+    pub tables: Vec<TableSummary>,
+    /// The name of the stream the record belongs to, when it has one.
+    #[n(1)]
+    pub stream: Option<String>,
+}
+
+/// The names of one table at the time of the record.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct TableSummary {
+    /// The table's number.
+    #[n(0)]
+    pub id: TableId,
+    /// The table's name.
+    #[n(1)]
+    pub name: String,
+    /// The names of its columns, in row order.
+    #[n(2)]
+    pub columns: Vec<String>,
+    /// Positions of the primary key's columns.
+    #[n(3)]
+    pub primary_key: Vec<u16>,
+}
+
+impl From<&TableSchema> for TableSummary {
+    fn from(schema: &TableSchema) -> Self {
+        Self {
+            id: schema.id,
+            name: schema.name.clone(),
+            columns: schema.columns.iter().map(|column| column.name.clone()).collect(),
+            primary_key: schema.primary_key.clone(),
+        }
+    }
+}
+
+/// One change. A transaction's changes are the chunks of one record, in order.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum Change {
+    /// A row was inserted (`before` is absent), updated or deleted (`after` is absent).
+    #[n(0)]
+    Row(#[n(0)] RowChange),
+    /// A table was created.
+    #[n(1)]
+    CreateTable(#[n(0)] TableSchema),
+    /// A table was dropped. Its history stays readable in the past.
+    #[n(2)]
+    DropTable {
+        /// The table's number.
+        #[n(0)]
+        table: TableId,
+        /// Its name.
+        #[n(1)]
+        name: String,
+    },
+    /// An application's event was appended to the record's stream.
+    #[n(3)]
+    Event(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// A database was created (system tenant only).
+    #[n(4)]
+    CreateDatabase(#[n(0)] DatabaseDefinition),
+    /// A database user was created or changed (system tenant only).
+    #[n(5)]
+    PutUser(#[n(0)] UserDefinition),
+    /// A database user was removed (system tenant only).
+    #[n(6)]
+    DropUser {
+        /// The user's name.
+        #[n(0)]
+        name: String,
+    },
+}
+
+/// A row before and after a change; both are full rows, so any state can be rebuilt, compared or explained.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct RowChange {
+    /// The row's table.
+    #[n(0)]
+    pub table: TableId,
+    /// The row before; `None` for an insert.
+    #[n(1)]
+    pub before: Option<Row>,
+    /// The row after; `None` for a delete.
+    #[n(2)]
+    pub after: Option<Row>,
+}
+
+/// A database and its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DatabaseDefinition {
+    /// The database's name.
+    #[n(0)]
+    pub name: String,
+    /// Its tenant.
+    #[n(1)]
+    pub tenant: TenantId,
+    /// The tenant's key-encryption key, wrapped by the master key.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub wrapped_kek: Vec<u8>,
+    /// The data-encryption key of epoch 0, wrapped by the key-encryption key.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub wrapped_dek: Vec<u8>,
+}
+
+/// A database user. The password itself is never known here, only its SCRAM verifier (RFC 5802).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct UserDefinition {
+    /// The user's name.
+    #[n(0)]
+    pub name: String,
+    /// The actor id that this user's changes carry.
+    #[n(1)]
+    pub actor: crate::ActorId,
+    /// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, as PostgreSQL stores it.
+    #[n(2)]
+    pub scram_verifier: String,
+    /// The databases the user may connect to; empty means all.
+    #[n(3)]
+    pub databases: Vec<String>,
+    /// Whether the user may only read.
+    #[n(4)]
+    pub read_only: bool,
+}
+
+/// Why bytes are no summary or change.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeDecodeError {
+    /// The version byte is missing or unknown.
+    #[error("change version {found:?} is unknown, expected {CHANGE_VERSION}")]
+    Version {
+        /// The byte found, if any.
+        found: Option<u8>,
+    },
+    /// The CBOR after the version byte does not decode.
+    #[error("change does not decode")]
+    Cbor(#[from] minicbor::decode::Error),
+    /// Bytes follow the CBOR.
+    #[error("{bytes} bytes follow the change")]
+    Trailing {
+        /// How many.
+        bytes: usize,
+    },
+}
+
+macro_rules! versioned_codec {
+    ($name:ident) => {
+        impl $name {
+            /// The version byte and the canonical CBOR.
+            #[must_use]
+            pub fn to_bytes(&self) -> Vec<u8> {
+                let mut bytes = vec![CHANGE_VERSION];
+                minicbor::encode(self, &mut bytes).expect("writing to memory does not fail");
+                bytes
+            }
+
+            /// Parses what [`Self::to_bytes`] wrote.
+            ///
+            /// # Errors
+            /// When the version is unknown, the CBOR does not decode, or bytes follow it.
+            pub fn from_bytes(bytes: &[u8]) -> Result<Self, ChangeDecodeError> {
+                let Some((&CHANGE_VERSION, cbor)) = bytes.split_first() else {
+                    return Err(ChangeDecodeError::Version {
+                        found: bytes.first().copied(),
+                    });
+                };
+                let mut decoder = minicbor::Decoder::new(cbor);
+                let value = decoder.decode()?;
+                let trailing = cbor.len() - decoder.position();
+                if trailing > 0 {
+                    return Err(ChangeDecodeError::Trailing { bytes: trailing });
+                }
+                Ok(value)
+            }
+        }
+    };
+}
+
+versioned_codec!(RecordSummary);
+versioned_codec!(Change);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Value;
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Int),
+            (-1e300..1e300).prop_map(Value::Float),
+            (any::<i64>(), 0u32..20)
+                .prop_map(|(number, scale)| Value::Numeric(rust_decimal::Decimal::new(number, scale))),
+            ".{0,12}".prop_map(Value::Text),
+            proptest::collection::vec(any::<u8>(), 0..12).prop_map(Value::Bytes),
+            any::<i32>().prop_map(Value::Date),
+            any::<i64>().prop_map(Value::Time),
+            any::<i64>().prop_map(Value::Timestamp),
+            any::<i64>().prop_map(Value::TimestampTz),
+            any::<[u8; 16]>().prop_map(Value::Uuid),
+            ".{0,12}".prop_map(Value::Json),
+        ]
+    }
+
+    fn row() -> impl Strategy<Value = Option<Row>> {
+        proptest::option::of(proptest::collection::vec(value(), 0..5))
+    }
+
+    proptest! {
+        #[test]
+        fn changes_survive_a_round_trip(table in any::<u32>(), before in row(), after in row()) {
+            let change = Change::Row(RowChange { table: TableId::new(table), before, after });
+            prop_assert_eq!(Change::from_bytes(&change.to_bytes()).ok(), Some(change));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Change::from_bytes(&bytes);
+            let _ = RecordSummary::from_bytes(&bytes);
+        }
+    }
+
+    #[test]
+    fn unknown_versions_and_trailing_bytes_are_refused() {
+        let mut bytes = RecordSummary::default().to_bytes();
+        bytes.push(0);
+        assert!(matches!(
+            RecordSummary::from_bytes(&bytes),
+            Err(ChangeDecodeError::Trailing { bytes: 1 })
+        ));
+        bytes[0] = 9;
+        assert!(matches!(
+            RecordSummary::from_bytes(&bytes),
+            Err(ChangeDecodeError::Version { found: Some(9) })
+        ));
+    }
+}

@@ -1,0 +1,42 @@
+//! The vocabulary of the engine: identifiers, the record header, values, schemas and row changes.
+//!
+//! # Invariants
+//! - Pure data: no IO, no clock, no randomness, no cryptography.
+//! - Every on-disk type states its encoding here, and an encoding only ever changes together with a
+//!   version byte.
+//! - Encodings are canonical: equal values have equal bytes, so replicas and verifiers agree on hashes.
+//!
+//! # Deliberately absent
+//! Hash functions (`craton-crypto`), proofs (`craton-proof`), SQL (`craton-query`).
+
+mod change;
+mod hash;
+mod id;
+mod key;
+mod record;
+mod schema;
+mod segment;
+mod value;
+mod write;
+
+pub use change::{
+    CHANGE_VERSION, Change, ChangeDecodeError, DatabaseDefinition, RecordSummary, RowChange, TableSummary,
+    UserDefinition,
+};
+pub use hash::Hash;
+pub use id::{
+    ActorId, CorrelationId, DatabaseName, DatabaseNameError, IdempotencyId, KeyEpoch, LogIndex, Offset, StreamId,
+    StreamSequence, TableId, TenantId, Term, Timestamp,
+};
+pub use key::{KeyEncodeError, PrimaryKey};
+pub use record::{
+    BODY_BYTES_MAX, CHUNKS_MAX, HEADER_BYTES, HEADER_FIELDS, HEADER_MAGIC, HEADER_VERSION, HeaderDecodeError,
+    HeaderField, Record, RecordHeader, RecordKind,
+};
+pub use schema::{Column, ColumnType, TableSchema};
+pub use segment::{
+    FOOTER_MAGIC, RECORD_CRC_BYTES, SEGMENT_FOOTER_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SegmentFooter,
+    SegmentHeader, segment_file_name,
+};
+pub use value::{Row, Value};
+pub use write::{Expected, RowWrite, VersionedRow};
