@@ -1,0 +1,158 @@
+//! What a node saw when it last looked.
+
+use crate::{
+    ClusterId, ContentHash, DATABASES_MAX, INSTANCES_MAX,
+    desired::{LimitError, at_most},
+};
+
+/// How far an instance has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstancePhase {
+    /// The directory is made; the certificate from the platform is awaited.
+    AwaitingCertificate,
+    /// The process was started and does not answer yet.
+    Starting,
+    /// The process answers; databases and users are not all in place.
+    Configuring,
+    /// Everything that was asked for is in place.
+    Running,
+    /// The process ended and waits for its next start.
+    Backoff,
+    /// The instance is being removed.
+    Removing,
+    /// It runs here but the desired state does not list it. It is left alone.
+    Unlisted,
+}
+
+/// Where an instance accepts the PostgreSQL protocol.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Endpoint {
+    /// An IP address.
+    pub address: String,
+    /// A TCP port.
+    pub port: u16,
+}
+
+/// A database as its server reports it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ObservedDatabase {
+    /// Its name.
+    pub name: String,
+    /// The number of records in its log.
+    pub position: u64,
+    /// The verifier key of its log (C2SP signed-note, a *vkey*).
+    pub log_key: String,
+}
+
+/// One instance on the node.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ObservedInstance {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// How far it has come.
+    pub phase: InstancePhase,
+    /// Where it listens, once a port was chosen.
+    pub endpoint: Option<Endpoint>,
+    /// The operating system's process number while it runs.
+    pub pid: Option<u32>,
+    /// How often its process ended without being asked to, since the agent started.
+    pub restarts: u32,
+    /// The server's version once it answers.
+    pub server_version: Option<String>,
+    /// When the served certificate expires, in seconds since the Unix epoch.
+    pub certificate_not_after_s: Option<u64>,
+    /// The hash of the [`crate::DesiredInstance`] that is applied in full.
+    pub applied: Option<ContentHash>,
+    /// The databases, sorted by name.
+    pub databases: Vec<ObservedDatabase>,
+    /// What went wrong last, while it is still wrong.
+    pub error: Option<String>,
+}
+
+/// All instances on the node.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ObservedState {
+    /// The generation of the desired state that the agent worked towards; 0 before the first.
+    pub generation: u64,
+    /// The instances, sorted by cluster.
+    pub instances: Vec<ObservedInstance>,
+}
+
+impl ObservedState {
+    /// The instance of a cluster.
+    #[must_use]
+    pub fn instance(&self, cluster_id: &ClusterId) -> Option<&ObservedInstance> {
+        self.instances
+            .iter()
+            .find(|instance| instance.cluster_id == *cluster_id)
+    }
+
+    /// Whether the two differ in more than log positions, which move all the time and are no reason to speak up.
+    #[must_use]
+    pub fn differs_materially(&self, other: &ObservedState) -> bool {
+        self.generation != other.generation
+            || self.instances.len() != other.instances.len()
+            || self
+                .instances
+                .iter()
+                .zip(&other.instances)
+                .any(|(a, b)| a.without_positions() != b.without_positions())
+    }
+
+    pub(crate) fn check_limits(&self) -> Result<(), LimitError> {
+        at_most("instances", self.instances.len(), INSTANCES_MAX)?;
+        self.instances
+            .iter()
+            .try_for_each(|instance| at_most("instances[].databases", instance.databases.len(), DATABASES_MAX))
+    }
+}
+
+impl ObservedInstance {
+    fn without_positions(&self) -> ObservedInstance {
+        let mut instance = self.clone();
+        instance.databases.iter_mut().for_each(|database| database.position = 0);
+        instance
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn observed(position: u64) -> ObservedState {
+        ObservedState {
+            generation: 5,
+            instances: vec![ObservedInstance {
+                cluster_id: ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap(),
+                phase: InstancePhase::Running,
+                endpoint: Some(Endpoint {
+                    address: "127.0.0.1".into(),
+                    port: 20_001,
+                }),
+                pid: Some(4711),
+                restarts: 0,
+                server_version: Some("0.1.0".into()),
+                certificate_not_after_s: Some(1_800_000_000),
+                applied: None,
+                databases: vec![ObservedDatabase {
+                    name: "main".into(),
+                    position,
+                    log_key: "o+0+k".into(),
+                }],
+                error: None,
+            }],
+        }
+    }
+
+    #[test]
+    fn positions_alone_are_no_material_difference() {
+        assert!(!observed(1).differs_materially(&observed(2)));
+        let mut failed = observed(1);
+        failed.instances[0].phase = InstancePhase::Backoff;
+        assert!(failed.differs_materially(&observed(1)));
+        let mut other_generation = observed(1);
+        other_generation.generation = 6;
+        assert!(other_generation.differs_materially(&observed(1)));
+    }
+}
