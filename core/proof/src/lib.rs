@@ -1,1 +1,14 @@
-//! craton-proof
+//! Proofs: Merkle trees, signed checkpoints, receipts, and the offline verification of both receipts and logs.
+//!
+//! # Invariants
+//! - Pure: the only IO is reading from a [`std::io::Read`] that the caller opened. No network, no clock, no
+//!   randomness.
+//! - Depends on nothing but hashing, signatures and encodings, so that an auditor can read all of it.
+//! - Standard formats where they exist: RFC 6962 trees, C2SP signed-note, tlog-checkpoint and tlog-proof.
+//! - Every failure names the part that is wrong, with what was expected and what was found.
+//! - Memory is bounded by one record, whatever the size of a log.
+//!
+//! # Deliberately absent
+//! Writing logs (`craton-log`), deciding when a checkpoint is made (`craton-kernel`), opening files (the caller).
+
+pub mod tree;

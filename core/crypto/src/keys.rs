@@ -1,0 +1,359 @@
+//! The keys of one tenant: a key-encryption key, a data-encryption key per epoch, a change key per chunk.
+//!
+//! ```text
+//! master key ── wraps ──> Kek (tenant) ── wraps ──> Dek (epoch) ── HKDF ──> ChangeKey (offset, chunk index)
+//! ```
+//! A chunk is `commitment (32) ‖ ciphertext ‖ tag (16)`. AES-GCM does not commit to its key: for a given
+//! ciphertext one can construct two keys that both open it, to different plaintexts. The commitment, derived
+//! from the change key beside the cipher key and compared before opening, binds a chunk to one key, so a
+//! disclosed change key opens the chunk to exactly one plaintext.
+
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::{Aes256Gcm, Nonce, Tag};
+use craton_types::{KeyEpoch, Offset, TenantId};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::hkdf::expand_key;
+use crate::wrap::WrappingKey;
+use crate::{NONCE_BYTES, SecretBytes, WrapError, constant_time_equal, derive};
+
+/// The length of the key commitment at the start of a chunk.
+pub const CHUNK_COMMITMENT_BYTES: usize = 32;
+const TAG_BYTES: usize = 16;
+/// How much longer a chunk is than its plaintext.
+pub const CHUNK_OVERHEAD_BYTES: usize = CHUNK_COMMITMENT_BYTES + TAG_BYTES;
+
+const CHANGE_KEY_INFO: &[u8] = b"craton change key v1";
+const CHUNK_INFO: &[u8] = b"craton chunk v1";
+const PROJECTION_STORE_INFO: &[u8] = b"craton projection store v1";
+const DEK_CONTEXT: &[u8] = b"craton dek v1";
+
+/// A tenant's key-encryption key: wraps its data-encryption keys and derives the keys of its views.
+/// Destroying it destroys the tenant's log and views alike.
+#[derive(Clone)]
+pub struct Kek {
+    secret: SecretBytes,
+    wrapping: WrappingKey,
+}
+
+impl Kek {
+    /// Takes 32 random or unwrapped bytes.
+    #[must_use]
+    pub fn new(secret: SecretBytes) -> Self {
+        let wrapping = WrappingKey::new(&secret);
+        Self { secret, wrapping }
+    }
+
+    /// The secret, to be wrapped by a [`crate::MasterKeyProvider`].
+    #[must_use]
+    pub const fn secret(&self) -> &SecretBytes {
+        &self.secret
+    }
+
+    /// Wraps the data-encryption key of one epoch; `nonce` is random and never used twice with this key.
+    #[must_use]
+    pub fn wrap_dek(&self, dek: &Dek, tenant: TenantId, epoch: KeyEpoch, nonce: [u8; NONCE_BYTES]) -> Vec<u8> {
+        self.wrapping.wrap(&dek.secret, &dek_context(tenant, epoch), nonce)
+    }
+
+    /// Unwraps what [`Self::wrap_dek`] wrapped for the same tenant and epoch.
+    ///
+    /// # Errors
+    /// When the bytes are damaged or belong to another key, tenant or epoch.
+    pub fn unwrap_dek(&self, wrapped: &[u8], tenant: TenantId, epoch: KeyEpoch) -> Result<Dek, WrapError> {
+        self.wrapping.unwrap(wrapped, &dek_context(tenant, epoch)).map(Dek::new)
+    }
+
+    /// The key of the tenant's projection store.
+    #[must_use]
+    pub fn projection_store_key(&self) -> SecretBytes {
+        derive(&self.secret, &[PROJECTION_STORE_INFO])
+    }
+
+    /// A key for another purpose. `info` names it and must differ from every other purpose.
+    #[must_use]
+    pub fn derive_key(&self, info: &str) -> SecretBytes {
+        derive(&self.secret, &[b"craton kek derived key v1 ", info.as_bytes()])
+    }
+}
+
+fn dek_context(tenant: TenantId, epoch: KeyEpoch) -> Vec<u8> {
+    [DEK_CONTEXT, tenant.as_bytes(), &epoch.get().to_be_bytes()].concat()
+}
+
+/// The data-encryption key of one epoch: every chunk's change key is derived from it.
+#[derive(Clone)]
+pub struct Dek {
+    secret: SecretBytes,
+    /// HKDF-Extract of the secret, done once instead of for each chunk.
+    schedule: Hkdf<Sha256>,
+}
+
+impl Dek {
+    /// Takes 32 random or unwrapped bytes.
+    #[must_use]
+    pub fn new(secret: SecretBytes) -> Self {
+        let schedule = Hkdf::new(None, secret.expose());
+        Self { secret, schedule }
+    }
+
+    /// The key of one chunk: `HKDF-SHA256(DEK, "craton change key v1" ‖ tenant ‖ offset ‖ chunk index)`.
+    #[must_use]
+    pub fn change_key(&self, tenant: TenantId, offset: Offset, chunk_index: u32) -> ChangeKey {
+        let info = [
+            CHANGE_KEY_INFO,
+            tenant.as_bytes(),
+            &offset.get().to_be_bytes(),
+            &chunk_index.to_be_bytes(),
+        ];
+        ChangeKey {
+            secret: expand_key(&self.schedule, &info),
+            nonce: chunk_nonce(offset, chunk_index),
+        }
+    }
+}
+
+/// Why a chunk does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChunkError {
+    /// The chunk is shorter than a commitment and a tag.
+    #[error("a chunk has at least {CHUNK_OVERHEAD_BYTES} bytes, found {found}")]
+    Length {
+        /// How many bytes there are.
+        found: usize,
+    },
+    /// The chunk was sealed under another key.
+    #[error("the chunk's commitment is to another key")]
+    Commitment,
+    /// The ciphertext or its tag is damaged.
+    #[error("the chunk does not authenticate")]
+    Authentication,
+}
+
+/// The key of one chunk of one record. Disclosing it discloses that chunk and nothing else.
+#[derive(Clone)]
+pub struct ChangeKey {
+    secret: SecretBytes,
+    nonce: [u8; NONCE_BYTES],
+}
+
+impl ChangeKey {
+    /// A disclosed key for the chunk at `chunk_index` of the record at `offset`.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32], offset: Offset, chunk_index: u32) -> Self {
+        Self {
+            secret: SecretBytes::new(bytes),
+            nonce: chunk_nonce(offset, chunk_index),
+        }
+    }
+
+    /// The key's bytes, for disclosure in a receipt.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        self.secret.expose()
+    }
+
+    /// Encrypts the chunk's plaintext. Deterministic: replicas seal the same plaintext to the same chunk.
+    #[must_use]
+    pub fn seal(&self, plaintext: &[u8]) -> Vec<u8> {
+        let keys = self.expand();
+        let mut chunk = Vec::with_capacity(plaintext.len() + CHUNK_OVERHEAD_BYTES);
+        chunk.extend_from_slice(keys.commitment());
+        chunk.extend_from_slice(plaintext);
+        let tag = keys
+            .cipher()
+            .encrypt_inout_detached(
+                &Nonce::from(self.nonce),
+                &[],
+                (&mut chunk[CHUNK_COMMITMENT_BYTES..]).into(),
+            )
+            .expect("a chunk is shorter than the 64 GiB that AES-GCM takes");
+        chunk.extend_from_slice(tag.as_slice());
+        chunk
+    }
+
+    /// Decrypts a chunk.
+    ///
+    /// # Errors
+    /// When the chunk is too short, committed to another key, or damaged.
+    pub fn open(&self, chunk: &[u8]) -> Result<Vec<u8>, ChunkError> {
+        let malformed = ChunkError::Length { found: chunk.len() };
+        let (commitment, rest) = chunk.split_first_chunk::<CHUNK_COMMITMENT_BYTES>().ok_or(malformed)?;
+        let (ciphertext, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(malformed)?;
+        let keys = self.expand();
+        if !constant_time_equal(commitment, keys.commitment()) {
+            return Err(ChunkError::Commitment);
+        }
+        let mut plaintext = ciphertext.to_vec();
+        keys.cipher()
+            .decrypt_inout_detached(
+                &Nonce::from(self.nonce),
+                &[],
+                plaintext.as_mut_slice().into(),
+                &Tag::from(*tag),
+            )
+            .map_err(|_| ChunkError::Authentication)?;
+        Ok(plaintext)
+    }
+
+    fn expand(&self) -> ChunkKeys {
+        let mut keys = Zeroizing::new([0; 64]);
+        Hkdf::<Sha256>::from_prk(self.secret.expose())
+            .expect("a change key is as long as a SHA-256 digest")
+            .expand(CHUNK_INFO, keys.as_mut_slice())
+            .expect("64 bytes are fewer than the 8,160 that HKDF-SHA256 can give");
+        ChunkKeys(keys)
+    }
+}
+
+/// `offset (8) ‖ chunk index (4)`, big-endian.
+fn chunk_nonce(offset: Offset, chunk_index: u32) -> [u8; NONCE_BYTES] {
+    let mut nonce = [0; NONCE_BYTES];
+    nonce[..8].copy_from_slice(&offset.get().to_be_bytes());
+    nonce[8..].copy_from_slice(&chunk_index.to_be_bytes());
+    nonce
+}
+
+/// HKDF-Expand of a change key: AES-256-GCM key ‖ commitment.
+struct ChunkKeys(Zeroizing<[u8; 64]>);
+
+impl ChunkKeys {
+    fn cipher(&self) -> Aes256Gcm {
+        let key: &[u8; 32] = self.0.first_chunk().expect("the first half of 64 bytes");
+        Aes256Gcm::new(key.into())
+    }
+
+    fn commitment(&self) -> &[u8; CHUNK_COMMITMENT_BYTES] {
+        self.0.last_chunk().expect("the second half of 64 bytes")
+    }
+}
+
+macro_rules! redacted {
+    ($($name:ident),+) => {
+        $(impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(redacted)"))
+            }
+        })+
+    };
+}
+
+redacted!(Kek, Dek, ChangeKey);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: TenantId = TenantId::new([7; 16]);
+
+    fn dek() -> Dek {
+        Dek::new(SecretBytes::new([5; 32]))
+    }
+
+    #[test]
+    fn chunks_open_with_their_own_key_only() {
+        let offset = Offset::new(3);
+        let key = dek().change_key(TENANT, offset, 1);
+        for plaintext in [&b""[..], b"x", &[0xa5; 1000]] {
+            let chunk = key.seal(plaintext);
+            assert_eq!(chunk.len(), plaintext.len() + CHUNK_OVERHEAD_BYTES);
+            assert_eq!(chunk, key.seal(plaintext), "replicas seal to identical bytes");
+            assert_eq!(key.open(&chunk).as_deref(), Ok(plaintext));
+            assert_eq!(
+                ChangeKey::from_bytes(*key.as_bytes(), offset, 1)
+                    .open(&chunk)
+                    .as_deref(),
+                Ok(plaintext)
+            );
+            for other in [
+                dek().change_key(TENANT, offset, 2),
+                dek().change_key(TENANT, Offset::new(4), 1),
+                dek().change_key(TenantId::new([8; 16]), offset, 1),
+                Dek::new(SecretBytes::new([6; 32])).change_key(TENANT, offset, 1),
+            ] {
+                assert_eq!(other.open(&chunk), Err(ChunkError::Commitment));
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_chunk_is_authenticated() {
+        let key = dek().change_key(TENANT, Offset::ZERO, 0);
+        let chunk = key.seal(b"plaintext");
+        for index in 0..chunk.len() {
+            let mut damaged = chunk.clone();
+            damaged[index] ^= 0x80;
+            let expected = if index < CHUNK_COMMITMENT_BYTES {
+                ChunkError::Commitment
+            } else {
+                ChunkError::Authentication
+            };
+            assert_eq!(key.open(&damaged), Err(expected), "byte {index}");
+        }
+        let short = &chunk[..CHUNK_OVERHEAD_BYTES - 1];
+        assert_eq!(
+            key.open(short),
+            Err(ChunkError::Length {
+                found: CHUNK_OVERHEAD_BYTES - 1
+            })
+        );
+    }
+
+    /// The derivation is part of the receipt format: these bytes may never change.
+    #[test]
+    fn golden_chunk() {
+        let key = dek().change_key(TENANT, Offset::new(258), 3);
+        assert_eq!(crate::sha256(&[key.as_bytes()]).to_string(), GOLDEN_KEY_DIGEST);
+        assert_eq!(crate::sha256(&[&key.seal(b"golden")]).to_string(), GOLDEN_CHUNK_DIGEST);
+    }
+
+    const GOLDEN_KEY_DIGEST: &str = "3a92598ea4254eba1192e3c193686d41a4a6ab7f2b0946104286fe28dddf37c7";
+    const GOLDEN_CHUNK_DIGEST: &str = "96d449ee1db5a603e45f62ed2ef5281088ef376b05a5f7745fd042ee3fcc5be3";
+
+    #[test]
+    fn data_keys_unwrap_for_their_tenant_and_epoch_only() {
+        let kek = Kek::new(SecretBytes::new([1; 32]));
+        let epoch = KeyEpoch::new(2);
+        let wrapped = kek.wrap_dek(&dek(), TENANT, epoch, [4; NONCE_BYTES]);
+        let unwrapped = kek.unwrap_dek(&wrapped, TENANT, epoch).expect("its own context");
+        assert_eq!(unwrapped.secret, dek().secret);
+        assert!(kek.unwrap_dek(&wrapped, TENANT, epoch.next()).is_err());
+        assert!(kek.unwrap_dek(&wrapped, TenantId::NIL, epoch).is_err());
+        assert!(
+            Kek::new(SecretBytes::new([2; 32]))
+                .unwrap_dek(&wrapped, TENANT, epoch)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn derived_keys_are_distinct() {
+        let kek = Kek::new(SecretBytes::new([1; 32]));
+        let keys = [
+            kek.projection_store_key(),
+            kek.derive_key("one"),
+            kek.derive_key("two"),
+            kek.secret().clone(),
+        ];
+        for (index, key) in keys.iter().enumerate() {
+            assert!(keys[index + 1..].iter().all(|other| other != key));
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let shown = format!(
+            "{:?} {:?} {:?} {:?}",
+            Kek::new(SecretBytes::new([0x11; 32])),
+            dek(),
+            dek().change_key(TENANT, Offset::ZERO, 0),
+            SecretBytes::new([0x11; 32])
+        );
+        assert_eq!(
+            shown,
+            "Kek(redacted) Dek(redacted) ChangeKey(redacted) SecretBytes(redacted)"
+        );
+    }
+}
