@@ -1,1 +1,45 @@
-//! craton-query
+//! SQL for one tenant's tables: from text to plans, from plans to rows and row writes.
+//!
+//! ```text
+//! text ── parse ──> Statement ── plan (Catalog) ──> Plan ── execute (RowSource, Context) ──> rows, RowWrites
+//! ```
+//!
+//! The dialect is PostgreSQL's: names fold to lower case, types, operators, casts, errors and text formats are
+//! PostgreSQL's, and a statement that needs something else is refused with its SQLSTATE, never half understood.
+//!
+//! # Invariants
+//! - Pure: rows come from a [`RowSource`], time, user, randomness and receipts from a [`Context`].
+//! - A clause that is not carried out is refused. Syntax trees are taken apart field by field, so that a field
+//!   added by the parser is an error of the compiler here.
+//! - Every bound is in [`limits`]: no text, however long or nested, takes unbounded stack or memory.
+//! - A writing statement yields at most one [`craton_types::RowWrite`] per row, each with what the writer saw.
+//! - Text order is byte order (the `C` collation), in keys, comparisons and `ORDER BY` alike.
+//!
+//! # Deliberately absent
+//! Joins, subqueries, windows and set operations (each refused with `0A000`). Sessions, transactions and the
+//! decision whether a write happens (`craton-engine`, `craton-kernel`). Time zones other than UTC.
+
+mod context;
+mod error;
+mod execute;
+pub mod limits;
+mod overlay;
+mod parse;
+mod plan;
+mod source;
+mod statement;
+pub mod text;
+mod variables;
+
+pub use context::{Catalog, Context, Functions, HistoryEntry, InsertCheck};
+pub use error::{SqlError, SqlState};
+pub use execute::{ResultSet, WriteSet, copy_in, copy_out, execute_select, execute_write};
+pub use overlay::{Overlay, TransactionWrites};
+pub use parse::parse;
+pub use plan::{
+    CopyIn, CopyOut, CreateTable, DropTable, Plan, PlanKind, ResultColumn, SelectPlan, SetVariable, TransactionModes,
+    WritePlan, plan,
+};
+pub use source::{Direction, KeyRange, RowSource, Scan, SourceError, prefix_end};
+pub use statement::{AsOf, Statement};
+pub use variables::{SERVER_VERSION, Variables};

@@ -1,0 +1,87 @@
+//! What a statement may know besides the rows: its arguments, the time, who runs it, and the engine's own functions.
+
+use std::sync::Arc;
+
+use craton_types::{PrimaryKey, TableSchema, Timestamp, Value};
+
+use crate::SqlError;
+
+/// The tables that a statement can name.
+pub trait Catalog {
+    /// The table with this name, folded as in [`TableSchema::name`].
+    fn table(&self, name: &str) -> Option<Arc<TableSchema>>;
+
+    /// Every table, in any order.
+    fn tables(&self) -> Vec<Arc<TableSchema>>;
+}
+
+/// Answers that only the engine can give.
+pub trait Functions {
+    /// `craton_receipt`: the receipt text (C2SP `tlog-proof@v1`) of the newest version of a row.
+    ///
+    /// # Errors
+    /// When there is no such row, or no checkpoint covers it.
+    fn receipt(&self, table: &TableSchema, key: &PrimaryKey) -> Result<String, SqlError>;
+
+    /// `craton_position()`: the position of the log's last record; `None` while the log is empty.
+    fn position(&self) -> Option<u64>;
+
+    /// `craton_log_key()`: the C2SP verifier key of this database's log.
+    fn log_key(&self) -> String;
+
+    /// Sixteen random bytes for `gen_random_uuid()`.
+    fn random_bytes(&self) -> [u8; 16];
+
+    /// `current_setting(name)`: the session's value of a setting.
+    fn setting(&self, name: &str) -> Option<String>;
+
+    /// `craton_history('table')`: every version of every row, oldest first.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn history(&self, table: &TableSchema) -> Result<Vec<HistoryEntry>, SqlError>;
+}
+
+/// One row of `craton_history('table')`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryEntry {
+    /// The position of the record.
+    pub position: u64,
+    /// When the record was proposed.
+    pub time: Timestamp,
+    /// Who made the change, as text.
+    pub actor: String,
+    /// The row before; `None` for an insert.
+    pub before: Option<Vec<Value>>,
+    /// The row after; `None` for a delete.
+    pub after: Option<Vec<Value>>,
+}
+
+/// Whether an `INSERT` looks for a row with its key itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum InsertCheck {
+    /// No: the kernel refuses the write when it applies it, a moment later. For a statement that is its own transaction.
+    #[default]
+    AtApply,
+    /// Yes, so that the statement fails and not the `COMMIT`. For a statement inside a transaction block.
+    Now,
+}
+
+/// What one execution knows.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The transaction's time: `now()`.
+    pub now: Timestamp,
+    /// The user's name: `current_user`.
+    pub user: &'a str,
+    /// The database's name: `current_database()`.
+    pub database: &'a str,
+    /// The values of `$1`, `$2`, …, of the types that the plan tells.
+    pub parameters: &'a [Value],
+    /// The engine's own functions.
+    pub functions: &'a dyn Functions,
+    /// Who looks for the row that an `INSERT` must not meet.
+    pub insert_check: InsertCheck,
+    /// The most bytes of rows that the statement may hold at once: its result, what it sorts, groups or writes.
+    pub memory_bytes_max: usize,
+}

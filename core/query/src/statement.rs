@@ -1,0 +1,39 @@
+//! A parsed statement: the syntax tree and the time travel clause that was taken out of it.
+
+use std::sync::Arc;
+
+use sqlparser::ast;
+
+/// One statement of a text, parsed and not yet bound to tables. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    pub(crate) ast: Arc<ast::Statement>,
+    pub(crate) as_of: Option<Arc<AsOfSyntax>>,
+}
+
+/// `AS OF POSITION …` or `FOR SYSTEM_TIME AS OF …`, before its expression is bound.
+#[derive(Debug)]
+pub(crate) struct AsOfSyntax {
+    pub(crate) kind: AsOfKind,
+    pub(crate) expression: ast::Expr,
+    /// Where the clause begins, in characters counted from one.
+    pub(crate) position: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AsOfKind {
+    Position,
+    SystemTime,
+}
+
+/// Which state of the database a statement reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AsOf {
+    /// The present.
+    #[default]
+    Now,
+    /// The state after the record at this position.
+    Position(u64),
+    /// The state after the last record at or before this time, in microseconds since the Unix epoch.
+    Timestamp(i64),
+}
