@@ -1,5 +1,7 @@
 //! Primary keys as bytes whose order is the order of the values.
 
+use std::borrow::Borrow;
+
 use crate::Value;
 
 /// A primary key, encoded so that comparing bytes compares keys column by column.
@@ -66,6 +68,13 @@ impl PrimaryKey {
     /// The encoded bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Ordered maps of keys can be searched by bytes: both compare alike.
+impl Borrow<[u8]> for PrimaryKey {
+    fn borrow(&self) -> &[u8] {
         &self.0
     }
 }
