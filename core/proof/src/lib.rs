@@ -11,4 +11,7 @@
 //! # Deliberately absent
 //! Writing logs (`craton-log`), deciding when a checkpoint is made (`craton-kernel`), opening files (the caller).
 
+pub mod checkpoint;
+pub mod note;
+pub mod tlog_proof;
 pub mod tree;
