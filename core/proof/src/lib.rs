@@ -11,7 +11,18 @@
 //! # Deliberately absent
 //! Writing logs (`craton-log`), deciding when a checkpoint is made (`craton-kernel`), opening files (the caller).
 
-pub mod checkpoint;
-pub mod note;
-pub mod tlog_proof;
+mod checkpoint;
+mod note;
+mod tlog_proof;
 pub mod tree;
+
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use note::{
+    KeyName, KeyNameError, NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteKeyId, SignerKey, VerifierKey,
+    VerifierKeyError,
+};
+pub use tlog_proof::{PATH_HASHES_MAX, PROOF_BYTES_MAX, TlogProof, TlogProofError};
+pub use tree::{
+    Frontier, FrontierDecodeError, HashReader, ProofError, ProofVerifyError, consistency_proof, inclusion_proof,
+    merkle_tree_hash, verify_consistency, verify_inclusion,
+};
