@@ -29,6 +29,7 @@ mod plan;
 mod source;
 mod statement;
 pub mod text;
+mod types;
 mod variables;
 
 pub use context::{Catalog, Context, Functions, HistoryEntry, InsertCheck};
