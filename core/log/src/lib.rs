@@ -1,1 +1,28 @@
-//! craton-log
+//! The engine's two logs on an injected disk: the write-ahead log of consensus entries and the immutable,
+//! hash-chained log of each tenant.
+//!
+//! # Invariants
+//! - The logs are kept apart: nothing that the write-ahead log discards is in the system of record.
+//! - What a call acknowledged is durable, or the call says that it is not.
+//! - Damage is detected, never served and never truncated away.
+//! - After a failed write or sync a log is poisoned: every later call says so until it is opened again.
+//! - Memory is bounded by the longest record or batch and by documented constants.
+//!
+//! # Deliberately absent
+//! What records mean (`craton-kernel`), keys of records (`craton-crypto`: the tenant log holds ciphertext
+//! only), who proposes entries (`craton-consensus`), clocks, and locking against a second process.
+
+mod disk;
+mod wal;
+
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use wal::{
+    BATCH_BYTES_MAX, Damage, RandomFill, TornTail, WAL_SEGMENT_BYTES_DEFAULT, Wal, WalEntries, WalEntry, WalError,
+    WalOptions, WalRecovery,
+};
+
+/// The in-memory disk for tests.
+#[cfg(feature = "testing")]
+pub mod testing {
+    pub use crate::disk::{Crash, Fault, FaultKind, MemoryDisk, SECTOR_BYTES};
+}

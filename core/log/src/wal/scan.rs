@@ -1,0 +1,141 @@
+//! Reading a segment through, and telling a torn tail from corruption.
+
+use craton_types::{LogIndex, Term};
+
+use super::entries::split_entries;
+use super::format::{RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, RecordKind, SEGMENT_HEADER_LENGTH};
+use super::recovery::TornTail;
+use super::segment::{Found, Segment};
+use super::{Damage, WalError};
+
+/// How much is read at once when looking for what follows damage.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// How far a segment's records reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// To exactly this position: the next segment says so, and everything before it was synced.
+    Synced(u64),
+    /// The newest segment: its headers say.
+    Open,
+}
+
+/// What a segment holds.
+pub(super) struct Scan {
+    /// The last record and the last entry before it.
+    pub(super) last_record: Option<(RecordHeader, Option<(LogIndex, Term)>)>,
+    /// The reports on earlier torn tails.
+    pub(super) recoveries: Vec<TornTail>,
+    /// The stretch after the last record, when something was written there.
+    pub(super) torn: Option<Torn>,
+}
+
+/// An interrupted write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Torn {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) reason: Damage,
+}
+
+impl Segment {
+    /// Reads all records, checks and decrypts them, and sets the segment's end, first and last entry.
+    pub(super) fn scan(&mut self, bound: Bound) -> Result<Scan, WalError> {
+        let mut scan = Scan {
+            last_record: None,
+            recoveries: Vec::new(),
+            torn: None,
+        };
+        let limit = match bound {
+            Bound::Synced(end) if end > self.header.capacity => return Err(self.corrupt(end, Damage::End)),
+            Bound::Synced(end) => end,
+            Bound::Open => self.header.capacity,
+        };
+        let mut payload = Vec::new();
+        self.end = SEGMENT_HEADER_LENGTH;
+        while bound != Bound::Synced(self.end) {
+            match self.read_record(self.end, limit, &mut payload)? {
+                Found::Record(header) => self.take(header, &mut payload, &mut scan)?,
+                Found::Damage { reason, may_be_torn } => {
+                    if !may_be_torn || self.end < self.header.created_end || bound != Bound::Open {
+                        return Err(self.corrupt(self.end, reason));
+                    }
+                    scan.torn = self.classify_tail(reason)?;
+                    break;
+                }
+            }
+        }
+        if self.end < self.header.created_end {
+            return Err(self.corrupt(self.end, Damage::End));
+        }
+        Ok(scan)
+    }
+
+    fn take(&mut self, header: RecordHeader, payload: &mut [u8], scan: &mut Scan) -> Result<(), WalError> {
+        let before = self.last;
+        let text = self.open_record(&header, payload)?;
+        let malformed = || self.corrupt(header.position, Damage::Payload);
+        match header.kind {
+            RecordKind::Entries => {
+                let entries = split_entries(header.index, header.entry_count, text).ok_or_else(malformed)?;
+                let mut last = before;
+                for entry in entries {
+                    if !entry.follows(last) {
+                        return Err(self.corrupt(header.position, Damage::Sequence));
+                    }
+                    last = Some((entry.index, entry.term));
+                }
+                self.first = self.first.or(Some(header.index));
+                self.last = last;
+            }
+            RecordKind::Recovery => scan.recoveries.push(TornTail::decode(text).ok_or_else(malformed)?),
+            RecordKind::Mark => {}
+        }
+        self.end = header.end();
+        scan.last_record = Some((header, before));
+        Ok(())
+    }
+
+    /// There is no record at the end of what was read: says whether nothing was written there, or a write was
+    /// interrupted. A record further on shows that it is neither: since a record is written only after
+    /// everything before it was synced, that is corruption.
+    fn classify_tail(&self, reason: Damage) -> Result<Option<Torn>, WalError> {
+        let mut chunk = vec![0; CHUNK_BYTES + RECORD_HEADER_BYTES];
+        let zeros = chunk.clone();
+        let mut end = None;
+        let mut start = self.end;
+        while start < self.header.capacity {
+            let left = usize::try_from(self.header.capacity - start).unwrap_or(usize::MAX);
+            // Chunks overlap by a header, so that none is missed at a boundary.
+            let chunk = &mut chunk[..left.min(CHUNK_BYTES + RECORD_HEADER_BYTES)];
+            self.read(chunk, start)?;
+            // Comparing is far quicker than searching, and nearly all of the segment is zeros.
+            if *chunk != zeros[..chunk.len()] {
+                let last = chunk.iter().rposition(|&byte| byte != 0);
+                end = last.map(|at| start + at as u64 + 1).or(end);
+                if self.has_record(chunk, start) {
+                    return Err(self.corrupt(self.end, reason));
+                }
+            }
+            start += CHUNK_BYTES as u64;
+        }
+        Ok(end.map(|end| Torn {
+            start: self.end,
+            end,
+            reason,
+        }))
+    }
+
+    /// Whether a record header of this segment stands in a chunk, at its own position and after the damage.
+    fn has_record(&self, chunk: &[u8], chunk_start: u64) -> bool {
+        let headers = chunk.windows(RECORD_HEADER_BYTES).enumerate();
+        let mut candidates = headers.filter(|(_, window)| window.starts_with(&RECORD_MAGIC));
+        candidates.any(|(at, window)| {
+            let position = chunk_start + at as u64;
+            let bytes = window.first_chunk().expect("a window is as long as a header");
+            position > self.end
+                && RecordHeader::decode(bytes)
+                    .is_ok_and(|header| header.position == position && header.salt == self.header.salt)
+        })
+    }
+}

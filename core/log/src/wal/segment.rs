@@ -1,0 +1,301 @@
+//! One segment file: creating it, opening it, and the records in it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use craton_crypto::SecretBytes;
+use craton_types::{LogIndex, Term};
+
+use super::cipher::SegmentCipher;
+use super::format::{
+    RECORD_HEADER_BYTES, RecordHeader, RecordHeaderError, RecordKind, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_LENGTH,
+    SegmentHeader, TAG_BYTES,
+};
+use super::{Damage, RandomFill, WalError};
+use crate::disk::{Disk, DiskFile};
+
+const SUFFIX: &str = ".wal";
+const TMP_SUFFIX: &str = ".wal.tmp";
+
+/// Where segments are, and what is needed to make one.
+pub(super) struct Storage {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) wrapping_key: SecretBytes,
+    pub(super) random: RandomFill,
+}
+
+/// An open segment.
+pub(super) struct Segment {
+    pub(super) header: SegmentHeader,
+    pub(super) cipher: SegmentCipher,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) path: PathBuf,
+    /// Where its records end; the next one is written here.
+    pub(super) end: u64,
+    /// Its first entry.
+    pub(super) first: Option<LogIndex>,
+    /// The last entry in it or before it.
+    pub(super) last: Option<(LogIndex, Term)>,
+}
+
+/// A record before its place is known.
+pub(super) struct UnplacedRecord {
+    pub(super) kind: RecordKind,
+    pub(super) index: LogIndex,
+    pub(super) term: Term,
+    pub(super) entry_count: u32,
+    pub(super) text: Vec<u8>,
+}
+
+/// What a new segment follows.
+pub(super) struct Link {
+    pub(super) sequence: u64,
+    pub(super) previous_sequence: u64,
+    pub(super) previous_end: u64,
+    pub(super) previous: Option<(LogIndex, Term)>,
+}
+
+/// What stands at a position of a segment.
+pub(super) enum Found {
+    /// A whole record; its payload is in the buffer.
+    Record(RecordHeader),
+    /// No record.
+    Damage {
+        reason: Damage,
+        /// Whether an interrupted write can have left this.
+        may_be_torn: bool,
+    },
+}
+
+pub(super) fn segment_path(dir: &Path, sequence: u64) -> PathBuf {
+    dir.join(format!("{sequence:020}{SUFFIX}"))
+}
+
+/// The bytes that a record with a plaintext of `text_bytes` occupies.
+pub(super) const fn record_bytes(text_bytes: usize) -> u64 {
+    (RECORD_HEADER_BYTES + text_bytes + TAG_BYTES) as u64
+}
+
+/// Turns `buffer[start..]`, room for a header and then the plaintext, into the record at `position`.
+pub(super) fn seal_record(
+    buffer: &mut Vec<u8>,
+    start: usize,
+    cipher: &SegmentCipher,
+    position: u64,
+    salt: [u8; 8],
+    (kind, index, term, entry_count): (RecordKind, LogIndex, Term, u32),
+) {
+    let text_start = start + RECORD_HEADER_BYTES;
+    let payload_length = buffer.len() - text_start + TAG_BYTES;
+    let mut header = RecordHeader {
+        kind,
+        salt,
+        position,
+        index,
+        term,
+        entry_count,
+        payload_length: u32::try_from(payload_length).expect("a batch is limited to far less than 4 GiB"),
+        payload_checksum: 0,
+    };
+    let tag = cipher.seal(position, &header.associated(), &mut buffer[text_start..]);
+    buffer.extend_from_slice(&tag);
+    header.payload_checksum = crc32c::crc32c(&buffer[text_start..]);
+    buffer[start..text_start].copy_from_slice(&header.encode());
+}
+
+impl Storage {
+    /// The numbers of all segments, ascending. Unfinished segments are removed: nothing in them was
+    /// ever acknowledged.
+    pub(super) fn list(&self) -> Result<Vec<u64>, WalError> {
+        let names = self.disk.list(&self.dir).map_err(WalError::io("list", &self.dir))?;
+        let mut sequences = Vec::new();
+        for name in names {
+            if name.ends_with(TMP_SUFFIX) {
+                let path = self.dir.join(name);
+                self.disk.remove(&path).map_err(WalError::io("remove", &path))?;
+            } else if let Some(Ok(sequence)) = name.strip_suffix(SUFFIX).map(str::parse) {
+                sequences.push(sequence);
+            }
+        }
+        Ok(sequences)
+    }
+
+    /// Opens a segment and checks its header, not its records.
+    pub(super) fn open_segment(&self, sequence: u64) -> Result<Segment, WalError> {
+        let path = segment_path(&self.dir, sequence);
+        let file = self.disk.open(&path).map_err(WalError::io("open", &path))?;
+        let corrupt = |position, reason| WalError::Corrupt {
+            segment: sequence,
+            position,
+            reason,
+        };
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        file.read_exact_at(&mut bytes, 0).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => corrupt(0, Damage::Truncated),
+            _ => WalError::io("read", &path)(error),
+        })?;
+        let (header, key) = SegmentHeader::decode(&bytes).ok_or_else(|| corrupt(0, Damage::SegmentHeader))?;
+        if header.sequence != sequence {
+            return Err(corrupt(0, Damage::SegmentHeader));
+        }
+        let cipher = SegmentCipher::unwrap(&self.wrapping_key, &header.associated(), &key)
+            .ok_or(WalError::WrongKey { segment: sequence })?;
+        let length = file.len().map_err(WalError::io("measure", &path))?;
+        if length < header.capacity {
+            return Err(corrupt(length, Damage::Truncated));
+        }
+        Ok(Segment {
+            header,
+            cipher,
+            file,
+            path,
+            end: SEGMENT_HEADER_LENGTH,
+            first: None,
+            last: header.previous,
+        })
+    }
+
+    /// Writes a segment with its first records under a temporary name and makes it durable.
+    pub(super) fn prepare_segment(
+        &mut self,
+        link: &Link,
+        capacity: u64,
+        records: Vec<UnplacedRecord>,
+    ) -> Result<Segment, WalError> {
+        let mut salt = [0; 8];
+        (self.random)(&mut salt);
+        let records_bytes: u64 = records.iter().map(|record| record_bytes(record.text.len())).sum();
+        let created_end = SEGMENT_HEADER_LENGTH + records_bytes;
+        let header = SegmentHeader {
+            sequence: link.sequence,
+            salt,
+            capacity: capacity.max(created_end),
+            previous_sequence: link.previous_sequence,
+            previous_end: link.previous_end,
+            previous: link.previous,
+            created_end,
+        };
+        let (cipher, key) = SegmentCipher::create(&self.wrapping_key, &header.associated(), &mut self.random);
+        let mut first = None;
+        let mut last = link.previous;
+        let mut buffer = header.encode(&key).to_vec();
+        for record in records {
+            let start = buffer.len();
+            buffer.resize(start + RECORD_HEADER_BYTES, 0);
+            buffer.extend_from_slice(&record.text);
+            if record.kind == RecordKind::Entries {
+                first = first.or(Some(record.index));
+                last = last_of(&record);
+            }
+            let properties = (record.kind, record.index, record.term, record.entry_count);
+            seal_record(&mut buffer, start, &cipher, start as u64, salt, properties);
+        }
+        let tmp_path = self.dir.join(format!("{:020}{TMP_SUFFIX}", link.sequence));
+        let file = self.write_tmp(&tmp_path, header.capacity, &buffer).inspect_err(|_| {
+            // Frees the space; an unfinished segment that stays is removed when the log is opened.
+            let _ = self.disk.remove(&tmp_path);
+        })?;
+        Ok(Segment {
+            header,
+            cipher,
+            file,
+            path: tmp_path,
+            end: created_end,
+            first,
+            last,
+        })
+    }
+
+    fn write_tmp(&self, path: &Path, capacity: u64, bytes: &[u8]) -> Result<Arc<dyn DiskFile>, WalError> {
+        let file = self.disk.create(path).map_err(WalError::io("create", path))?;
+        file.allocate(capacity).map_err(WalError::io("allocate", path))?;
+        file.write_all_at(bytes, 0).map_err(WalError::io("write", path))?;
+        file.sync_all().map_err(WalError::io("sync", path))?;
+        Ok(file)
+    }
+
+    /// Gives a prepared segment its name: from here on it is part of the log.
+    pub(super) fn publish_segment(&self, segment: &mut Segment) -> Result<(), WalError> {
+        let path = segment_path(&self.dir, segment.header.sequence);
+        self.disk
+            .rename(&segment.path, &path)
+            .map_err(WalError::io("rename", &segment.path))?;
+        self.disk.sync_dir(&self.dir).map_err(WalError::io("sync", &self.dir))?;
+        segment.path = path;
+        Ok(())
+    }
+
+    /// Removes a segment, durably, so that segments disappear in order.
+    pub(super) fn remove_segment(&self, sequence: u64) -> Result<(), WalError> {
+        let path = segment_path(&self.dir, sequence);
+        self.disk.remove(&path).map_err(WalError::io("remove", &path))?;
+        self.disk.sync_dir(&self.dir).map_err(WalError::io("sync", &self.dir))
+    }
+}
+
+/// The last entry of an entries record: its plaintext repeats each entry's term.
+fn last_of(record: &UnplacedRecord) -> Option<(LogIndex, Term)> {
+    let entries = super::entries::split_entries(record.index, record.entry_count, &record.text)?;
+    entries.last().map(|entry| (entry.index, entry.term))
+}
+
+impl Segment {
+    pub(super) fn corrupt(&self, position: u64, reason: Damage) -> WalError {
+        WalError::Corrupt {
+            segment: self.header.sequence,
+            position,
+            reason,
+        }
+    }
+
+    pub(super) fn read(&self, buffer: &mut [u8], position: u64) -> Result<(), WalError> {
+        self.file
+            .read_exact_at(buffer, position)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => self.corrupt(position, Damage::Truncated),
+                _ => WalError::io("read", &self.path)(error),
+            })
+    }
+
+    /// Reads the record at `position`, which ends at `limit` at the latest, and checks both checksums. On
+    /// success `payload` holds the ciphertext and its tag.
+    pub(super) fn read_record(&self, position: u64, limit: u64, payload: &mut Vec<u8>) -> Result<Found, WalError> {
+        let damage = |reason, may_be_torn| Ok(Found::Damage { reason, may_be_torn });
+        if limit.saturating_sub(position) < RECORD_HEADER_BYTES as u64 {
+            return damage(Damage::Magic, true);
+        }
+        let mut bytes = [0; RECORD_HEADER_BYTES];
+        self.read(&mut bytes, position)?;
+        let header = match RecordHeader::decode(&bytes) {
+            Ok(header) => header,
+            Err(RecordHeaderError::Magic) => return damage(Damage::Magic, true),
+            Err(RecordHeaderError::Checksum) => return damage(Damage::HeaderChecksum, true),
+            Err(RecordHeaderError::Field) => return damage(Damage::Header, false),
+        };
+        // A header with a matching checksum was written as a whole, so what it says is no torn write.
+        let length = header.payload_length as usize;
+        if header.position != position || header.salt != self.header.salt || length < TAG_BYTES || header.end() > limit
+        {
+            return damage(Damage::Header, false);
+        }
+        payload.resize(length, 0);
+        self.read(payload, position + RECORD_HEADER_BYTES as u64)?;
+        if crc32c::crc32c(payload) != header.payload_checksum {
+            return damage(Damage::PayloadChecksum, true);
+        }
+        Ok(Found::Record(header))
+    }
+
+    /// Decrypts the payload of a record that [`Self::read_record`] found.
+    pub(super) fn open_record<'a>(
+        &self,
+        header: &RecordHeader,
+        payload: &'a mut [u8],
+    ) -> Result<&'a mut [u8], WalError> {
+        self.cipher
+            .open(header.position, &header.associated(), payload)
+            .ok_or_else(|| self.corrupt(header.position, Damage::Authentication))
+    }
+}
