@@ -93,6 +93,11 @@ impl EncryptedBackend {
         }
         check_preamble(&*file, &cipher)?;
         let root = read_root(&*file, &cipher)?;
+        let length = file.len().map_err(ProjectionError::from_io)?;
+        // redb takes a store without pages for a new one, and page 0 is only ever written after there are some.
+        if length < PAGES_POSITION || (root.generation > 0 && length == PAGES_POSITION) {
+            return Err(ProjectionError::damaged("the file was cut short"));
+        }
         Ok(Self {
             file,
             cipher,
@@ -158,7 +163,7 @@ impl EncryptedBackend {
 impl StorageBackend for EncryptedBackend {
     fn len(&self) -> io::Result<u64> {
         let bytes = self.file.len()?.saturating_sub(PAGES_POSITION);
-        if bytes % SEALED_BYTES_U64 != 0 {
+        if !bytes.is_multiple_of(SEALED_BYTES_U64) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the file does not end at the end of a page",
@@ -192,7 +197,7 @@ impl StorageBackend for EncryptedBackend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        if len % PAGE_BYTES_U64 != 0 {
+        if !len.is_multiple_of(PAGE_BYTES_U64) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the store grows and shrinks by pages",
@@ -391,7 +396,7 @@ mod tests {
             let mut model = vec![0; LENGTH];
             backend.write(0, &model).unwrap();
             for (offset, length, byte) in writes {
-                let data: Vec<u8> = (0..length).map(|index| byte.wrapping_add((index % 251) as u8)).collect();
+                let data: Vec<u8> = (0..=250u8).cycle().map(|step| byte.wrapping_add(step)).take(length).collect();
                 backend.write(offset as u64, &data).unwrap();
                 model[offset..offset + length].copy_from_slice(&data);
             }
@@ -473,7 +478,7 @@ mod tests {
         backend.write(0, &[5; 3 * PAGE_BYTES]).unwrap();
         drop(backend);
         let mut bytes = std::fs::read(fixture.path()).unwrap();
-        let (from, to) = (page_position(1) as usize, page_position(2) as usize);
+        let [from, to] = [1, 2].map(|page| usize::try_from(page_position(page)).unwrap());
         bytes.copy_within(from..from + SEALED_BYTES, to);
         std::fs::write(fixture.path(), bytes).unwrap();
         let backend = fixture.open(&KEY).unwrap();
@@ -496,7 +501,7 @@ mod tests {
         let mut out = [0; 5];
         fixture.open(&KEY).unwrap().read(0, &mut out).unwrap();
         assert_eq!(&out, b"first");
-        fixture.flip(ROOT_POSITIONS[0] + 100);
+        fixture.flip(ROOT_POSITIONS[0] + 200);
         fixture.flip(ROOT_POSITIONS[1] + 200);
         assert!(matches!(fixture.open(&KEY), Err(ProjectionError::Damaged { .. })));
     }

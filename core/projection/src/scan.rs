@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use craton_types::{Offset, PrimaryKey, TableId, VersionedRow};
-use redb::OwnedRange;
 
 use crate::memory::{MemoryLayer, Version};
 use crate::snapshot::{Layers, visible};
-use crate::stored::{CurrentEntry, current_entry};
+use crate::stored::{CurrentEntry, CurrentRange, current_entry};
 use crate::{Direction, KeyRange, ProjectionError};
 
 /// An iterator over the rows of a table at one position. It ends after its first error.
@@ -147,7 +146,7 @@ impl MemoryCursor {
 
 /// Walks the newest versions in the file.
 struct StoredCursor {
-    entries: Option<OwnedRange<(u32, &'static [u8]), &'static [u8]>>,
+    entries: Option<CurrentRange>,
     direction: Direction,
     next: Option<CurrentEntry>,
 }

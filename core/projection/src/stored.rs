@@ -180,11 +180,7 @@ impl Stored {
     }
 
     /// The newest versions of a table's rows in key order, from both ends.
-    pub(crate) fn scan(
-        &self,
-        table: TableId,
-        range: &KeyRange,
-    ) -> Result<OwnedRange<CurrentKey, &'static [u8]>, ProjectionError> {
+    pub(crate) fn scan(&self, table: TableId, range: &KeyRange) -> Result<CurrentRange, ProjectionError> {
         use std::ops::Bound;
         let table = table.get();
         let upper = match (&range.end, table.checked_add(1)) {
@@ -198,7 +194,9 @@ impl Stored {
     }
 }
 
-/// One step of a [`Stored::scan`].
+/// What [`Stored::scan`] walks.
+pub(crate) type CurrentRange = OwnedRange<CurrentKey, &'static [u8]>;
+/// One step of it.
 pub(crate) type ScanStep = Result<
     (
         redb::OwnedAccessGuard<CurrentKey>,
