@@ -1,0 +1,16 @@
+/** The limits that the API states; it decides, these messages only come sooner. */
+
+export const NAME_CHARACTERS_MAX = 80;
+export const CLUSTER_NAME_CHARACTERS_MAX = 40;
+
+export function requiredText(value: string, what: string): string | undefined {
+  const length = value.trim().length;
+  if (length === 0) return `Enter ${what}.`;
+  return length > NAME_CHARACTERS_MAX ? `Use at most ${NAME_CHARACTERS_MAX} characters.` : undefined;
+}
+
+export function clusterNameProblem(name: string): string | undefined {
+  if (name === '') return 'Enter a name.';
+  if (name.length > CLUSTER_NAME_CHARACTERS_MAX) return `Use at most ${CLUSTER_NAME_CHARACTERS_MAX} characters.`;
+  return /^[a-z0-9-]+$/.test(name) ? undefined : 'Use lower-case letters, digits and hyphens only.';
+}

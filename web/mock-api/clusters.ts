@@ -1,0 +1,156 @@
+import type { Cluster, Connection } from '../app/src/api/types';
+import { secretOf } from './ids';
+import { invalid, notFound, Refusal } from './problem';
+import { accepted, created, ok, pageOf, signedIn, type Route, type SignedInCall } from './routing';
+import { requireRole } from './organisations';
+import type { MockCluster, MockOperation } from './state';
+
+const CREATE_STEPS = ['placing_nodes', 'issuing_certificates', 'starting_nodes', 'creating_database', 'probing_endpoint'];
+const DELETE_STEPS = ['closing_connections', 'stopping_nodes', 'writing_tombstone'];
+
+function find(call: SignedInCall) {
+  const organisation = call.state.organisationOf(call.user, call.parameters['org'] ?? '');
+  const cluster = organisation.clusters.find(({ id }) => id === call.parameters['cluster']);
+  if (!cluster) throw notFound();
+  return { organisation, cluster: call.state.settle(organisation, cluster) };
+}
+
+function view({ users: _, ...cluster }: MockCluster): Cluster {
+  return cluster;
+}
+
+function findOperation(call: SignedInCall): MockOperation {
+  const organisation = call.state.organisationOf(call.user, call.parameters['org'] ?? '');
+  const operation = organisation.operations.find(({ id }) => id === call.parameters['operation']);
+  if (!operation) throw notFound();
+  return operation;
+}
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+export function connectionOf(cluster: Cluster): Connection {
+  const { host, port } = cluster;
+  const uri = `postgresql://app@${host}:${port}/main?sslmode=verify-full`;
+  const parameters = `host=${host} hostaddr=127.0.0.1 port=${port} dbname=main user=app sslmode=verify-full sslrootcert=${cluster.name}-ca.pem`;
+  return {
+    host,
+    host_address: '127.0.0.1',
+    port,
+    database: 'main',
+    user: 'app',
+    sslmode: 'verify-full',
+    uri,
+    psql: `psql "${parameters}"`,
+    drivers: [
+      { name: 'psycopg 3', language: 'python', snippet: `import psycopg\n\nwith psycopg.connect(\n    host="${host}",\n    hostaddr="127.0.0.1",\n    port=${port},\n    dbname="main",\n    user="app",\n    password=os.environ["CRATON_PASSWORD"],\n    sslmode="verify-full",\n    sslrootcert="${cluster.name}-ca.pem",\n) as connection:\n    print(connection.execute("SELECT 1").fetchone())` },
+      { name: 'node-postgres', language: 'javascript', snippet: `import { readFileSync } from "node:fs";\nimport pg from "pg";\n\nconst client = new pg.Client({\n  host: "${host}",\n  port: ${port},\n  database: "main",\n  user: "app",\n  password: process.env.CRATON_PASSWORD,\n  ssl: { ca: readFileSync("${cluster.name}-ca.pem", "utf8") },\n});\nawait client.connect();` },
+      { name: 'JDBC', language: 'java', snippet: `jdbc:postgresql://${host}:${port}/main?user=app&sslmode=verify-full&sslrootcert=${cluster.name}-ca.pem` },
+      { name: 'pgx', language: 'go', snippet: `conn, err := pgx.Connect(ctx, "${parameters} password="+os.Getenv("CRATON_PASSWORD"))` },
+      { name: 'tokio-postgres', language: 'rust', snippet: `let (client, connection) = tokio_postgres::connect(\n    "host=${host} hostaddr=127.0.0.1 port=${port} dbname=main user=app sslmode=require",\n    tls,\n).await?;` },
+    ],
+    log_keys: [{ database: 'main', verifier_key: `${host}/ten_01kak6mvtjfp0bpz9x3c2d4e5f+a9c1f2d3+Ab4pSxB1rXc9m2Jv0o7hKd3sQyTgE5uLwZfVnRkMaOcH` }],
+  };
+}
+
+export const clusterRoutes: Route[] = [
+  signedIn('get', '/api/v1/orgs/{org}/clusters', ({ state, user, parameters, url }) => {
+    const organisation = state.organisationOf(user, parameters['org'] ?? '');
+    const clusters = organisation.clusters.map((cluster) => view(state.settle(organisation, cluster))).filter((cluster) => cluster.state !== 'deleted');
+    return ok(pageOf(clusters, url));
+  }),
+  signedIn('post', '/api/v1/orgs/{org}/clusters', (call) => {
+    const { state, user, body } = call;
+    const organisation = requireRole(call, 'owner', 'admin', 'member');
+    const name = String(body['name'] ?? '');
+    if (!/^[a-z0-9-]{1,40}$/.test(name)) throw invalid('/name', 'pattern', 'Use 1 to 40 lower-case letters, digits and hyphens.');
+    if (organisation.clusters.some((cluster) => cluster.name === name && state.settle(organisation, cluster).state !== 'deleted'))
+      throw new Refusal(409, 'name_taken', `This organisation already has a cluster named ${name}.`, [{ pointer: '/name', code: 'name_taken', detail: 'There is already a cluster with this name.' }]);
+    const nodeCount = Number(body['node_count'] ?? 1);
+    const cluster: MockCluster = {
+      id: state.id('clu'),
+      org_id: organisation.id,
+      name,
+      region: 'local',
+      node_count: nodeCount,
+      state: 'provisioning',
+      created_at: state.iso(),
+      ready_at: null,
+      host: `${name}.local.craton.localhost`,
+      port: 54321 + organisation.clusters.length,
+      nodes: Array.from({ length: nodeCount }, () => ({ node_id: state.id('node'), state: 'starting' })),
+      last_error: null,
+      users: [{ name: 'app', created_at: state.iso(), password_rotated_at: null }],
+    };
+    organisation.clusters.unshift(cluster);
+    // A name that says so fails, which lets people look at the failure page.
+    const failsAtStep = name.startsWith('fail') ? 2 : null;
+    const operation: MockOperation = { id: state.id('op'), kind: 'cluster.create', target: cluster.id, steps: CREATE_STEPS, startedAt: state.now().getTime(), failsAtStep, cancelledAt: null };
+    organisation.operations.push(operation);
+    const receipt = state.record(organisation, user, 'cluster.created', { kind: 'cluster', id: cluster.id }, { name, region: 'local', node_count: nodeCount });
+    return created({ cluster: view(cluster), operation: state.operationView(operation), credentials: { user: 'app', password: secretOf(24), database: 'main' }, receipt }, `/api/v1/orgs/${organisation.id}/clusters/${cluster.id}`);
+  }),
+  signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}', (call) => ok(view(find(call).cluster))),
+  signedIn('delete', '/api/v1/orgs/{org}/clusters/{cluster}', (call) => {
+    requireRole(call, 'owner', 'admin');
+    const { state, user } = call;
+    const { organisation, cluster } = find(call);
+    const operation: MockOperation = { id: state.id('op'), kind: 'cluster.delete', target: cluster.id, steps: DELETE_STEPS, startedAt: state.now().getTime(), failsAtStep: null, cancelledAt: null };
+    organisation.operations.push(operation);
+    const receipt = state.record(organisation, user, 'cluster.deletion_requested', { kind: 'cluster', id: cluster.id }, { name: cluster.name });
+    return accepted({ operation: state.operationView(operation), receipt });
+  }),
+  signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/connection', (call) => ok(connectionOf(find(call).cluster))),
+  signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/ca.pem', (call) => {
+    const { cluster } = find(call);
+    return new Response('-----BEGIN CERTIFICATE-----\nMIIBmock\n-----END CERTIFICATE-----\n', {
+      headers: { 'content-type': 'application/x-pem-file', 'content-disposition': `attachment; filename="${cluster.name}-ca.pem"` },
+    });
+  }),
+  signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/users', (call) => ok(pageOf(find(call).cluster.users, call.url))),
+  signedIn('post', '/api/v1/orgs/{org}/clusters/{cluster}/users/{name}/rotate-password', (call) => {
+    requireRole(call, 'owner', 'admin', 'member');
+    const { organisation, cluster } = find(call);
+    const user = cluster.users.find(({ name }) => name === call.parameters['name']);
+    if (!user) throw notFound();
+    user.password_rotated_at = call.state.iso();
+    const receipt = call.state.record(organisation, call.user, 'database_user.password_rotated', { kind: 'cluster', id: cluster.id }, { user: user.name });
+    return ok({ user: user.name, password: secretOf(24), receipt });
+  }),
+  signedIn('get', '/api/v1/orgs/{org}/operations/{operation}', async (call) => {
+    const operation = findOperation(call);
+    const wait = /^(\d+)s$/.exec(call.url.searchParams.get('wait') ?? '');
+    const until = Date.now() + Number(wait?.[1] ?? 0) * 1000;
+    const before = JSON.stringify(call.state.operationView(operation));
+    while (Date.now() < until && JSON.stringify(call.state.operationView(operation)) === before) await pause(25);
+    return ok(call.state.operationView(operation));
+  }),
+  signedIn('get', '/api/v1/orgs/{org}/operations/{operation}/events', (call) => {
+    const operation = findOperation(call);
+    const encoder = new TextEncoder();
+    let open = true;
+    const stream = new ReadableStream<Uint8Array>({
+      async start(controller) {
+        let last = '';
+        while (open) {
+          const current = call.state.operationView(operation);
+          const text = JSON.stringify(current);
+          if (text !== last) controller.enqueue(encoder.encode(`event: operation\ndata: ${text}\n\n`));
+          last = text;
+          if (['succeeded', 'failed', 'cancelled'].includes(current.state)) break;
+          await pause(25);
+        }
+        if (open) controller.close();
+      },
+      cancel() {
+        open = false;
+      },
+    });
+    return new Response(stream, { headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store' } });
+  }),
+  signedIn('post', '/api/v1/orgs/{org}/operations/{operation}/cancel', (call) => {
+    const operation = findOperation(call);
+    if (!call.state.operationView(operation).cancellable) throw new Refusal(409, 'not_cancellable', 'This operation can no longer be cancelled.');
+    operation.cancelledAt = call.state.now().getTime();
+    return ok(call.state.operationView(operation));
+  }),
+];
