@@ -1,0 +1,57 @@
+# What can be done with this tree. `make help` lists it; every target installs what it needs first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Parameters of single targets, documented where they are used.
+ARGS ?=
+PACKAGE ?=
+
+export CARGO_TERM_PROGRESS_WHEN ?= never
+
+CONSOLE := web/app/dist/index.html
+CONSOLE_DEPENDENCIES := web/node_modules/.package-lock.json
+CONSOLE_SOURCES := $(shell find web/app web/mock-api -path web/app/dist -prune -o -type f -print 2>/dev/null) \
+	$(wildcard web/*.ts web/*.js web/*.json)
+
+.PHONY: help
+help: ## Lists these targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Installs every system package and tool that is missing
+	@scripts/setup.sh
+
+.PHONY: fmt
+fmt: ## Formats the Rust code
+	cargo fmt --all
+
+.PHONY: check
+check: setup $(CONSOLE) ## Formatting, lints, documentation, licences and the console's types: what CI runs before the tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	scripts/check-dependencies.sh
+	cd web && npm run --silent lint && npm run --silent check
+
+.PHONY: test
+test: setup $(CONSOLE) ## Every test; PACKAGE=craton-log for one crate, ARGS='-E "test(name)"' for some
+	cargo nextest run --locked --no-fail-fast $(if $(PACKAGE),--package $(PACKAGE),--workspace) $(ARGS)
+ifeq ($(PACKAGE)$(ARGS),)
+	cd web && npm run --silent test
+endif
+
+.PHONY: clean
+clean: ## Removes everything that a build or a test made
+	cargo clean
+	rm -rf web/app/dist web/node_modules
+
+# The console is embedded in the control plane, so building the workspace needs it.
+$(CONSOLE_DEPENDENCIES): web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+$(CONSOLE): $(CONSOLE_DEPENDENCIES) $(CONSOLE_SOURCES)
+	cd web && npm run --silent build
