@@ -1,1 +1,34 @@
-//! craton-kernel
+//! The kernel: what a command does to a tenant, decided the same way on every replica.
+//!
+//! [`apply`] takes a tenant's state, a view of its rows and a command, and answers with an outcome, the
+//! record to append and the row versions to store. A refusal is an outcome like any other.
+//!
+//! # Invariants
+//! - Pure: no IO, no clock, no randomness. Equal inputs give equal records, byte for byte, encryption included.
+//! - `apply` changes the state only when it commits; after a refusal the state is as it was.
+//! - A tenant's timestamps never decrease, its offsets have no gap, and each record links to the one before.
+//! - Every check that a writer made on a snapshot is made again here, against the row versions of now.
+//!
+//! # Deliberately absent
+//! SQL (`craton-query` turns statements into row writes), ordering and durability (`craton-consensus`),
+//! files (`craton-log`, `craton-projection`) and signing keys: checkpoints arrive signed.
+
+mod apply;
+mod command;
+mod outcome;
+mod replay;
+mod seal;
+mod state;
+mod system_table;
+
+pub use apply::{Applied, ApplyError, RowReader, ViewWrite, apply};
+pub use command::{Command, ExpectedSequence, Operation, ReadCheck, SchemaWrite};
+pub use outcome::{Committed, Outcome, Refusal};
+pub use replay::{ReplayError, replay};
+pub use seal::{UnsealError, unseal_changes};
+pub use state::{Catalogue, StateDecodeError, TenantState};
+pub use system_table::{
+    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, STREAM_NAME_BYTES_MAX, STREAM_RECORD_TABLE, catalogue_table,
+    stream_record_key,
+    stream_record_offset,
+};

@@ -1,0 +1,459 @@
+//! `apply`: the one place where a command becomes a record.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use craton_crypto::Dek;
+use craton_types::{
+    Change, DatabaseDefinition, Expected, Hash, IdempotencyId, Offset, PrimaryKey, Record, RecordHeader, RecordKind, RecordSummary, Row, RowChange,
+    RowWrite, StreamId, StreamSequence, TableId, TableSchema, TableSummary, Timestamp, UserDefinition, VersionedRow,
+};
+
+use crate::seal::{Placement, Sealed, seal_changes, seal_chunks};
+use crate::system_table::{
+    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, IDEMPOTENCY_RING_TABLE, IDEMPOTENCY_TABLE, STREAM_NAME_BYTES_MAX, STREAM_RECORD_TABLE,
+    STREAM_TABLE, StreamHead,
+    catalogue_key, catalogue_row, idempotency_key, idempotency_offset, idempotency_row, ring_id, ring_key, ring_row,
+    stream_record_key, stream_record_row,
+};
+use crate::{
+    Catalogue, Command, Committed, ExpectedSequence, Operation, Outcome, ReadCheck, Refusal, SchemaWrite, TenantState,
+};
+
+/// The rows as the tenant's records so far left them.
+pub trait RowReader {
+    /// The current version of a row.
+    ///
+    /// # Errors
+    /// When the view cannot be read; the node then stops, because replicas must not differ.
+    fn row(&self, table: TableId, key: &PrimaryKey) -> Result<Option<VersionedRow>, ApplyError>;
+}
+
+/// The view could not answer. Not an outcome: nothing was decided.
+#[derive(Debug, thiserror::Error)]
+#[error("the view could not be read")]
+pub struct ApplyError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// A row version for the view to store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewWrite {
+    /// The row's table.
+    pub table: TableId,
+    /// The row's key.
+    pub key: PrimaryKey,
+    /// The row; `None` deletes it.
+    pub row: Option<Arc<Row>>,
+}
+
+/// What applying a command asks the node to do.
+#[derive(Debug)]
+pub struct Applied {
+    /// The answer for the client.
+    pub outcome: Outcome,
+    /// The record to append, when the outcome is `Committed`.
+    pub record: Option<Record>,
+    /// The row versions to store, all of the record's offset.
+    pub writes: Vec<ViewWrite>,
+}
+
+/// Decides a command and, when it commits, advances the state. `timestamp` is the proposer's clock; the
+/// record carries it, or the previous record's time if that is later.
+///
+/// # Errors
+/// Only when the view cannot be read. Refusals are outcomes.
+pub fn apply(
+    state: &mut TenantState,
+    rows: &dyn RowReader,
+    key: &Dek,
+    timestamp: Timestamp,
+    command: &Command,
+) -> Result<Applied, ApplyError> {
+    if let Some(offset) = known_idempotency_id(rows, command)? {
+        return Ok(without_record(Outcome::Duplicate { offset }));
+    }
+    let decision = match decide(state, rows, command)? {
+        Ok(decision) => decision,
+        Err(refusal) => return Ok(without_record(Outcome::Refused(refusal))),
+    };
+    let sealed = match seal(state, key, timestamp, command, &decision) {
+        Ok(sealed) => sealed,
+        Err(refusal) => return Ok(without_record(Outcome::Refused(refusal))),
+    };
+    let mut writes = decision.writes;
+    remember_idempotency_id(state, rows, command.idempotency_id, &mut writes)?;
+    state.advance(&sealed.record.header, sealed.hash);
+    state.change(decision.state);
+    state.note_tables(&writes);
+    let header = &sealed.record.header;
+    let committed = Committed {
+        offset: header.offset,
+        record_hash: sealed.hash,
+        timestamp: header.timestamp,
+        stream_sequence: header.stream_sequence,
+    };
+    Ok(Applied { outcome: Outcome::Committed(committed), record: Some(sealed.record), writes })
+}
+
+/// What a command that commits will do.
+struct Decision {
+    stream: StreamId,
+    sequence: StreamSequence,
+    content: Content,
+    writes: Vec<ViewWrite>,
+    state: StateChange,
+}
+
+/// What the record will hold.
+enum Content {
+    Changes { summary: RecordSummary, changes: Vec<Change> },
+    Checkpoint { note: String },
+}
+
+/// What changes in the state beside the head of the log.
+enum StateChange {
+    Nothing,
+    Catalogue(Catalogue),
+    NewStream,
+    Checkpoint { size: u64 },
+    Database(DatabaseDefinition),
+    Users(BTreeMap<String, UserDefinition>),
+}
+
+type Decided = Result<Result<Decision, Refusal>, ApplyError>;
+
+fn decide(state: &TenantState, rows: &dyn RowReader, command: &Command) -> Decided {
+    match &command.operation {
+        Operation::Write { schema, rows: row_writes, reads } => match check_reads(state, rows, reads)? {
+            Some(refusal) => Ok(Err(refusal)),
+            None => decide_write(state, rows, schema, row_writes),
+        },
+        Operation::Append { stream, expected, events } => decide_append(state, rows, stream, *expected, events),
+        Operation::Checkpoint { size, note } => Ok(decide_checkpoint(state, *size, note)),
+        _ if !state.is_system => Ok(Err(Refusal::WrongTenant)),
+        Operation::CreateDatabase(database) => Ok(decide_create_database(state, database)),
+        Operation::PutUser(user) => Ok(Ok(decide_put_user(state, user))),
+        Operation::DropUser { name } => Ok(decide_drop_user(state, name)),
+    }
+}
+
+fn decide_write(
+    state: &TenantState,
+    rows: &dyn RowReader,
+    schema: &[SchemaWrite],
+    row_writes: &[RowWrite],
+) -> Decided {
+    let (catalogue, mut changes, mut writes) = match change_catalogue(state, schema) {
+        Ok(changed) => changed,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if let Some(write) = repeated_row(row_writes) {
+        return Ok(Err(Refusal::RowChanged { table: write.table, key: write.key.clone() }));
+    }
+    let tables = catalogue.as_ref().unwrap_or(&state.catalogue);
+    let mut summaries = BTreeMap::new();
+    for write in row_writes {
+        let Some(table) = tables.table_by_id(write.table) else { return Ok(Err(Refusal::CatalogueChanged)) };
+        summaries.entry(write.table).or_insert_with(|| TableSummary::from(table.as_ref()));
+        match change_row(rows, write)? {
+            Ok((change, view_write)) => {
+                changes.push(change);
+                writes.push(view_write);
+            }
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    }
+    Ok(Ok(Decision {
+        stream: StreamId::ZERO,
+        sequence: state.root_stream_next,
+        content: Content::Changes {
+            summary: RecordSummary { tables: summaries.into_values().collect(), stream: None },
+            changes,
+        },
+        writes,
+        state: catalogue.map_or(StateChange::Nothing, StateChange::Catalogue),
+    }))
+}
+
+/// The first thing read that is no longer so.
+fn check_reads(
+    state: &TenantState,
+    rows: &dyn RowReader,
+    reads: &[ReadCheck],
+) -> Result<Option<Refusal>, ApplyError> {
+    for read in reads {
+        let (table, holds) = match read {
+            ReadCheck::Row { table, key, version } => {
+                let current = rows.row(*table, &PrimaryKey::from_bytes(key.clone()))?;
+                (*table, current.map(|row| row.version) == *version)
+            }
+            ReadCheck::Table { table, end } => {
+                (*table, state.table_ends.get(table).is_none_or(|changed_end| changed_end <= end))
+            }
+        };
+        if !holds {
+            return Ok(Some(Refusal::ReadChanged { table }));
+        }
+    }
+    Ok(None)
+}
+
+/// The first write to a row that an earlier write of the same transaction also names.
+fn repeated_row(writes: &[RowWrite]) -> Option<&RowWrite> {
+    let mut seen = HashSet::new();
+    writes.iter().find(|write| writes.len() > 1 && !seen.insert((write.table, write.key.as_slice())))
+}
+
+type CatalogueChange = (Option<Catalogue>, Vec<Change>, Vec<ViewWrite>);
+
+/// Applies schema changes to a copy of the catalogue; `None` when there are none.
+fn change_catalogue(state: &TenantState, schema: &[SchemaWrite]) -> Result<CatalogueChange, Refusal> {
+    if schema.is_empty() {
+        return Ok((None, Vec::new(), Vec::new()));
+    }
+    let mut catalogue = Catalogue::clone(&state.catalogue);
+    let mut changes = Vec::new();
+    let mut writes = Vec::new();
+    for write in schema {
+        match write {
+            SchemaWrite::Create(table) => {
+                create_table(&mut catalogue, table)?;
+                changes.push(Change::CreateTable(table.clone()));
+                writes.push(catalogue_write(table.id, Some(catalogue_row(table))));
+            }
+            SchemaWrite::Drop { table, name } => {
+                if catalogue.tables.get(name).is_none_or(|schema| schema.id != *table) {
+                    return Err(Refusal::CatalogueChanged);
+                }
+                catalogue.tables.remove(name);
+                changes.push(Change::DropTable { table: *table, name: name.clone() });
+                writes.push(catalogue_write(*table, None));
+            }
+        }
+    }
+    catalogue.changed_end = state.end.next();
+    Ok((Some(catalogue), changes, writes))
+}
+
+fn create_table(catalogue: &mut Catalogue, table: &TableSchema) -> Result<(), Refusal> {
+    if catalogue.tables.contains_key(&table.name) {
+        return Err(Refusal::TableExists { name: table.name.clone() });
+    }
+    if table.id != catalogue.next_table {
+        return Err(Refusal::CatalogueChanged);
+    }
+    catalogue.next_table = table.id.next();
+    catalogue.tables.insert(table.name.clone(), Arc::new(table.clone()));
+    Ok(())
+}
+
+pub(crate) fn catalogue_write(table: TableId, row: Option<Row>) -> ViewWrite {
+    ViewWrite { table: CATALOGUE_TABLE, key: catalogue_key(table), row: row.map(Arc::new) }
+}
+
+/// Checks one row write against the row of now.
+fn change_row(rows: &dyn RowReader, write: &RowWrite) -> Result<Result<(Change, ViewWrite), Refusal>, ApplyError> {
+    let key = PrimaryKey::from_bytes(write.key.clone());
+    let current = rows.row(write.table, &key)?;
+    let conflict = match (write.expected, &current) {
+        (Expected::Absent, None) => None,
+        (Expected::Absent, Some(_)) => Some(Refusal::RowExists { table: write.table, key: write.key.clone() }),
+        (Expected::Version(version), Some(row)) if row.version == version => None,
+        (Expected::Version(_), _) => Some(Refusal::RowChanged { table: write.table, key: write.key.clone() }),
+    };
+    if let Some(refusal) = conflict {
+        return Ok(Err(refusal));
+    }
+    let change = Change::Row(RowChange {
+        table: write.table,
+        before: current.map(|row| Row::clone(&row.row)),
+        after: write.after.clone(),
+    });
+    let view_write = ViewWrite { table: write.table, key, row: write.after.clone().map(Arc::new) };
+    Ok(Ok((change, view_write)))
+}
+
+fn decide_append(
+    state: &TenantState,
+    rows: &dyn RowReader,
+    stream: &str,
+    expected: ExpectedSequence,
+    events: &[minicbor::bytes::ByteVec],
+) -> Decided {
+    if stream.is_empty() || stream.len() > STREAM_NAME_BYTES_MAX {
+        return Ok(Err(Refusal::StreamName { bytes: stream.len(), bytes_max: STREAM_NAME_BYTES_MAX }));
+    }
+    let key = StreamHead::key(stream);
+    let stored = rows.row(STREAM_TABLE, &key)?.and_then(|row| StreamHead::from_row(&row.row));
+    let head = stored.unwrap_or(StreamHead { stream: state.next_stream, next: Default::default() });
+    if let ExpectedSequence::Exactly(expected) = expected
+        && expected != head.next.get()
+    {
+        return Ok(Err(Refusal::StreamMoved { stream: stream.to_owned(), expected, actual: head.next.get() }));
+    }
+    Ok(Ok(Decision {
+        stream: head.stream,
+        sequence: head.next,
+        content: Content::Changes {
+            summary: RecordSummary { tables: Vec::new(), stream: Some(stream.to_owned()) },
+            changes: events.iter().map(|event| Change::Event(event.to_vec())).collect(),
+        },
+        writes: stream_writes(stream, head, state.end),
+        state: if stored.is_some() { StateChange::Nothing } else { StateChange::NewStream },
+    }))
+}
+
+/// Moves a stream's head past the record at `offset` and notes where that record is.
+pub(crate) fn stream_writes(stream: &str, head: StreamHead, offset: Offset) -> Vec<ViewWrite> {
+    let moved = StreamHead { stream: head.stream, next: head.next.next() };
+    let head_row = ViewWrite { table: STREAM_TABLE, key: StreamHead::key(stream), row: Some(Arc::new(moved.to_row())) };
+    let record_row = ViewWrite {
+        table: STREAM_RECORD_TABLE,
+        key: stream_record_key(stream, head.next),
+        row: Some(Arc::new(stream_record_row(offset))),
+    };
+    vec![head_row, record_row]
+}
+
+fn decide_checkpoint(state: &TenantState, size: u64, note: &str) -> Result<Decision, Refusal> {
+    if size <= state.checkpoint_size || size > state.end.get() {
+        return Err(Refusal::CheckpointOutOfOrder {
+            size,
+            last_size: state.checkpoint_size,
+            records: state.end.get(),
+        });
+    }
+    Ok(Decision {
+        stream: StreamId::ZERO,
+        sequence: state.root_stream_next,
+        content: Content::Checkpoint { note: note.to_owned() },
+        writes: Vec::new(),
+        state: StateChange::Checkpoint { size },
+    })
+}
+
+fn decide_create_database(state: &TenantState, database: &DatabaseDefinition) -> Result<Decision, Refusal> {
+    if state.databases.contains_key(&database.name) {
+        return Err(Refusal::DatabaseExists { name: database.name.clone() });
+    }
+    let state_change = StateChange::Database(database.clone());
+    Ok(system_decision(state, Change::CreateDatabase(database.clone()), state_change))
+}
+
+fn decide_put_user(state: &TenantState, user: &UserDefinition) -> Decision {
+    let mut users = BTreeMap::clone(&state.users);
+    users.insert(user.name.clone(), user.clone());
+    system_decision(state, Change::PutUser(user.clone()), StateChange::Users(users))
+}
+
+fn decide_drop_user(state: &TenantState, name: &str) -> Result<Decision, Refusal> {
+    let mut users = BTreeMap::clone(&state.users);
+    if users.remove(name).is_none() {
+        return Err(Refusal::UserMissing { name: name.to_owned() });
+    }
+    Ok(system_decision(state, Change::DropUser { name: name.to_owned() }, StateChange::Users(users)))
+}
+
+fn system_decision(state: &TenantState, change: Change, state_change: StateChange) -> Decision {
+    Decision {
+        stream: StreamId::ZERO,
+        sequence: state.root_stream_next,
+        content: Content::Changes { summary: RecordSummary::default(), changes: vec![change] },
+        writes: Vec::new(),
+        state: state_change,
+    }
+}
+
+fn seal(
+    state: &TenantState,
+    key: &Dek,
+    timestamp: Timestamp,
+    command: &Command,
+    decision: &Decision,
+) -> Result<Sealed, Refusal> {
+    let placement =
+        Placement { stream: decision.stream, sequence: decision.sequence, timestamp: timestamp.max(state.last_timestamp) };
+    match &decision.content {
+        Content::Changes { summary, changes } => {
+            seal_changes(state, key, command, placement, summary, changes)
+        }
+        Content::Checkpoint { note } => {
+            let chunks = vec![note.clone().into_bytes()];
+            seal_chunks(state, command, placement, RecordKind::Checkpoint, chunks)
+        }
+    }
+}
+
+impl TenantState {
+    /// Moves the head of the log past a record.
+    pub(crate) fn advance(&mut self, header: &RecordHeader, hash: Hash) {
+        debug_assert_eq!(header.offset, self.end);
+        self.end = self.end.next();
+        self.last_hash = hash;
+        self.last_timestamp = header.timestamp;
+        self.frontier.push(hash);
+        if header.kind == RecordKind::Checkpoint {
+            self.checkpoint_offset = Some(header.offset);
+        }
+        if header.stream == StreamId::ZERO {
+            self.root_stream_next = header.stream_sequence.next();
+        }
+    }
+
+    /// Notes which tables the last record changed.
+    pub(crate) fn note_tables(&mut self, writes: &[ViewWrite]) {
+        let mut noted = None;
+        for table in writes.iter().map(|write| write.table).filter(|table| *table >= TableId::FIRST_USER) {
+            if noted != Some(table) {
+                self.table_ends.insert(table, self.end);
+                noted = Some(table);
+            }
+        }
+    }
+
+    fn change(&mut self, change: StateChange) {
+        match change {
+            StateChange::Nothing => {}
+            StateChange::Catalogue(catalogue) => self.catalogue = Arc::new(catalogue),
+            StateChange::NewStream => self.next_stream = self.next_stream.next(),
+            StateChange::Checkpoint { size } => self.checkpoint_size = size,
+            StateChange::Database(database) => {
+                self.databases.insert(database.name.clone(), database);
+            }
+            StateChange::Users(users) => self.users = Arc::new(users),
+        }
+    }
+}
+
+fn known_idempotency_id(rows: &dyn RowReader, command: &Command) -> Result<Option<Offset>, ApplyError> {
+    if command.idempotency_id == IdempotencyId::NIL {
+        return Ok(None);
+    }
+    let row = rows.row(IDEMPOTENCY_TABLE, &idempotency_key(command.idempotency_id))?;
+    Ok(row.and_then(|row| idempotency_offset(&row.row)))
+}
+
+/// Stores the id and forgets the one that its ring slot held.
+pub(crate) fn remember_idempotency_id(
+    state: &mut TenantState,
+    rows: &dyn RowReader,
+    id: IdempotencyId,
+    writes: &mut Vec<ViewWrite>,
+) -> Result<(), ApplyError> {
+    if id == IdempotencyId::NIL {
+        return Ok(());
+    }
+    let slot = ring_key(state.idempotency_count % IDEMPOTENCY_IDS_MAX);
+    let oldest = rows.row(IDEMPOTENCY_RING_TABLE, &slot)?.and_then(|row| ring_id(&row.row));
+    if let Some(oldest) = oldest {
+        writes.push(ViewWrite { table: IDEMPOTENCY_TABLE, key: idempotency_key(oldest), row: None });
+    }
+    let row = Some(Arc::new(idempotency_row(state.end)));
+    writes.push(ViewWrite { table: IDEMPOTENCY_TABLE, key: idempotency_key(id), row });
+    writes.push(ViewWrite { table: IDEMPOTENCY_RING_TABLE, key: slot, row: Some(Arc::new(ring_row(id))) });
+    state.idempotency_count += 1;
+    Ok(())
+}
+
+fn without_record(outcome: Outcome) -> Applied {
+    Applied { outcome, record: None, writes: Vec::new() }
+}

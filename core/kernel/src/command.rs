@@ -1,0 +1,140 @@
+//! Commands: what a client asks of one tenant, as they travel through the consensus log.
+
+use craton_types::{
+    ActorId, CorrelationId, DatabaseDefinition, IdempotencyId, Offset, RowWrite, TableId, TableSchema, TenantId,
+    UserDefinition,
+};
+use minicbor::{Decode, Encode};
+
+/// A command with everything that its outcome may depend on, but for the time, which the entry carries once
+/// for all its commands.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Command {
+    /// Whose log it is for.
+    #[n(0)]
+    pub tenant: TenantId,
+    /// Who asks.
+    #[n(1)]
+    pub actor: ActorId,
+    /// The request that this belongs to.
+    #[n(2)]
+    pub correlation_id: CorrelationId,
+    /// The client's deduplication id, or nil.
+    #[n(3)]
+    pub idempotency_id: IdempotencyId,
+    /// What to do.
+    #[n(4)]
+    pub operation: Operation,
+}
+
+/// What a command does. Each that commits becomes exactly one record.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum Operation {
+    /// A transaction: schema changes first, then row writes, all or nothing.
+    #[n(0)]
+    Write {
+        /// Tables created and dropped, in order.
+        #[n(0)]
+        schema: Vec<SchemaWrite>,
+        /// Row writes; no two for the same row.
+        #[n(1)]
+        rows: Vec<RowWrite>,
+        /// What the transaction read beside the rows that it writes; checked again, so that transactions are
+        /// serializable. Empty for a single statement, whose row writes say all.
+        #[n(2)]
+        reads: Vec<ReadCheck>,
+    },
+    /// Events for a stream, which is created by its first append.
+    #[n(1)]
+    Append {
+        /// The stream's name.
+        #[n(0)]
+        stream: String,
+        /// What the writer believes the stream to hold.
+        #[n(1)]
+        expected: ExpectedSequence,
+        /// The events' bytes.
+        #[n(2)]
+        events: Vec<minicbor::bytes::ByteVec>,
+    },
+    /// A signed checkpoint over the first `size` records.
+    #[n(2)]
+    Checkpoint {
+        /// How many records the checkpoint covers.
+        #[n(0)]
+        size: u64,
+        /// The C2SP signed note.
+        #[n(1)]
+        note: String,
+    },
+    /// Creates a database (system tenant only).
+    #[n(3)]
+    CreateDatabase(#[n(0)] DatabaseDefinition),
+    /// Creates or replaces a database user (system tenant only).
+    #[n(4)]
+    PutUser(#[n(0)] UserDefinition),
+    /// Removes a database user (system tenant only).
+    #[n(5)]
+    DropUser {
+        /// The user's name.
+        #[n(0)]
+        name: String,
+    },
+}
+
+/// A change of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum SchemaWrite {
+    /// Creates a table. The id must be the catalogue's next one, which the writer read.
+    #[n(0)]
+    Create(#[n(0)] TableSchema),
+    /// Drops a table.
+    #[n(1)]
+    Drop {
+        /// Its number.
+        #[n(0)]
+        table: TableId,
+        /// Its name.
+        #[n(1)]
+        name: String,
+    },
+}
+
+/// What an append expects of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ExpectedSequence {
+    /// Anything.
+    #[n(0)]
+    Any,
+    /// Exactly this many records; zero for a stream that does not exist yet.
+    #[n(1)]
+    Exactly(#[n(0)] u64),
+}
+
+/// What a transaction saw and relied on.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ReadCheck {
+    /// A row by key: this version, or none.
+    #[n(0)]
+    Row {
+        /// The row's table.
+        #[n(0)]
+        table: TableId,
+        /// The encoded primary key.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        key: Vec<u8>,
+        /// The version seen; `None` when there was no row.
+        #[n(2)]
+        version: Option<Offset>,
+    },
+    /// A range of a table. The whole table must be as it was: coarser than the range, and never wrong.
+    #[n(1)]
+    Table {
+        /// The table.
+        #[n(0)]
+        table: TableId,
+        /// The exclusive end of the snapshot that was read.
+        #[n(1)]
+        end: Offset,
+    },
+}

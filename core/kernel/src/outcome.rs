@@ -1,0 +1,125 @@
+//! What became of a command.
+
+use craton_types::{Hash, Offset, StreamSequence, TableId, Timestamp};
+
+/// The outcome of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A record was appended.
+    Committed(Committed),
+    /// The idempotency id is known: the record of the first attempt stands, nothing was written.
+    Duplicate {
+        /// Where the first attempt's record is.
+        offset: Offset,
+    },
+    /// Nothing was written.
+    Refused(Refusal),
+}
+
+/// Where a command's record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its offset in the tenant's log.
+    pub offset: Offset,
+    /// Its record hash.
+    pub record_hash: Hash,
+    /// Its timestamp.
+    pub timestamp: Timestamp,
+    /// Its position in its stream.
+    pub stream_sequence: StreamSequence,
+}
+
+/// Why nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// An insert found a row with its key.
+    #[error("a row with this key exists in table {table}")]
+    RowExists {
+        /// The table.
+        table: TableId,
+        /// The encoded primary key.
+        key: Vec<u8>,
+    },
+    /// A row is no longer the version that the writer saw.
+    #[error("a row of table {table} was changed by another transaction")]
+    RowChanged {
+        /// The table.
+        table: TableId,
+        /// The encoded primary key.
+        key: Vec<u8>,
+    },
+    /// Something that the transaction read was changed since.
+    #[error("what the transaction read in table {table} was changed by another transaction")]
+    ReadChanged {
+        /// The table.
+        table: TableId,
+    },
+    /// A table of this name exists.
+    #[error("table {name:?} exists")]
+    TableExists {
+        /// Its name.
+        name: String,
+    },
+    /// The catalogue is no longer the one that the writer saw.
+    #[error("the catalogue was changed by another transaction")]
+    CatalogueChanged,
+    /// The stream does not hold what the writer expected.
+    #[error("stream {stream:?} holds {actual} records, expected {expected}")]
+    StreamMoved {
+        /// The stream's name.
+        stream: String,
+        /// What the writer expected.
+        expected: u64,
+        /// What it holds.
+        actual: u64,
+    },
+    /// A stream's name is empty or too long.
+    #[error("a stream name takes 1 to {bytes_max} bytes, this one {bytes}")]
+    StreamName {
+        /// How long it is.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// A checkpoint covers no more than the one before, or records that do not exist.
+    #[error("a checkpoint over {size} records does not follow one over {last_size} in a log of {records}")]
+    CheckpointOutOfOrder {
+        /// What it covers.
+        size: u64,
+        /// What the last one covers.
+        last_size: u64,
+        /// Records in the log.
+        records: u64,
+    },
+    /// A database of this name exists.
+    #[error("database {name:?} exists")]
+    DatabaseExists {
+        /// Its name.
+        name: String,
+    },
+    /// No user of this name exists.
+    #[error("user {name:?} does not exist")]
+    UserMissing {
+        /// The name.
+        name: String,
+    },
+    /// The record's body would be longer than a record may be.
+    #[error("the transaction takes {bytes} bytes, more than {bytes_max}")]
+    RecordTooLarge {
+        /// What it takes.
+        bytes: u64,
+        /// What is allowed.
+        bytes_max: u64,
+    },
+    /// The record would have more chunks than a record may have.
+    #[error("the transaction has {changes} changes, more than {changes_max}")]
+    TooManyChanges {
+        /// What it has.
+        changes: u64,
+        /// What is allowed.
+        changes_max: u64,
+    },
+    /// The operation belongs to the system tenant, or to any other but the system tenant.
+    #[error("the operation does not belong to this tenant")]
+    WrongTenant,
+}

@@ -1,0 +1,146 @@
+//! `replay`: from a record back to the state and row versions that it caused. A view that was lost or damaged
+//! is rebuilt with it; tests hold it against what `apply` did.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use craton_crypto::{Dek, record_hash};
+use craton_proof::Checkpoint;
+use craton_types::{Change, KeyEpoch, PrimaryKey, Record, RecordKind, RowChange, TableSchema};
+
+use crate::apply::{catalogue_write, remember_idempotency_id, stream_writes};
+use crate::system_table::{StreamHead, catalogue_row};
+use crate::{ApplyError, Catalogue, RowReader, TenantState, ViewWrite, unseal_changes};
+
+/// Why a record cannot be replayed onto a state.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The record is not the one that follows the state.
+    #[error("record {offset} does not follow this state")]
+    OutOfOrder {
+        /// The record's offset.
+        offset: u64,
+    },
+    /// The record does not open, or holds what no kernel writes.
+    #[error("record {offset} holds nothing that a kernel wrote")]
+    Content {
+        /// The record's offset.
+        offset: u64,
+    },
+    /// The view could not be read.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// Advances a state by one record of its log and gives the row versions to store.
+///
+/// # Errors
+/// When the record does not follow the state or does not open under the tenant's keys.
+pub fn replay(
+    state: &mut TenantState,
+    rows: &dyn RowReader,
+    key_for_epoch: &dyn Fn(KeyEpoch) -> Option<Dek>,
+    record: &Record,
+) -> Result<Vec<ViewWrite>, ReplayError> {
+    let header = &record.header;
+    let offset = header.offset.get();
+    if header.offset != state.end || header.previous_hash != state.last_hash || header.tenant != state.tenant {
+        return Err(ReplayError::OutOfOrder { offset });
+    }
+    let mut writes = match header.kind {
+        RecordKind::Data => replay_data(state, key_for_epoch, record)?,
+        RecordKind::Checkpoint => replay_checkpoint(state, record)?,
+    };
+    remember_idempotency_id(state, rows, header.idempotency_id, &mut writes)?;
+    state.advance(header, record_hash(&header.encode()));
+    state.note_tables(&writes);
+    Ok(writes)
+}
+
+fn replay_checkpoint(state: &mut TenantState, record: &Record) -> Result<Vec<ViewWrite>, ReplayError> {
+    let malformed = || ReplayError::Content { offset: record.header.offset.get() };
+    let note = record.chunks.first().ok_or_else(malformed)?;
+    state.checkpoint_size = Checkpoint::parse_unverified(note).map_err(|_| malformed())?.size;
+    Ok(Vec::new())
+}
+
+fn replay_data(
+    state: &mut TenantState,
+    key_for_epoch: &dyn Fn(KeyEpoch) -> Option<Dek>,
+    record: &Record,
+) -> Result<Vec<ViewWrite>, ReplayError> {
+    let header = &record.header;
+    let malformed = || ReplayError::Content { offset: header.offset.get() };
+    let (summary, changes) = unseal_changes(record, key_for_epoch).map_err(|_| malformed())?;
+    let mut catalogue = CatalogueEdit { state_end: state.end, edited: None };
+    let mut writes = Vec::new();
+    for change in changes {
+        match change {
+            Change::Row(change) => {
+                let table = catalogue.view(state).table_by_id(change.table).ok_or_else(malformed)?;
+                writes.push(row_write(table, change).ok_or_else(malformed)?);
+            }
+            Change::CreateTable(schema) => {
+                writes.push(catalogue_write(schema.id, Some(catalogue_row(&schema))));
+                let edited = catalogue.edit(state);
+                edited.next_table = schema.id.next();
+                edited.tables.insert(schema.name.clone(), Arc::new(schema));
+            }
+            Change::DropTable { table, name } => {
+                writes.push(catalogue_write(table, None));
+                catalogue.edit(state).tables.remove(&name);
+            }
+            Change::Event(_) => {}
+            Change::CreateDatabase(database) => {
+                state.databases.insert(database.name.clone(), database);
+            }
+            Change::PutUser(user) => {
+                let mut users = BTreeMap::clone(&state.users);
+                users.insert(user.name.clone(), user);
+                state.users = Arc::new(users);
+            }
+            Change::DropUser { name } => {
+                let mut users = BTreeMap::clone(&state.users);
+                users.remove(&name);
+                state.users = Arc::new(users);
+            }
+        }
+    }
+    if let Some(edited) = catalogue.edited {
+        state.catalogue = Arc::new(edited);
+    }
+    if let Some(stream) = summary.stream {
+        if header.stream == state.next_stream {
+            state.next_stream = state.next_stream.next();
+        }
+        let head = StreamHead { stream: header.stream, next: header.stream_sequence };
+        writes.extend(stream_writes(&stream, head, header.offset));
+    }
+    Ok(writes)
+}
+
+/// A copy of the catalogue, made when the record first changes it.
+struct CatalogueEdit {
+    state_end: craton_types::Offset,
+    edited: Option<Catalogue>,
+}
+
+impl CatalogueEdit {
+    fn view<'a>(&'a self, state: &'a TenantState) -> &'a Catalogue {
+        self.edited.as_ref().unwrap_or(&state.catalogue)
+    }
+
+    fn edit(&mut self, state: &TenantState) -> &mut Catalogue {
+        let end = self.state_end;
+        self.edited.get_or_insert_with(|| Catalogue { changed_end: end.next(), ..Catalogue::clone(&state.catalogue) })
+    }
+}
+
+/// The row version of a row change; `None` when its key columns do not make a key.
+fn row_write(table: &TableSchema, change: RowChange) -> Option<ViewWrite> {
+    let row = change.after.as_ref().or(change.before.as_ref())?;
+    let key_values: Option<Vec<_>> =
+        table.primary_key.iter().map(|&position| row.get(usize::from(position))).collect();
+    let key = PrimaryKey::encode(key_values?).ok()?;
+    Some(ViewWrite { table: change.table, key, row: change.after.map(Arc::new) })
+}
