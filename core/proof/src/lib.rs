@@ -11,18 +11,28 @@
 //! # Deliberately absent
 //! Writing logs (`craton-log`), deciding when a checkpoint is made (`craton-kernel`), opening files (the caller).
 
+mod calendar;
 mod checkpoint;
+mod disclosure;
 mod note;
+mod receipt;
+mod receipt_text;
+mod repair;
 mod tlog_proof;
 pub mod tree;
+mod value_text;
 
+pub use calendar::timestamp_text;
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use disclosure::DisclosureError;
 pub use note::{
     KeyName, KeyNameError, NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteKeyId, SignerKey, VerifierKey,
     VerifierKeyError,
 };
+pub use receipt::{Receipt, ReceiptBuildError, ReceiptError, ReceiptParts, VerifiedChange, VerifiedReceipt};
 pub use tlog_proof::{PATH_HASHES_MAX, PROOF_BYTES_MAX, TlogProof, TlogProofError};
 pub use tree::{
     Frontier, FrontierDecodeError, HashReader, ProofError, ProofVerifyError, consistency_proof, inclusion_proof,
     merkle_tree_hash, verify_consistency, verify_inclusion,
 };
+pub use value_text::{printable, value_text};

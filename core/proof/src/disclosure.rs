@@ -1,0 +1,151 @@
+//! What a receipt discloses of a record, in the `extra` line of the proof.
+//!
+//! A version byte, then CBOR (RFC 8949, deterministic): `[header, chunks]`, where `header` is the record's 180
+//! bytes and each chunk is `[index, change key (32 bytes), chunk, path]`, `path` being the RFC 6962 inclusion path of
+//! the chunk in the tree that `payload_hash` is the root of. Chunk 0, the summary, always comes first.
+
+use craton_types::{HEADER_BYTES, Hash};
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+
+/// The version byte.
+pub(crate) const DISCLOSURE_VERSION: u8 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Disclosure {
+    #[n(0)]
+    pub(crate) header: ByteArray<HEADER_BYTES>,
+    #[n(1)]
+    pub(crate) chunks: Vec<DisclosedChunk>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct DisclosedChunk {
+    #[n(0)]
+    pub(crate) index: u32,
+    #[n(1)]
+    pub(crate) change_key: ByteArray<32>,
+    #[n(2)]
+    pub(crate) chunk: ByteVec,
+    #[n(3)]
+    pub(crate) path: Vec<Hash>,
+}
+
+/// Why the `extra` line is no disclosure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DisclosureError {
+    /// The proof has no `extra` line.
+    #[error("there is no extra line, so nothing is disclosed")]
+    Missing,
+    /// The version byte is unknown.
+    #[error("disclosure version {found} is unknown, expected {DISCLOSURE_VERSION}")]
+    Version {
+        /// The byte found.
+        found: u8,
+    },
+    /// The CBOR does not decode.
+    #[error("the disclosure is not the expected CBOR: {reason}")]
+    Cbor {
+        /// What the decoder found.
+        reason: String,
+    },
+    /// The CBOR decodes, but is not how it would be encoded.
+    #[error("the disclosure is not in its one canonical encoding")]
+    NotCanonical,
+    /// The first chunk is not the summary, or the chunks are not in order.
+    #[error("the disclosed chunks are not chunk 0 followed by others in ascending order")]
+    ChunkOrder,
+}
+
+impl Disclosure {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![DISCLOSURE_VERSION];
+        minicbor::encode(self, &mut bytes).expect("writing to memory does not fail");
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, DisclosureError> {
+        let (&version, cbor) = bytes.split_first().ok_or(DisclosureError::Missing)?;
+        if version != DISCLOSURE_VERSION {
+            return Err(DisclosureError::Version { found: version });
+        }
+        let disclosure: Self = minicbor::decode(cbor).map_err(|error| DisclosureError::Cbor {
+            reason: error.to_string(),
+        })?;
+        // One receipt, one text: whatever a decoder tolerates (longer integers, further elements) is refused.
+        if disclosure.to_bytes() != bytes {
+            return Err(DisclosureError::NotCanonical);
+        }
+        let indexes = disclosure.chunks.iter().map(|chunk| chunk.index);
+        if disclosure.chunks.first().is_none_or(|chunk| chunk.index != 0) || !indexes.is_sorted_by(|a, b| a < b) {
+            return Err(DisclosureError::ChunkOrder);
+        }
+        Ok(disclosure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn disclosure(indexes: &[u32]) -> Disclosure {
+        let chunk = |index: &u32| DisclosedChunk {
+            index: *index,
+            change_key: [1; 32].into(),
+            chunk: vec![2; 60].into(),
+            path: vec![Hash::ZERO],
+        };
+        Disclosure {
+            header: [3; HEADER_BYTES].into(),
+            chunks: indexes.iter().map(chunk).collect(),
+        }
+    }
+
+    #[test]
+    fn disclosures_survive_a_round_trip_and_are_ordered() {
+        for (indexes, accepted) in [
+            (&[0][..], true),
+            (&[0, 7], true),
+            (&[0, 1, 2], true),
+            (&[], false),
+            (&[1], false),
+            (&[0, 2, 1], false),
+            (&[0, 1, 1], false),
+            (&[0, 0], false),
+        ] {
+            let disclosure = disclosure(indexes);
+            let decoded = Disclosure::from_bytes(&disclosure.to_bytes());
+            let expected = if accepted {
+                Ok(disclosure)
+            } else {
+                Err(DisclosureError::ChunkOrder)
+            };
+            assert_eq!(decoded, expected, "{indexes:?}");
+        }
+    }
+
+    #[test]
+    fn other_encodings_are_refused() {
+        let bytes = disclosure(&[0]).to_bytes();
+        assert_eq!(Disclosure::from_bytes(&[]), Err(DisclosureError::Missing));
+        assert_eq!(Disclosure::from_bytes(&[2]), Err(DisclosureError::Version { found: 2 }));
+        let trailing = [&bytes[..], &[0]].concat();
+        assert_eq!(Disclosure::from_bytes(&trailing), Err(DisclosureError::NotCanonical));
+        assert!(matches!(
+            Disclosure::from_bytes(&bytes[..bytes.len() - 1]),
+            Err(DisclosureError::Cbor { .. })
+        ));
+        let indefinite = [&[1, 0x9f], &bytes[2..], &[0xff]].concat();
+        assert_eq!(Disclosure::from_bytes(&indefinite), Err(DisclosureError::NotCanonical));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Disclosure::from_bytes(&bytes);
+            let _ = Disclosure::from_bytes(&[&[1, 0x82][..], &bytes].concat());
+        }
+    }
+}

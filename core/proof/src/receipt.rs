@@ -1,0 +1,338 @@
+//! Receipts: the proof that one record of a log made one change, for someone who trusts only the log's key.
+//!
+//! A receipt is a [`TlogProof`] whose `extra` line discloses the record's header and some of its chunks with
+//! their change keys. Verification is a chain, each link resting on the one before:
+//!
+//! 1. the checkpoint is signed by the log's key: its size and root are what the log's operator vouched for;
+//! 2. the record hash of the disclosed header is leaf `index` of the tree with that root;
+//! 3. each disclosed chunk is a leaf of the tree with the root `payload_hash`, a field of that header;
+//! 4. each chunk's key commitment is that of the disclosed change key, so the chunk opens to one plaintext only;
+//! 5. the plaintext is a summary or a change, and the summary names the change's table and columns.
+
+use std::fmt;
+
+use craton_crypto::{ChangeKey, ChunkError, chunk_hash, record_hash};
+use craton_types::{
+    Change, ChangeDecodeError, HEADER_BYTES, Hash, Record, RecordHeader, RecordKind, RecordSummary, TableId,
+};
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::disclosure::{DisclosedChunk, Disclosure, DisclosureError};
+use crate::note::VerifierKey;
+use crate::repair::{find_changed_byte, header_field_at};
+use crate::tlog_proof::{TlogProof, TlogProofError};
+use crate::tree::{ProofVerifyError, inclusion_proof, verify_inclusion};
+
+/// A receipt, built. Its text is what is handed out.
+#[derive(Clone, Debug)]
+pub struct Receipt(TlogProof);
+
+/// What a receipt is built from.
+pub struct ReceiptParts<'a> {
+    /// The record, as it is in the log.
+    pub record: &'a Record,
+    /// The changes to disclose: indexes of chunks, ascending, without 0, the summary, which is always disclosed.
+    pub changes: &'a [u32],
+    /// The change key of a chunk of the record.
+    pub change_key: &'a dyn Fn(u32) -> ChangeKey,
+    /// The inclusion path of the record in the tree under the checkpoint.
+    pub path: Vec<Hash>,
+    /// The signed note that covers the record.
+    pub checkpoint: String,
+}
+
+/// Why no receipt can be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptBuildError {
+    /// The record holds no changes.
+    #[error("the record at {offset} is a checkpoint; only data records have receipts")]
+    Kind {
+        /// The record's offset.
+        offset: u64,
+    },
+    /// A chunk to disclose does not exist, is the summary, or is not in order.
+    #[error("the record at {offset} has no change {chunk} to disclose here; it has {chunk_count} chunks")]
+    Chunk {
+        /// The record's offset.
+        offset: u64,
+        /// The index asked for.
+        chunk: u32,
+        /// How many chunks there are, with the summary.
+        chunk_count: usize,
+    },
+}
+
+/// Why a receipt does not verify. Each message begins with the part that is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    /// The text is no proof.
+    #[error("receipt form: {0}")]
+    Form(#[from] TlogProofError),
+    /// The `extra` line is no disclosure.
+    #[error("extra line: {0}")]
+    Disclosure(#[from] DisclosureError),
+    /// The checkpoint is malformed, of another log, or not signed by the key.
+    #[error("signature: {0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// A header field holds what no log writes.
+    #[error("field {field}: the record header does not decode")]
+    Header {
+        /// The field.
+        field: &'static str,
+    },
+    /// The record is of a kind that has no receipts.
+    #[error("field kind: the record is no data record")]
+    Kind,
+    /// The record is at another position than the proof is about.
+    #[error("field offset: the record header says {offset}, the index line {index}")]
+    Index {
+        /// The header's offset.
+        offset: u64,
+        /// The proof's index.
+        index: u64,
+    },
+    /// One byte of the header is not what was signed.
+    #[error("field {field}: byte {byte} of the record header is {found:#04x}, the signed record has {expected:#04x}")]
+    HeaderByte {
+        /// The field.
+        field: &'static str,
+        /// The byte's position in the header.
+        byte: usize,
+        /// What was signed.
+        expected: u8,
+        /// What the receipt has.
+        found: u8,
+    },
+    /// The record is not in the tree under the checkpoint.
+    #[error("inclusion path: {0}")]
+    Inclusion(ProofVerifyError),
+    /// A chunk is not in the record.
+    #[error("field payload_hash: chunk {chunk} or its path is not in the record: {source}")]
+    ChunkPath {
+        /// The chunk's index.
+        chunk: u32,
+        /// What is wrong with the path.
+        source: ProofVerifyError,
+    },
+    /// A chunk does not open with the disclosed key.
+    #[error("chunk {chunk} {}: {source}", chunk_part(.source))]
+    Chunk {
+        /// The chunk's index.
+        chunk: u32,
+        /// Why.
+        source: ChunkError,
+    },
+    /// A chunk opens to something that is no summary or change.
+    #[error("chunk {chunk} content: {source}")]
+    Content {
+        /// The chunk's index.
+        chunk: u32,
+        /// Why.
+        source: ChangeDecodeError,
+    },
+    /// The summary does not describe the rows of a change.
+    #[error("chunk 0 content: the summary does not describe the rows of table {table} in chunk {chunk}")]
+    Summary {
+        /// The change's chunk.
+        chunk: u32,
+        /// The change's table.
+        table: TableId,
+    },
+}
+
+fn chunk_part(error: &ChunkError) -> &'static str {
+    match error {
+        ChunkError::Length { .. } => "length",
+        ChunkError::Commitment => "commitment",
+        ChunkError::Authentication => "ciphertext",
+    }
+}
+
+/// What a receipt proves. Made by [`Receipt::verify`] only; `Display` renders it for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerifiedReceipt {
+    /// The record's header.
+    pub header: RecordHeader,
+    /// The record's hash: its leaf in the log's tree.
+    pub record_hash: Hash,
+    /// The names of tables and columns.
+    pub summary: RecordSummary,
+    /// The disclosed changes.
+    pub changes: Vec<VerifiedChange>,
+    /// The checkpoint that covers the record.
+    pub checkpoint: Checkpoint,
+    /// The key that signed the checkpoint.
+    pub key: VerifierKey,
+}
+
+/// One disclosed change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerifiedChange {
+    /// The index of its chunk in the record.
+    pub chunk_index: u32,
+    /// The change.
+    pub change: Change,
+}
+
+impl Receipt {
+    /// Builds a receipt. The engine answers for the parts belonging together; [`Self::verify`] finds out.
+    ///
+    /// # Errors
+    /// When the record has no changes, or not the ones to disclose.
+    pub fn build(parts: ReceiptParts<'_>) -> Result<Self, ReceiptBuildError> {
+        let Record { header, chunks } = parts.record;
+        let offset = header.offset.get();
+        if header.kind != RecordKind::Data {
+            return Err(ReceiptBuildError::Kind { offset });
+        }
+        let leaves: Vec<Hash> = chunks.iter().map(|chunk| chunk_hash(chunk)).collect();
+        let mut disclosed: Vec<DisclosedChunk> = Vec::with_capacity(1 + parts.changes.len());
+        for index in std::iter::once(0).chain(parts.changes.iter().copied()) {
+            let missing = || ReceiptBuildError::Chunk {
+                offset,
+                chunk: index,
+                chunk_count: chunks.len(),
+            };
+            let in_order = disclosed.last().is_none_or(|last| last.index < index);
+            let chunk = chunks.get(index as usize).filter(|_| in_order).ok_or_else(missing)?;
+            disclosed.push(DisclosedChunk {
+                index,
+                change_key: (*(parts.change_key)(index).as_bytes()).into(),
+                chunk: chunk.clone().into(),
+                path: inclusion_proof(&leaves[..], u64::from(index), leaves.len() as u64).map_err(|_| missing())?,
+            });
+        }
+        let disclosure = Disclosure {
+            header: header.encode().into(),
+            chunks: disclosed,
+        };
+        Ok(Self(TlogProof {
+            extra: Some(disclosure.to_bytes()),
+            index: offset,
+            path: parts.path,
+            checkpoint: parts.checkpoint,
+        }))
+    }
+
+    /// Verifies the text of a receipt against the key of the log that it is said to be from.
+    ///
+    /// # Errors
+    /// Names the first part that is wrong.
+    pub fn verify(text: &[u8], key: &VerifierKey) -> Result<VerifiedReceipt, ReceiptError> {
+        let proof = TlogProof::parse(text)?;
+        let disclosure = Disclosure::from_bytes(proof.extra.as_deref().unwrap_or_default())?;
+        let checkpoint = Checkpoint::open(proof.checkpoint.as_bytes(), key)?;
+        let header = verify_header(&disclosure.header, &proof, &checkpoint)?;
+        let (summary, changes) = open_chunks(&header, &disclosure.chunks)?;
+        Ok(VerifiedReceipt {
+            record_hash: record_hash(&disclosure.header),
+            header,
+            summary,
+            changes,
+            checkpoint,
+            key: key.clone(),
+        })
+    }
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn verify_header(
+    bytes: &[u8; HEADER_BYTES],
+    proof: &TlogProof,
+    checkpoint: &Checkpoint,
+) -> Result<RecordHeader, ReceiptError> {
+    let header = RecordHeader::decode(bytes).map_err(|error| ReceiptError::Header { field: error.field })?;
+    if header.offset.get() != proof.index {
+        return Err(ReceiptError::Index {
+            offset: header.offset.get(),
+            index: proof.index,
+        });
+    }
+    let included = |header: &[u8; HEADER_BYTES]| {
+        let leaf = record_hash(header);
+        verify_inclusion(leaf, proof.index, checkpoint.size, &proof.path, &checkpoint.root)
+    };
+    included(bytes).map_err(|error| {
+        let path_may_be_right = matches!(error, ProofVerifyError::Root { .. });
+        let changed = path_may_be_right.then(|| find_changed_byte(bytes, |candidate| included(candidate).is_ok()));
+        changed
+            .flatten()
+            .map_or(ReceiptError::Inclusion(error), |changed| ReceiptError::HeaderByte {
+                field: header_field_at(changed.index).name,
+                byte: changed.index,
+                expected: changed.expected,
+                found: changed.found,
+            })
+    })?;
+    if header.kind != RecordKind::Data {
+        return Err(ReceiptError::Kind);
+    }
+    Ok(header)
+}
+
+fn open_chunks(
+    header: &RecordHeader,
+    chunks: &[DisclosedChunk],
+) -> Result<(RecordSummary, Vec<VerifiedChange>), ReceiptError> {
+    let mut summary = RecordSummary::default();
+    let mut changes = Vec::new();
+    for disclosed in chunks {
+        let chunk = disclosed.index;
+        let content = |source| ReceiptError::Content { chunk, source };
+        let plaintext = open_chunk(header, disclosed)?;
+        if chunk == 0 {
+            summary = RecordSummary::from_bytes(&plaintext).map_err(content)?;
+            continue;
+        }
+        let change = Change::from_bytes(&plaintext).map_err(content)?;
+        if let Change::Row(row) = &change {
+            let described = summary
+                .tables
+                .iter()
+                .find(|table| table.id == row.table)
+                .is_some_and(|table| {
+                    let columns = table.columns.len();
+                    let rows_fit = [&row.before, &row.after]
+                        .into_iter()
+                        .flatten()
+                        .all(|row| row.len() == columns);
+                    rows_fit
+                        && table
+                            .primary_key
+                            .iter()
+                            .all(|position| usize::from(*position) < columns)
+                });
+            if !described {
+                return Err(ReceiptError::Summary {
+                    chunk,
+                    table: row.table,
+                });
+            }
+        }
+        changes.push(VerifiedChange {
+            chunk_index: chunk,
+            change,
+        });
+    }
+    Ok((summary, changes))
+}
+
+fn open_chunk(header: &RecordHeader, disclosed: &DisclosedChunk) -> Result<Vec<u8>, ReceiptError> {
+    let chunk = disclosed.index;
+    verify_inclusion(
+        chunk_hash(&disclosed.chunk),
+        u64::from(chunk),
+        u64::from(header.chunk_count),
+        &disclosed.path,
+        &header.payload_hash,
+    )
+    .map_err(|source| ReceiptError::ChunkPath { chunk, source })?;
+    ChangeKey::from_bytes(*disclosed.change_key, header.offset, chunk)
+        .open(&disclosed.chunk)
+        .map_err(|source| ReceiptError::Chunk { chunk, source })
+}
