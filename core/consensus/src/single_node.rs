@@ -41,14 +41,23 @@ impl SingleNode {
     #[must_use]
     pub fn new(wal: Wal, applied: LogIndex) -> Self {
         // What was purged is applied everywhere.
-        let next = wal.first_index().map_or(applied.next(), |first| first.max(applied.next()));
+        let next = wal
+            .first_index()
+            .map_or(applied.next(), |first| first.max(applied.next()));
         let last = wal.last_index().unwrap_or(LogIndex::ZERO);
-        let recovered = Recovered { next, last, read: VecDeque::new() };
+        let recovered = Recovered {
+            next,
+            last,
+            read: VecDeque::new(),
+        };
         Self {
             wal: Mutex::new(wal),
             order: Mutex::new(()),
             recovered: Mutex::new(recovered),
-            committed: Mutex::new(Committed { entries: VecDeque::new(), closed: false }),
+            committed: Mutex::new(Committed {
+                entries: VecDeque::new(),
+                closed: false,
+            }),
             changed: Condvar::new(),
         }
     }
@@ -59,7 +68,11 @@ impl Consensus for SingleNode {
         let _order = self.order.lock();
         let mut wal = self.wal.lock();
         let index = wal.last_index().map_or(LogIndex::new(1), LogIndex::next);
-        let entry = WalEntry { index, term: ONLY_TERM, payload };
+        let entry = WalEntry {
+            index,
+            term: ONLY_TERM,
+            payload,
+        };
         wal.append(std::slice::from_ref(&entry))?;
         drop(wal);
         let mut committed = self.committed.lock();
@@ -70,7 +83,11 @@ impl Consensus for SingleNode {
             return Err(ConsensusError::Closed);
         }
         let payload = entry.payload.into();
-        committed.entries.push_back(CommittedEntry { index, term: ONLY_TERM, payload });
+        committed.entries.push_back(CommittedEntry {
+            index,
+            term: ONLY_TERM,
+            payload,
+        });
         self.changed.notify_all();
         Ok(index)
     }
@@ -79,14 +96,20 @@ impl Consensus for SingleNode {
         let mut recovered = self.recovered.lock();
         if recovered.read.is_empty() && recovered.next <= recovered.last {
             let wal = self.wal.lock();
-            let entries: Vec<WalEntry> =
-                wal.entries_from(recovered.next)?.take(COMMITTED_ENTRIES_MAX).collect::<Result<_, _>>()?;
+            let entries: Vec<WalEntry> = wal
+                .entries_from(recovered.next)?
+                .take(COMMITTED_ENTRIES_MAX)
+                .collect::<Result<_, _>>()?;
             drop(wal);
             recovered.next = entries.last().map_or(recovered.last, |entry| entry.index).next();
             recovered.read.extend(entries);
         }
         let entry = recovered.read.pop_front();
-        Ok(entry.map(|entry| CommittedEntry { index: entry.index, term: entry.term, payload: entry.payload.into() }))
+        Ok(entry.map(|entry| CommittedEntry {
+            index: entry.index,
+            term: entry.term,
+            payload: entry.payload.into(),
+        }))
     }
 
     fn next_committed(&self) -> Result<CommittedEntry, ConsensusError> {

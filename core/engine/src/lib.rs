@@ -1,1 +1,48 @@
-//! craton-engine
+//! The node: it proposes commands, applies what consensus commits, and serves reads from the views.
+//!
+//! ```text
+//! session, database ── propose ──> consensus (write-ahead log) ── commit ──> apply (kernel)
+//!                                                                             ├── record ──> tenant log
+//!                                                                             ├── rows ──> view
+//!                                                                             └── outcome ──> client
+//! ```
+//!
+//! # Invariants
+//! - A client is answered only after its command is durable (`fdatasync`) and applied.
+//! - One thread applies. What it publishes becomes visible in this order: record, rows, head; so every visible
+//!   row has its record.
+//! - Logs and views reach the disk in the background, logs first. The write-ahead log forgets an entry only
+//!   after both did, for every tenant; so a crash at any point loses nothing acknowledged.
+//! - A view is a cache. If it is missing, damaged or not of its log, it is rebuilt from the log.
+//! - The first failure that the node may not survive stops it for good; nothing is acknowledged afterwards.
+//!
+//! # Deliberately absent
+//! Network protocols and authentication (`craton-server`): whoever opens a session has proved who they are.
+
+mod applier;
+mod checkpointer;
+mod clock;
+mod database;
+mod durable_file;
+mod engine;
+mod entry;
+mod error;
+mod flusher;
+mod health;
+mod keyring;
+mod lock;
+mod log_mark;
+mod proposer;
+mod receipt;
+mod session;
+mod tenant;
+mod tenant_writer;
+mod tenants;
+
+pub use clock::{Clock, Random, SystemClock, SystemRandom};
+pub use craton_kernel::{ExpectedSequence, Refusal};
+pub use craton_query::{PlanKind, ResultColumn, ResultSet, SqlError, SqlState, Statement};
+pub use database::{Append, Commit, Database, EventPage, EventRecord};
+pub use engine::{DatabaseStatus, Engine, EngineOptions, EngineStatus};
+pub use error::EngineError;
+pub use session::{Prepared, Response, Session, TransactionStatus};

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use craton_crypto::Dek;
 use craton_types::{
-    Change, DatabaseDefinition, Expected, Hash, IdempotencyId, Offset, PrimaryKey, Record, RecordHeader, RecordKind, RecordSummary, Row, RowChange,
-    RowWrite, StreamId, StreamSequence, TableId, TableSchema, TableSummary, Timestamp, UserDefinition, VersionedRow,
+    Change, DatabaseDefinition, Expected, Hash, IdempotencyId, Offset, PrimaryKey, Record, RecordHeader, RecordKind,
+    RecordSummary, Row, RowChange, RowWrite, StreamId, StreamSequence, TableId, TableSchema, TableSummary, Timestamp,
+    UserDefinition, VersionedRow,
 };
 
 use crate::seal::{Placement, Sealed, seal_changes, seal_chunks};
 use crate::system_table::{
-    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, IDEMPOTENCY_RING_TABLE, IDEMPOTENCY_TABLE, STREAM_NAME_BYTES_MAX, STREAM_RECORD_TABLE,
-    STREAM_TABLE, StreamHead,
-    catalogue_key, catalogue_row, idempotency_key, idempotency_offset, idempotency_row, ring_id, ring_key, ring_row,
-    stream_record_key, stream_record_row,
+    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, IDEMPOTENCY_RING_TABLE, IDEMPOTENCY_TABLE, STREAM_NAME_BYTES_MAX,
+    STREAM_RECORD_TABLE, STREAM_TABLE, StreamHead, catalogue_key, catalogue_row, idempotency_key, idempotency_offset,
+    idempotency_row, ring_id, ring_key, ring_row, stream_record_key, stream_record_row,
 };
 use crate::{
     Catalogue, Command, Committed, ExpectedSequence, Operation, Outcome, ReadCheck, Refusal, SchemaWrite, TenantState,
@@ -91,7 +91,11 @@ pub fn apply(
         timestamp: header.timestamp,
         stream_sequence: header.stream_sequence,
     };
-    Ok(Applied { outcome: Outcome::Committed(committed), record: Some(sealed.record), writes })
+    Ok(Applied {
+        outcome: Outcome::Committed(committed),
+        record: Some(sealed.record),
+        writes,
+    })
 }
 
 /// What a command that commits will do.
@@ -105,8 +109,13 @@ struct Decision {
 
 /// What the record will hold.
 enum Content {
-    Changes { summary: RecordSummary, changes: Vec<Change> },
-    Checkpoint { note: String },
+    Changes {
+        summary: RecordSummary,
+        changes: Vec<Change>,
+    },
+    Checkpoint {
+        note: String,
+    },
 }
 
 /// What changes in the state beside the head of the log.
@@ -123,11 +132,19 @@ type Decided = Result<Result<Decision, Refusal>, ApplyError>;
 
 fn decide(state: &TenantState, rows: &dyn RowReader, command: &Command) -> Decided {
     match &command.operation {
-        Operation::Write { schema, rows: row_writes, reads } => match check_reads(state, rows, reads)? {
+        Operation::Write {
+            schema,
+            rows: row_writes,
+            reads,
+        } => match check_reads(state, rows, reads)? {
             Some(refusal) => Ok(Err(refusal)),
             None => decide_write(state, rows, schema, row_writes),
         },
-        Operation::Append { stream, expected, events } => decide_append(state, rows, stream, *expected, events),
+        Operation::Append {
+            stream,
+            expected,
+            events,
+        } => decide_append(state, rows, stream, *expected, events),
         Operation::Checkpoint { size, note } => Ok(decide_checkpoint(state, *size, note)),
         _ if !state.is_system => Ok(Err(Refusal::WrongTenant)),
         Operation::CreateDatabase(database) => Ok(decide_create_database(state, database)),
@@ -136,24 +153,26 @@ fn decide(state: &TenantState, rows: &dyn RowReader, command: &Command) -> Decid
     }
 }
 
-fn decide_write(
-    state: &TenantState,
-    rows: &dyn RowReader,
-    schema: &[SchemaWrite],
-    row_writes: &[RowWrite],
-) -> Decided {
+fn decide_write(state: &TenantState, rows: &dyn RowReader, schema: &[SchemaWrite], row_writes: &[RowWrite]) -> Decided {
     let (catalogue, mut changes, mut writes) = match change_catalogue(state, schema) {
         Ok(changed) => changed,
         Err(refusal) => return Ok(Err(refusal)),
     };
     if let Some(write) = repeated_row(row_writes) {
-        return Ok(Err(Refusal::RowChanged { table: write.table, key: write.key.clone() }));
+        return Ok(Err(Refusal::RowChanged {
+            table: write.table,
+            key: write.key.clone(),
+        }));
     }
     let tables = catalogue.as_ref().unwrap_or(&state.catalogue);
     let mut summaries = BTreeMap::new();
     for write in row_writes {
-        let Some(table) = tables.table_by_id(write.table) else { return Ok(Err(Refusal::CatalogueChanged)) };
-        summaries.entry(write.table).or_insert_with(|| TableSummary::from(table.as_ref()));
+        let Some(table) = tables.table_by_id(write.table) else {
+            return Ok(Err(Refusal::CatalogueChanged));
+        };
+        summaries
+            .entry(write.table)
+            .or_insert_with(|| TableSummary::from(table.as_ref()));
         match change_row(rows, write)? {
             Ok((change, view_write)) => {
                 changes.push(change);
@@ -166,7 +185,10 @@ fn decide_write(
         stream: StreamId::ZERO,
         sequence: state.root_stream_next,
         content: Content::Changes {
-            summary: RecordSummary { tables: summaries.into_values().collect(), stream: None },
+            summary: RecordSummary {
+                tables: summaries.into_values().collect(),
+                stream: None,
+            },
             changes,
         },
         writes,
@@ -175,20 +197,17 @@ fn decide_write(
 }
 
 /// The first thing read that is no longer so.
-fn check_reads(
-    state: &TenantState,
-    rows: &dyn RowReader,
-    reads: &[ReadCheck],
-) -> Result<Option<Refusal>, ApplyError> {
+fn check_reads(state: &TenantState, rows: &dyn RowReader, reads: &[ReadCheck]) -> Result<Option<Refusal>, ApplyError> {
     for read in reads {
         let (table, holds) = match read {
             ReadCheck::Row { table, key, version } => {
                 let current = rows.row(*table, &PrimaryKey::from_bytes(key.clone()))?;
                 (*table, current.map(|row| row.version) == *version)
             }
-            ReadCheck::Table { table, end } => {
-                (*table, state.table_ends.get(table).is_none_or(|changed_end| changed_end <= end))
-            }
+            ReadCheck::Table { table, end } => (
+                *table,
+                state.table_ends.get(table).is_none_or(|changed_end| changed_end <= end),
+            ),
         };
         if !holds {
             return Ok(Some(Refusal::ReadChanged { table }));
@@ -200,7 +219,9 @@ fn check_reads(
 /// The first write to a row that an earlier write of the same transaction also names.
 fn repeated_row(writes: &[RowWrite]) -> Option<&RowWrite> {
     let mut seen = HashSet::new();
-    writes.iter().find(|write| writes.len() > 1 && !seen.insert((write.table, write.key.as_slice())))
+    writes
+        .iter()
+        .find(|write| writes.len() > 1 && !seen.insert((write.table, write.key.as_slice())))
 }
 
 type CatalogueChange = (Option<Catalogue>, Vec<Change>, Vec<ViewWrite>);
@@ -225,7 +246,10 @@ fn change_catalogue(state: &TenantState, schema: &[SchemaWrite]) -> Result<Catal
                     return Err(Refusal::CatalogueChanged);
                 }
                 catalogue.tables.remove(name);
-                changes.push(Change::DropTable { table: *table, name: name.clone() });
+                changes.push(Change::DropTable {
+                    table: *table,
+                    name: name.clone(),
+                });
                 writes.push(catalogue_write(*table, None));
             }
         }
@@ -236,7 +260,9 @@ fn change_catalogue(state: &TenantState, schema: &[SchemaWrite]) -> Result<Catal
 
 fn create_table(catalogue: &mut Catalogue, table: &TableSchema) -> Result<(), Refusal> {
     if catalogue.tables.contains_key(&table.name) {
-        return Err(Refusal::TableExists { name: table.name.clone() });
+        return Err(Refusal::TableExists {
+            name: table.name.clone(),
+        });
     }
     if table.id != catalogue.next_table {
         return Err(Refusal::CatalogueChanged);
@@ -247,7 +273,11 @@ fn create_table(catalogue: &mut Catalogue, table: &TableSchema) -> Result<(), Re
 }
 
 pub(crate) fn catalogue_write(table: TableId, row: Option<Row>) -> ViewWrite {
-    ViewWrite { table: CATALOGUE_TABLE, key: catalogue_key(table), row: row.map(Arc::new) }
+    ViewWrite {
+        table: CATALOGUE_TABLE,
+        key: catalogue_key(table),
+        row: row.map(Arc::new),
+    }
 }
 
 /// Checks one row write against the row of now.
@@ -256,9 +286,15 @@ fn change_row(rows: &dyn RowReader, write: &RowWrite) -> Result<Result<(Change, 
     let current = rows.row(write.table, &key)?;
     let conflict = match (write.expected, &current) {
         (Expected::Absent, None) => None,
-        (Expected::Absent, Some(_)) => Some(Refusal::RowExists { table: write.table, key: write.key.clone() }),
+        (Expected::Absent, Some(_)) => Some(Refusal::RowExists {
+            table: write.table,
+            key: write.key.clone(),
+        }),
         (Expected::Version(version), Some(row)) if row.version == version => None,
-        (Expected::Version(_), _) => Some(Refusal::RowChanged { table: write.table, key: write.key.clone() }),
+        (Expected::Version(_), _) => Some(Refusal::RowChanged {
+            table: write.table,
+            key: write.key.clone(),
+        }),
     };
     if let Some(refusal) = conflict {
         return Ok(Err(refusal));
@@ -268,7 +304,11 @@ fn change_row(rows: &dyn RowReader, write: &RowWrite) -> Result<Result<(Change, 
         before: current.map(|row| Row::clone(&row.row)),
         after: write.after.clone(),
     });
-    let view_write = ViewWrite { table: write.table, key, row: write.after.clone().map(Arc::new) };
+    let view_write = ViewWrite {
+        table: write.table,
+        key,
+        row: write.after.clone().map(Arc::new),
+    };
     Ok(Ok((change, view_write)))
 }
 
@@ -280,32 +320,58 @@ fn decide_append(
     events: &[minicbor::bytes::ByteVec],
 ) -> Decided {
     if stream.is_empty() || stream.len() > STREAM_NAME_BYTES_MAX {
-        return Ok(Err(Refusal::StreamName { bytes: stream.len(), bytes_max: STREAM_NAME_BYTES_MAX }));
+        return Ok(Err(Refusal::StreamName {
+            bytes: stream.len(),
+            bytes_max: STREAM_NAME_BYTES_MAX,
+        }));
     }
     let key = StreamHead::key(stream);
-    let stored = rows.row(STREAM_TABLE, &key)?.and_then(|row| StreamHead::from_row(&row.row));
-    let head = stored.unwrap_or(StreamHead { stream: state.next_stream, next: Default::default() });
+    let stored = rows
+        .row(STREAM_TABLE, &key)?
+        .and_then(|row| StreamHead::from_row(&row.row));
+    let head = stored.unwrap_or(StreamHead {
+        stream: state.next_stream,
+        next: Default::default(),
+    });
     if let ExpectedSequence::Exactly(expected) = expected
         && expected != head.next.get()
     {
-        return Ok(Err(Refusal::StreamMoved { stream: stream.to_owned(), expected, actual: head.next.get() }));
+        return Ok(Err(Refusal::StreamMoved {
+            stream: stream.to_owned(),
+            expected,
+            actual: head.next.get(),
+        }));
     }
     Ok(Ok(Decision {
         stream: head.stream,
         sequence: head.next,
         content: Content::Changes {
-            summary: RecordSummary { tables: Vec::new(), stream: Some(stream.to_owned()) },
+            summary: RecordSummary {
+                tables: Vec::new(),
+                stream: Some(stream.to_owned()),
+            },
             changes: events.iter().map(|event| Change::Event(event.to_vec())).collect(),
         },
         writes: stream_writes(stream, head, state.end),
-        state: if stored.is_some() { StateChange::Nothing } else { StateChange::NewStream },
+        state: if stored.is_some() {
+            StateChange::Nothing
+        } else {
+            StateChange::NewStream
+        },
     }))
 }
 
 /// Moves a stream's head past the record at `offset` and notes where that record is.
 pub(crate) fn stream_writes(stream: &str, head: StreamHead, offset: Offset) -> Vec<ViewWrite> {
-    let moved = StreamHead { stream: head.stream, next: head.next.next() };
-    let head_row = ViewWrite { table: STREAM_TABLE, key: StreamHead::key(stream), row: Some(Arc::new(moved.to_row())) };
+    let moved = StreamHead {
+        stream: head.stream,
+        next: head.next.next(),
+    };
+    let head_row = ViewWrite {
+        table: STREAM_TABLE,
+        key: StreamHead::key(stream),
+        row: Some(Arc::new(moved.to_row())),
+    };
     let record_row = ViewWrite {
         table: STREAM_RECORD_TABLE,
         key: stream_record_key(stream, head.next),
@@ -333,10 +399,16 @@ fn decide_checkpoint(state: &TenantState, size: u64, note: &str) -> Result<Decis
 
 fn decide_create_database(state: &TenantState, database: &DatabaseDefinition) -> Result<Decision, Refusal> {
     if state.databases.contains_key(&database.name) {
-        return Err(Refusal::DatabaseExists { name: database.name.clone() });
+        return Err(Refusal::DatabaseExists {
+            name: database.name.clone(),
+        });
     }
     let state_change = StateChange::Database(database.clone());
-    Ok(system_decision(state, Change::CreateDatabase(database.clone()), state_change))
+    Ok(system_decision(
+        state,
+        Change::CreateDatabase(database.clone()),
+        state_change,
+    ))
 }
 
 fn decide_put_user(state: &TenantState, user: &UserDefinition) -> Decision {
@@ -350,14 +422,21 @@ fn decide_drop_user(state: &TenantState, name: &str) -> Result<Decision, Refusal
     if users.remove(name).is_none() {
         return Err(Refusal::UserMissing { name: name.to_owned() });
     }
-    Ok(system_decision(state, Change::DropUser { name: name.to_owned() }, StateChange::Users(users)))
+    Ok(system_decision(
+        state,
+        Change::DropUser { name: name.to_owned() },
+        StateChange::Users(users),
+    ))
 }
 
 fn system_decision(state: &TenantState, change: Change, state_change: StateChange) -> Decision {
     Decision {
         stream: StreamId::ZERO,
         sequence: state.root_stream_next,
-        content: Content::Changes { summary: RecordSummary::default(), changes: vec![change] },
+        content: Content::Changes {
+            summary: RecordSummary::default(),
+            changes: vec![change],
+        },
         writes: Vec::new(),
         state: state_change,
     }
@@ -370,12 +449,13 @@ fn seal(
     command: &Command,
     decision: &Decision,
 ) -> Result<Sealed, Refusal> {
-    let placement =
-        Placement { stream: decision.stream, sequence: decision.sequence, timestamp: timestamp.max(state.last_timestamp) };
+    let placement = Placement {
+        stream: decision.stream,
+        sequence: decision.sequence,
+        timestamp: timestamp.max(state.last_timestamp),
+    };
     match &decision.content {
-        Content::Changes { summary, changes } => {
-            seal_changes(state, key, command, placement, summary, changes)
-        }
+        Content::Changes { summary, changes } => seal_changes(state, key, command, placement, summary, changes),
         Content::Checkpoint { note } => {
             let chunks = vec![note.clone().into_bytes()];
             seal_chunks(state, command, placement, RecordKind::Checkpoint, chunks)
@@ -402,7 +482,11 @@ impl TenantState {
     /// Notes which tables the last record changed.
     pub(crate) fn note_tables(&mut self, writes: &[ViewWrite]) {
         let mut noted = None;
-        for table in writes.iter().map(|write| write.table).filter(|table| *table >= TableId::FIRST_USER) {
+        for table in writes
+            .iter()
+            .map(|write| write.table)
+            .filter(|table| *table >= TableId::FIRST_USER)
+        {
             if noted != Some(table) {
                 self.table_ends.insert(table, self.end);
                 noted = Some(table);
@@ -443,17 +527,35 @@ pub(crate) fn remember_idempotency_id(
         return Ok(());
     }
     let slot = ring_key(state.idempotency_count % IDEMPOTENCY_IDS_MAX);
-    let oldest = rows.row(IDEMPOTENCY_RING_TABLE, &slot)?.and_then(|row| ring_id(&row.row));
+    let oldest = rows
+        .row(IDEMPOTENCY_RING_TABLE, &slot)?
+        .and_then(|row| ring_id(&row.row));
     if let Some(oldest) = oldest {
-        writes.push(ViewWrite { table: IDEMPOTENCY_TABLE, key: idempotency_key(oldest), row: None });
+        writes.push(ViewWrite {
+            table: IDEMPOTENCY_TABLE,
+            key: idempotency_key(oldest),
+            row: None,
+        });
     }
     let row = Some(Arc::new(idempotency_row(state.end)));
-    writes.push(ViewWrite { table: IDEMPOTENCY_TABLE, key: idempotency_key(id), row });
-    writes.push(ViewWrite { table: IDEMPOTENCY_RING_TABLE, key: slot, row: Some(Arc::new(ring_row(id))) });
+    writes.push(ViewWrite {
+        table: IDEMPOTENCY_TABLE,
+        key: idempotency_key(id),
+        row,
+    });
+    writes.push(ViewWrite {
+        table: IDEMPOTENCY_RING_TABLE,
+        key: slot,
+        row: Some(Arc::new(ring_row(id))),
+    });
     state.idempotency_count += 1;
     Ok(())
 }
 
 fn without_record(outcome: Outcome) -> Applied {
-    Applied { outcome, record: None, writes: Vec::new() }
+    Applied {
+        outcome,
+        record: None,
+        writes: Vec::new(),
+    }
 }

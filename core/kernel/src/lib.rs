@@ -29,6 +29,5 @@ pub use seal::{UnsealError, unseal_changes};
 pub use state::{Catalogue, StateDecodeError, TenantState};
 pub use system_table::{
     CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, STREAM_NAME_BYTES_MAX, STREAM_RECORD_TABLE, catalogue_table,
-    stream_record_key,
-    stream_record_offset,
+    stream_record_key, stream_record_offset,
 };

@@ -58,7 +58,9 @@ pub fn replay(
 }
 
 fn replay_checkpoint(state: &mut TenantState, record: &Record) -> Result<Vec<ViewWrite>, ReplayError> {
-    let malformed = || ReplayError::Content { offset: record.header.offset.get() };
+    let malformed = || ReplayError::Content {
+        offset: record.header.offset.get(),
+    };
     let note = record.chunks.first().ok_or_else(malformed)?;
     state.checkpoint_size = Checkpoint::parse_unverified(note).map_err(|_| malformed())?.size;
     Ok(Vec::new())
@@ -70,9 +72,14 @@ fn replay_data(
     record: &Record,
 ) -> Result<Vec<ViewWrite>, ReplayError> {
     let header = &record.header;
-    let malformed = || ReplayError::Content { offset: header.offset.get() };
+    let malformed = || ReplayError::Content {
+        offset: header.offset.get(),
+    };
     let (summary, changes) = unseal_changes(record, key_for_epoch).map_err(|_| malformed())?;
-    let mut catalogue = CatalogueEdit { state_end: state.end, edited: None };
+    let mut catalogue = CatalogueEdit {
+        state_end: state.end,
+        edited: None,
+    };
     let mut writes = Vec::new();
     for change in changes {
         match change {
@@ -113,7 +120,10 @@ fn replay_data(
         if header.stream == state.next_stream {
             state.next_stream = state.next_stream.next();
         }
-        let head = StreamHead { stream: header.stream, next: header.stream_sequence };
+        let head = StreamHead {
+            stream: header.stream,
+            next: header.stream_sequence,
+        };
         writes.extend(stream_writes(&stream, head, header.offset));
     }
     Ok(writes)
@@ -132,15 +142,25 @@ impl CatalogueEdit {
 
     fn edit(&mut self, state: &TenantState) -> &mut Catalogue {
         let end = self.state_end;
-        self.edited.get_or_insert_with(|| Catalogue { changed_end: end.next(), ..Catalogue::clone(&state.catalogue) })
+        self.edited.get_or_insert_with(|| Catalogue {
+            changed_end: end.next(),
+            ..Catalogue::clone(&state.catalogue)
+        })
     }
 }
 
 /// The row version of a row change; `None` when its key columns do not make a key.
 fn row_write(table: &TableSchema, change: RowChange) -> Option<ViewWrite> {
     let row = change.after.as_ref().or(change.before.as_ref())?;
-    let key_values: Option<Vec<_>> =
-        table.primary_key.iter().map(|&position| row.get(usize::from(position))).collect();
+    let key_values: Option<Vec<_>> = table
+        .primary_key
+        .iter()
+        .map(|&position| row.get(usize::from(position)))
+        .collect();
     let key = PrimaryKey::encode(key_values?).ok()?;
-    Some(ViewWrite { table: change.table, key, row: change.after.map(Arc::new) })
+    Some(ViewWrite {
+        table: change.table,
+        key,
+        row: change.after.map(Arc::new),
+    })
 }

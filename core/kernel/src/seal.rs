@@ -3,8 +3,8 @@
 use craton_crypto::{ChunkError, Dek, chunk_hash, record_hash};
 use craton_proof::merkle_tree_hash;
 use craton_types::{
-    BODY_BYTES_MAX, CHUNKS_MAX, Change, ChangeDecodeError, Hash, KeyEpoch, Record, RecordHeader, RecordKind, RecordSummary, StreamId,
-    StreamSequence, Timestamp,
+    BODY_BYTES_MAX, CHUNKS_MAX, Change, ChangeDecodeError, Hash, KeyEpoch, Record, RecordHeader, RecordKind,
+    RecordSummary, StreamId, StreamSequence, Timestamp,
 };
 
 use crate::{Command, Refusal, TenantState};
@@ -34,7 +34,10 @@ pub(crate) fn seal_changes(
 ) -> Result<Sealed, Refusal> {
     let count = changes.len() as u64 + 1;
     if count > u64::from(CHUNKS_MAX) {
-        return Err(Refusal::TooManyChanges { changes: count - 1, changes_max: u64::from(CHUNKS_MAX) - 1 });
+        return Err(Refusal::TooManyChanges {
+            changes: count - 1,
+            changes_max: u64::from(CHUNKS_MAX) - 1,
+        });
     }
     let plaintexts = std::iter::once(summary.to_bytes()).chain(changes.iter().map(Change::to_bytes));
     let chunks = plaintexts
@@ -53,8 +56,10 @@ pub(crate) fn seal_chunks(
     chunks: Vec<Vec<u8>>,
 ) -> Result<Sealed, Refusal> {
     let length = Record::body_length(&chunks);
-    let too_large =
-        || Refusal::RecordTooLarge { bytes: length as u64, bytes_max: u64::from(BODY_BYTES_MAX) };
+    let too_large = || Refusal::RecordTooLarge {
+        bytes: length as u64,
+        bytes_max: u64::from(BODY_BYTES_MAX),
+    };
     let payload_length = u32::try_from(length).map_err(|_| too_large())?;
     if payload_length > BODY_BYTES_MAX {
         return Err(too_large());
@@ -77,7 +82,10 @@ pub(crate) fn seal_chunks(
         previous_hash: state.last_hash,
     };
     let hash = record_hash(&header.encode());
-    Ok(Sealed { record: Record { header, chunks }, hash })
+    Ok(Sealed {
+        record: Record { header, chunks },
+        hash,
+    })
 }
 
 /// Why a data record does not open.
@@ -109,7 +117,9 @@ pub fn unseal_changes(
     key_for_epoch: &dyn Fn(KeyEpoch) -> Option<Dek>,
 ) -> Result<(RecordSummary, Vec<Change>), UnsealError> {
     let header = &record.header;
-    let key = key_for_epoch(header.key_epoch).ok_or(UnsealError::KeyMissing { epoch: header.key_epoch })?;
+    let key = key_for_epoch(header.key_epoch).ok_or(UnsealError::KeyMissing {
+        epoch: header.key_epoch,
+    })?;
     let mut plaintexts = record
         .chunks
         .iter()

@@ -23,7 +23,11 @@ pub struct Catalogue {
 
 impl Default for Catalogue {
     fn default() -> Self {
-        Self { tables: BTreeMap::new(), next_table: TableId::FIRST_USER, changed_end: Offset::ZERO }
+        Self {
+            tables: BTreeMap::new(),
+            next_table: TableId::FIRST_USER,
+            changed_end: Offset::ZERO,
+        }
     }
 }
 
@@ -175,7 +179,12 @@ impl TenantState {
             root_stream_next: self.root_stream_next,
             next_stream: self.next_stream,
             idempotency_count: self.idempotency_count,
-            tables: self.catalogue.tables.values().map(|schema| TableSchema::clone(schema)).collect(),
+            tables: self
+                .catalogue
+                .tables
+                .values()
+                .map(|schema| TableSchema::clone(schema))
+                .collect(),
             next_table: self.catalogue.next_table,
             catalogue_changed_end: self.catalogue.changed_end,
             databases: self.databases.values().cloned().collect(),
@@ -194,7 +203,11 @@ impl TenantState {
         if saved.version != STATE_VERSION {
             return Err(StateDecodeError::Version { found: saved.version });
         }
-        let tables = saved.tables.into_iter().map(|schema| (schema.name.clone(), Arc::new(schema))).collect();
+        let tables = saved
+            .tables
+            .into_iter()
+            .map(|schema| (schema.name.clone(), Arc::new(schema)))
+            .collect();
         Ok(Self {
             tenant: saved.tenant,
             is_system: saved.is_system,
@@ -214,7 +227,11 @@ impl TenantState {
                 next_table: saved.next_table,
                 changed_end: saved.catalogue_changed_end,
             }),
-            databases: saved.databases.into_iter().map(|database| (database.name.clone(), database)).collect(),
+            databases: saved
+                .databases
+                .into_iter()
+                .map(|database| (database.name.clone(), database))
+                .collect(),
             users: Arc::new(saved.users.into_iter().map(|user| (user.name.clone(), user)).collect()),
         })
     }

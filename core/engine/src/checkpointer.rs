@@ -1,0 +1,86 @@
+//! The checkpointer: signs the head of every log that has moved, so that what was written can be proved.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use craton_kernel::{Operation, Outcome, Refusal};
+use craton_proof::Checkpoint;
+use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset};
+
+use crate::EngineError;
+use crate::engine::{Node, Request};
+use crate::flusher::Closing;
+use crate::tenant::Tenant;
+
+/// How often the logs are looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+/// A log with fewer new records than this waits for [`PERIODS_MAX`] periods.
+const RECORDS_TARGET: u64 = 1_000;
+/// After this many periods any new record is covered.
+const PERIODS_MAX: u32 = 10;
+
+/// What the checkpointer thread works with.
+pub(crate) struct Checkpointer {
+    pub(crate) node: Arc<Node>,
+    pub(crate) closing: Arc<Closing>,
+}
+
+impl Checkpointer {
+    /// Runs until the node closes.
+    pub(crate) fn run(&self) {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else {
+            self.node.health.stop("no runtime for the checkpointer".to_owned());
+            return;
+        };
+        let mut periods = 0;
+        while !self.closing.wait(PERIOD) {
+            periods += 1;
+            let records_min = if periods >= PERIODS_MAX { 1 } else { RECORDS_TARGET };
+            if periods >= PERIODS_MAX {
+                periods = 0;
+            }
+            for tenant in self.node.tenants.databases() {
+                let head = tenant.head();
+                if head.data_end.get().saturating_sub(head.checkpoint_size) >= records_min
+                    && let Err(error) = runtime.block_on(checkpoint(&self.node, &tenant))
+                {
+                    tracing::warn!(database = tenant.name, %error, "no checkpoint was made");
+                }
+            }
+        }
+    }
+}
+
+/// Makes sure that a checkpoint covers everything before `end`.
+pub(crate) async fn ensure_covered(node: &Node, tenant: &Tenant, end: Offset) -> Result<(), EngineError> {
+    while tenant.head().checkpoint_size < end.get() {
+        checkpoint(node, tenant).await?;
+    }
+    Ok(())
+}
+
+/// Signs the head of a log and records the checkpoint in it.
+async fn checkpoint(node: &Node, tenant: &Tenant) -> Result<(), EngineError> {
+    let head = tenant.head();
+    let signer = node.signer(tenant.id);
+    let size = head.end.get();
+    let note = Checkpoint {
+        origin: signer.verifier().name().clone(),
+        size,
+        root: head.frontier.root(),
+    }
+    .sign(&signer);
+    let request = Request {
+        tenant: tenant.id,
+        actor: ActorId::NIL,
+        correlation_id: CorrelationId::NIL,
+        idempotency_id: IdempotencyId::NIL,
+    };
+    match node.propose(request, Operation::Checkpoint { size, note }).await? {
+        // Another checkpoint got there first, which serves as well.
+        Outcome::Committed(_) | Outcome::Duplicate { .. } | Outcome::Refused(Refusal::CheckpointOutOfOrder { .. }) => {
+            Ok(())
+        }
+        Outcome::Refused(refusal) => Err(refusal.into()),
+    }
+}

@@ -1,0 +1,265 @@
+//! A database: its event streams, its log and its receipts.
+
+use std::sync::Arc;
+
+use craton_kernel::{Committed, ExpectedSequence, Operation, Outcome, unseal_changes};
+use craton_types::{
+    ActorId, Change, CorrelationId, Hash, IdempotencyId, Offset, Record, RecordHeader, RecordKind, StreamSequence,
+    Timestamp,
+};
+
+use crate::EngineError;
+use crate::engine::{Node, Request};
+use crate::tenant::Tenant;
+
+/// A database of an open node. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Database {
+    pub(crate) node: Arc<Node>,
+    pub(crate) tenant: Arc<Tenant>,
+}
+
+/// Where a change is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Its record's offset: the position that SQL shows.
+    pub offset: Offset,
+    /// Its record's hash.
+    pub record_hash: Hash,
+    /// Its record's time.
+    pub timestamp: Timestamp,
+    /// Its record's position in its stream.
+    pub stream_sequence: StreamSequence,
+}
+
+impl From<Committed> for Commit {
+    fn from(committed: Committed) -> Self {
+        let Committed {
+            offset,
+            record_hash,
+            timestamp,
+            stream_sequence,
+        } = committed;
+        Self {
+            offset,
+            record_hash,
+            timestamp,
+            stream_sequence,
+        }
+    }
+}
+
+impl Commit {
+    /// The commit of a command without idempotency id.
+    pub(crate) fn from_outcome(outcome: Outcome) -> Result<Self, EngineError> {
+        match outcome {
+            Outcome::Committed(committed) => Ok(committed.into()),
+            Outcome::Refused(refusal) => Err(refusal.into()),
+            Outcome::Duplicate { offset } => unreachable!("no idempotency id was given, yet {offset} has it"),
+        }
+    }
+}
+
+/// Events for a stream.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The stream's name, 1 to 512 bytes. The first append creates the stream.
+    pub stream: String,
+    /// What the writer believes the stream to hold.
+    pub expected: ExpectedSequence,
+    /// The events; they become one record, all or nothing.
+    pub events: Vec<Vec<u8>>,
+    /// Who appends.
+    pub actor: ActorId,
+    /// The request that this belongs to.
+    pub correlation_id: CorrelationId,
+    /// A retry with the same id is applied once; nil for none.
+    pub idempotency_id: IdempotencyId,
+}
+
+/// A record of events as read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRecord {
+    /// The record's header.
+    pub header: RecordHeader,
+    /// The record's hash.
+    pub record_hash: Hash,
+    /// The stream's name.
+    pub stream: String,
+    /// The events' bytes.
+    pub events: Vec<Vec<u8>>,
+}
+
+/// Bytes that one read takes from the log at most, beyond its first record.
+const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+impl Database {
+    /// The database's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.tenant.name
+    }
+
+    /// How many records the log holds.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.tenant.head().end
+    }
+
+    /// Appends events to a stream as one record.
+    ///
+    /// # Errors
+    /// [`craton_kernel::Refusal::StreamMoved`] when the stream does not hold what was expected, and when the
+    /// command could not be committed.
+    pub async fn append(&self, append: Append) -> Result<Commit, EngineError> {
+        let request = Request {
+            tenant: self.tenant.id,
+            actor: append.actor,
+            correlation_id: append.correlation_id,
+            idempotency_id: append.idempotency_id,
+        };
+        let events = append.events.into_iter().map(Into::into).collect();
+        let operation = Operation::Append {
+            stream: append.stream,
+            expected: append.expected,
+            events,
+        };
+        match self.node.propose(request, operation).await? {
+            Outcome::Committed(committed) => Ok(committed.into()),
+            Outcome::Duplicate { offset } => self.commit_at(offset),
+            Outcome::Refused(refusal) => Err(refusal.into()),
+        }
+    }
+
+    fn commit_at(&self, offset: Offset) -> Result<Commit, EngineError> {
+        let header = self.record(offset)?.header;
+        Ok(Commit {
+            offset,
+            record_hash: craton_crypto::record_hash(&header.encode()),
+            timestamp: header.timestamp,
+            stream_sequence: header.stream_sequence,
+        })
+    }
+
+    /// The records of one stream from a sequence on, oldest first.
+    ///
+    /// # Errors
+    /// When the log or the view cannot be read.
+    pub fn read_stream(
+        &self,
+        stream: &str,
+        from: StreamSequence,
+        records_max: usize,
+    ) -> Result<Vec<EventRecord>, EngineError> {
+        let snapshot = self.tenant.projection.snapshot();
+        let end = snapshot.end();
+        let mut records = Vec::new();
+        let mut next = from;
+        while records.len() < records_max {
+            let key = craton_kernel::stream_record_key(stream, next);
+            let row = snapshot
+                .get(craton_kernel::STREAM_RECORD_TABLE, &key, end)
+                .map_err(|source| self.tenant.projection_error(source))?;
+            let Some(offset) = row.and_then(|row| craton_kernel::stream_record_offset(&row.row)) else {
+                break;
+            };
+            if let Some(event) = self.event_record(&self.record(offset)?)? {
+                records.push(event);
+            }
+            next = next.next();
+        }
+        Ok(records)
+    }
+
+    /// The event records of all streams from an offset on, in log order. Records of other kinds are skipped;
+    /// `next` of the answer is where to go on.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn read_events(&self, from: Offset, records_max: usize) -> Result<EventPage, EngineError> {
+        let end = self.tenant.head().end;
+        let mut page = EventPage {
+            records: Vec::new(),
+            next: from,
+        };
+        while page.next < end && page.records.len() < records_max {
+            let wanted = records_max - page.records.len();
+            let records = self
+                .tenant
+                .log
+                .read_range(page.next, wanted, READ_BYTES_MAX)
+                .map_err(|source| self.tenant.log_error(source))?;
+            let Some(last) = records.last() else { break };
+            page.next = last.header.offset.next();
+            for record in &records {
+                page.records.extend(self.event_record(record)?);
+            }
+        }
+        Ok(page)
+    }
+
+    /// A record's events; `None` when it holds none.
+    fn event_record(&self, record: &Record) -> Result<Option<EventRecord>, EngineError> {
+        if record.header.kind != RecordKind::Data {
+            return Ok(None);
+        }
+        let (summary, changes) = self.unseal(record)?;
+        let Some(stream) = summary.stream else { return Ok(None) };
+        let events = changes
+            .into_iter()
+            .filter_map(|change| match change {
+                Change::Event(event) => Some(event),
+                _ => None,
+            })
+            .collect();
+        let record_hash = craton_crypto::record_hash(&record.header.encode());
+        Ok(Some(EventRecord {
+            header: record.header.clone(),
+            record_hash,
+            stream,
+            events,
+        }))
+    }
+
+    /// Opens a record under the tenant's key.
+    pub(crate) fn unseal(&self, record: &Record) -> Result<(craton_types::RecordSummary, Vec<Change>), EngineError> {
+        let key = |_| Some(self.tenant.dek.clone());
+        unseal_changes(record, &key).map_err(|source| EngineError::Record {
+            database: self.tenant.name.clone(),
+            offset: record.header.offset.get(),
+            source,
+        })
+    }
+
+    /// The header at an offset.
+    pub(crate) fn header(&self, offset: Offset) -> Result<RecordHeader, EngineError> {
+        Ok(self.record(offset)?.header)
+    }
+
+    /// The record at an offset.
+    pub(crate) fn record(&self, offset: Offset) -> Result<Record, EngineError> {
+        self.tenant
+            .log
+            .read(offset)
+            .map_err(|source| self.tenant.log_error(source))?
+            .ok_or_else(|| EngineError::RecordMissing {
+                offset: offset.get(),
+                end: self.tenant.head().end.get(),
+            })
+    }
+
+    /// The C2SP verifier key of this database's log: what an auditor checks receipts against.
+    #[must_use]
+    pub fn log_key(&self) -> String {
+        self.node.signer(self.tenant.id).verifier().to_string()
+    }
+}
+
+/// A page of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPage {
+    /// The records, in log order.
+    pub records: Vec<EventRecord>,
+    /// The offset after the last record that was looked at.
+    pub next: Offset,
+}

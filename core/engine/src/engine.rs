@@ -1,0 +1,459 @@
+//! The node: its threads, its databases and its users.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use craton_consensus::{Consensus, SingleNode};
+use craton_crypto::{MasterKeyProvider, SigningKey};
+use craton_kernel::{Command, Operation, Outcome, Refusal};
+use craton_log::{RealDisk, Wal, WalOptions};
+use craton_proof::{KeyName, SignerKey};
+use craton_types::{ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, TenantId, UserDefinition};
+use parking_lot::Mutex;
+
+use crate::applier::Applier;
+use crate::checkpointer::Checkpointer;
+use crate::clock::random_array;
+use crate::flusher::{Closing, Flusher};
+use crate::health::Health;
+use crate::keyring::{Keyring, TenantKeys};
+use crate::lock::DirectoryLock;
+use crate::proposer::{ProposalQueue, Proposer, WaitingEntries, proposal_queue};
+use crate::tenants::{SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
+use crate::{Clock, Commit, Database, EngineError, Random, Session, SystemClock, SystemRandom};
+
+/// What a node is opened with.
+pub struct EngineOptions {
+    /// Where everything lies. One process at a time.
+    pub data_dir: PathBuf,
+    /// What the log's checkpoints begin with; each tenant's origin is this, a slash and the tenant's id.
+    pub origin: String,
+    /// Unwraps the node's keys.
+    pub master_key: Arc<dyn MasterKeyProvider>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for keys and ids.
+    pub random: Arc<dyn Random>,
+}
+
+impl EngineOptions {
+    /// Options with the machine's clock and random numbers.
+    pub fn new(
+        data_dir: impl Into<PathBuf>,
+        origin: impl Into<String>,
+        master_key: Arc<dyn MasterKeyProvider>,
+    ) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            origin: origin.into(),
+            master_key,
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        }
+    }
+}
+
+/// An open node. Cloning gives another handle to the same node.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+/// What databases and sessions need of the node.
+pub(crate) struct Node {
+    pub(crate) tenants: Arc<Tenants>,
+    pub(crate) proposals: ProposalQueue,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) health: Arc<Health>,
+    signing: SigningKey,
+    origin: String,
+}
+
+struct Inner {
+    node: Arc<Node>,
+    master: Arc<dyn MasterKeyProvider>,
+    consensus: Arc<dyn Consensus>,
+    flusher: Arc<Flusher>,
+    closing: Arc<Closing>,
+    stopping: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: DirectoryLock,
+}
+
+impl Node {
+    /// The key that signs a tenant's checkpoints; its name is the log's origin.
+    pub(crate) fn signer(&self, tenant: TenantId) -> SignerKey {
+        let name = KeyName::parse(&format!("{}/{tenant}", self.origin)).expect("the origin was checked when opened");
+        SignerKey::new(name, self.signing.clone())
+    }
+
+    /// Proposes an operation and waits until it is durable and applied.
+    pub(crate) async fn propose(&self, request: Request, operation: Operation) -> Result<Outcome, EngineError> {
+        let Request {
+            tenant,
+            actor,
+            correlation_id,
+            idempotency_id,
+        } = request;
+        self.proposals
+            .propose(Command {
+                tenant,
+                actor,
+                correlation_id,
+                idempotency_id,
+                operation,
+            })
+            .await
+    }
+}
+
+/// Who asks, for whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) tenant: TenantId,
+    pub(crate) actor: ActorId,
+    pub(crate) correlation_id: CorrelationId,
+    pub(crate) idempotency_id: IdempotencyId,
+}
+
+/// What a node tells about itself.
+#[derive(Clone, Debug)]
+pub struct EngineStatus {
+    /// Each database's name, how many records its log holds, and how many of them a checkpoint covers.
+    pub databases: Vec<DatabaseStatus>,
+    /// Why the node stopped, if it did.
+    pub stop_reason: Option<String>,
+}
+
+/// A database in [`EngineStatus`].
+#[derive(Clone, Debug)]
+pub struct DatabaseStatus {
+    /// Its name.
+    pub name: String,
+    /// Records in its log.
+    pub records: u64,
+    /// Records that its last checkpoint covers.
+    pub checkpoint_size: u64,
+    /// The verifier key of its log.
+    pub log_key: String,
+}
+
+impl Engine {
+    /// Opens the data directory, creating it when it is new, and applies what was acknowledged before the
+    /// last stop. Blocks.
+    ///
+    /// # Errors
+    /// When the directory is in use, the keys do not open, or a log or view is damaged beyond repair.
+    pub fn open(options: EngineOptions) -> Result<Self, EngineError> {
+        let EngineOptions {
+            data_dir,
+            origin,
+            master_key,
+            clock,
+            random,
+        } = options;
+        if KeyName::parse(&origin).is_err() {
+            return Err(EngineError::Origin { origin });
+        }
+        create_directory(&data_dir)?;
+        let lock = DirectoryLock::acquire(&data_dir)?;
+        let keyring = Keyring::open(&data_dir, SYSTEM_TENANT, master_key.as_ref(), random.as_ref())?;
+        let disk = Arc::new(RealDisk);
+        let tenants = Arc::new(Tenants::open_all(
+            data_dir.join("tenants"),
+            disk.clone(),
+            Arc::clone(&master_key),
+            keyring.system,
+        )?);
+        let wal = open_wal(&data_dir.join("wal"), disk, keyring.wal, Arc::clone(&random))?;
+        let consensus: Arc<dyn Consensus> = Arc::new(SingleNode::new(wal, tenants.oldest_applied()));
+        let health = Arc::new(Health::default());
+        let waiting = Arc::new(WaitingEntries::default());
+        let boot = u64::from_be_bytes(random_array(random.as_ref()));
+        let applier = Applier {
+            consensus: Arc::clone(&consensus),
+            tenants: Arc::clone(&tenants),
+            waiting: Arc::clone(&waiting),
+            health: Arc::clone(&health),
+            boot,
+        };
+        applier.recover()?;
+        let (proposals, receiver) = proposal_queue(Arc::clone(&health));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let proposer = Proposer {
+            consensus: Arc::clone(&consensus),
+            clock: Arc::clone(&clock),
+            waiting,
+            health: Arc::clone(&health),
+            stopping: Arc::clone(&stopping),
+            boot,
+        };
+        let closing = Arc::new(Closing::default());
+        let flusher = Arc::new(Flusher {
+            consensus: Arc::clone(&consensus),
+            tenants: Arc::clone(&tenants),
+            health: Arc::clone(&health),
+            closing: Arc::clone(&closing),
+        });
+        let node = Arc::new(Node {
+            tenants,
+            proposals,
+            clock,
+            random,
+            health,
+            signing: keyring.signing,
+            origin,
+        });
+        let checkpointer = Checkpointer {
+            node: Arc::clone(&node),
+            closing: Arc::clone(&closing),
+        };
+        let background_flusher = Arc::clone(&flusher);
+        let threads = vec![
+            spawn("craton-propose", move || proposer.run(receiver))?,
+            spawn("craton-apply", move || applier.run())?,
+            spawn("craton-flush", move || background_flusher.run())?,
+            spawn("craton-checkpoint", move || checkpointer.run())?,
+        ];
+        Ok(Self(Arc::new(Inner {
+            node,
+            master: master_key,
+            consensus,
+            flusher,
+            closing,
+            stopping,
+            threads: Mutex::new(threads),
+            _lock: lock,
+        })))
+    }
+
+    /// A database by name.
+    #[must_use]
+    pub fn database(&self, name: &str) -> Option<Database> {
+        let tenant = self.0.node.tenants.by_name(name)?;
+        Some(Database {
+            node: Arc::clone(&self.0.node),
+            tenant,
+        })
+    }
+
+    /// The names of all databases, in order.
+    #[must_use]
+    pub fn databases(&self) -> Vec<String> {
+        self.0
+            .node
+            .tenants
+            .databases()
+            .iter()
+            .map(|tenant| tenant.name.clone())
+            .collect()
+    }
+
+    /// Creates a database with keys of its own. Whether it was created now; `false` when it existed.
+    ///
+    /// # Errors
+    /// When the command could not be committed.
+    pub async fn create_database(&self, name: &DatabaseName, actor: ActorId) -> Result<bool, EngineError> {
+        if name.as_str() == SYSTEM_DATABASE {
+            return Err(EngineError::DatabaseReserved { name: name.to_string() });
+        }
+        let random = self.0.node.random.as_ref();
+        let tenant = TenantId::new(random_array(random));
+        let keys =
+            TenantKeys::generate(tenant, self.0.master.as_ref(), random).map_err(|_| EngineError::DatabaseKey {
+                database: name.to_string(),
+            })?;
+        let definition = DatabaseDefinition {
+            name: name.to_string(),
+            tenant,
+            wrapped_kek: keys.kek,
+            wrapped_dek: keys.dek,
+        };
+        match self
+            .propose_to_system(actor, Operation::CreateDatabase(definition))
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(EngineError::Refused(Refusal::DatabaseExists { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A user by name.
+    #[must_use]
+    pub fn user(&self, name: &str) -> Option<UserDefinition> {
+        self.0.node.tenants.system().head().users.get(name).cloned()
+    }
+
+    /// Creates or changes a user. A nil actor id keeps the user's own, or draws one for a new user. Whether
+    /// anything changed.
+    ///
+    /// # Errors
+    /// When the command could not be committed.
+    pub async fn put_user(&self, mut user: UserDefinition, actor: ActorId) -> Result<bool, EngineError> {
+        let existing = self.user(&user.name);
+        if user.actor == ActorId::NIL {
+            user.actor = match &existing {
+                Some(existing) => existing.actor,
+                None => ActorId::new(random_array(self.0.node.random.as_ref())),
+            };
+        }
+        if existing.as_ref() == Some(&user) {
+            return Ok(false);
+        }
+        self.propose_to_system(actor, Operation::PutUser(user)).await?;
+        Ok(true)
+    }
+
+    /// Removes a user. Whether there was one.
+    ///
+    /// # Errors
+    /// When the command could not be committed.
+    pub async fn drop_user(&self, name: &str, actor: ActorId) -> Result<bool, EngineError> {
+        match self
+            .propose_to_system(actor, Operation::DropUser { name: name.to_owned() })
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(EngineError::Refused(Refusal::UserMissing { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn propose_to_system(&self, actor: ActorId, operation: Operation) -> Result<Commit, EngineError> {
+        let node = &self.0.node;
+        let correlation_id = CorrelationId::new(random_array(node.random.as_ref()));
+        let request = Request {
+            tenant: SYSTEM_TENANT,
+            actor,
+            correlation_id,
+            idempotency_id: IdempotencyId::NIL,
+        };
+        Commit::from_outcome(node.propose(request, operation).await?)
+    }
+
+    /// Opens a SQL session for a user who has proved who they are.
+    ///
+    /// # Errors
+    /// When there is no such database, or the user may not use it.
+    pub fn open_session(&self, database: &str, user: &UserDefinition) -> Result<Session, EngineError> {
+        let database = self.database(database).ok_or_else(|| EngineError::DatabaseMissing {
+            name: database.to_owned(),
+        })?;
+        if !user.databases.is_empty() && !user.databases.iter().any(|allowed| allowed == database.name()) {
+            return Err(EngineError::DatabaseDenied {
+                user: user.name.clone(),
+                database: database.name().to_owned(),
+            });
+        }
+        Ok(Session::new(database, user))
+    }
+
+    /// What the node tells about itself.
+    #[must_use]
+    pub fn status(&self) -> EngineStatus {
+        let node = &self.0.node;
+        let databases = node
+            .tenants
+            .databases()
+            .into_iter()
+            .map(|tenant| {
+                let head = tenant.head();
+                let database = Database {
+                    node: Arc::clone(node),
+                    tenant,
+                };
+                DatabaseStatus {
+                    name: database.name().to_owned(),
+                    records: head.end.get(),
+                    checkpoint_size: head.checkpoint_size,
+                    log_key: database.log_key(),
+                }
+            })
+            .collect();
+        EngineStatus {
+            databases,
+            stop_reason: node.health.stop_reason().map(str::to_owned),
+        }
+    }
+
+    /// Why the node stopped, if it did. Nothing more is committed then; the process should end.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<String> {
+        self.0.node.health.stop_reason().map(str::to_owned)
+    }
+
+    /// Stops taking commands, waits for those under way, and brings everything to the disk. Blocks.
+    ///
+    /// # Errors
+    /// When the last flush fails. Nothing acknowledged is lost even then.
+    pub fn close(&self) -> Result<(), EngineError> {
+        self.0.close()
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<(), EngineError> {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return Ok(());
+        }
+        self.closing.close();
+        self.stopping.store(true, Ordering::Release);
+        self.node.proposals.wake();
+        let mut threads = threads.into_iter();
+        // A thread that panicked has stopped the node already; there is nothing to add. The proposer ends first,
+        // so that what it proposed is still applied and answered.
+        let _ = threads.next().map(JoinHandle::join);
+        self.consensus.close();
+        for thread in threads {
+            let _ = thread.join();
+        }
+        match self.node.health.stop_reason() {
+            None => self.flusher.flush_all(),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the last flush failed; the next start applies the write-ahead log again");
+        }
+    }
+}
+
+fn open_wal(
+    directory: &Path,
+    disk: Arc<RealDisk>,
+    key: craton_crypto::SecretBytes,
+    random: Arc<dyn Random>,
+) -> Result<Wal, EngineError> {
+    create_directory(directory)?;
+    let (wal, recovery) = Wal::open(
+        disk,
+        directory,
+        WalOptions::new(key),
+        Box::new(move |bytes| random.fill(bytes)),
+    )
+    .map_err(|error| EngineError::Consensus(error.into()))?;
+    if let Some(torn) = recovery.torn {
+        tracing::warn!(
+            ?torn,
+            "a torn tail of the write-ahead log, never acknowledged, was set aside"
+        );
+    }
+    Ok(wal)
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|source| EngineError::Io {
+            path: PathBuf::from(name),
+            source,
+        })
+}

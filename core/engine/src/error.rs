@@ -1,0 +1,149 @@
+//! What can go wrong in a node.
+
+use std::path::PathBuf;
+
+use craton_kernel::Refusal;
+
+/// Why the engine could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A file outside the logs and views could not be used.
+    #[error("{path}: input or output failed", path = path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process holds the data directory.
+    #[error("{directory} is in use by another process", directory = directory.display())]
+    DirectoryInUse {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The log origin cannot name a key.
+    #[error("{origin:?} cannot be a log origin: it is empty or holds a space, a control character or a plus sign")]
+    Origin {
+        /// The origin.
+        origin: String,
+    },
+    /// The name belongs to the engine itself.
+    #[error("database name {name:?} is reserved")]
+    DatabaseReserved {
+        /// The name.
+        name: String,
+    },
+    /// The keyring is damaged or belongs to another master key.
+    #[error("{path} does not open under this master key", path = path.display())]
+    Keyring {
+        /// The keyring's file.
+        path: PathBuf,
+    },
+    /// A key that travelled through the log does not open.
+    #[error("a key of database {database:?} does not open under this master key")]
+    DatabaseKey {
+        /// The database.
+        database: String,
+    },
+    /// The write-ahead log failed.
+    #[error(transparent)]
+    Consensus(#[from] craton_consensus::ConsensusError),
+    /// A tenant's log failed.
+    #[error("the log of database {database:?} failed")]
+    TenantLog {
+        /// The database.
+        database: String,
+        /// Why.
+        #[source]
+        source: craton_log::TenantLogError,
+    },
+    /// A tenant's view failed.
+    #[error("the view of database {database:?} failed")]
+    Projection {
+        /// The database.
+        database: String,
+        /// Why.
+        #[source]
+        source: craton_projection::ProjectionError,
+    },
+    /// A tenant's view could not be read while a command was applied.
+    #[error(transparent)]
+    Apply(#[from] craton_kernel::ApplyError),
+    /// A record of a tenant's log could not be replayed while its view was rebuilt.
+    #[error("the log of database {database:?} could not be replayed")]
+    Replay {
+        /// The database.
+        database: String,
+        /// Why.
+        #[source]
+        source: craton_kernel::ReplayError,
+    },
+    /// A committed entry cannot be read.
+    #[error(transparent)]
+    Entry(#[from] crate::entry::EntryDecodeError),
+    /// A record does not open under its tenant's key.
+    #[error("record {offset} of database {database:?} does not open")]
+    Record {
+        /// The database.
+        database: String,
+        /// The record's offset.
+        offset: u64,
+        /// Why.
+        #[source]
+        source: craton_kernel::UnsealError,
+    },
+    /// Too many commands wait already. Try again.
+    #[error("too many commands are waiting, try again")]
+    Overloaded,
+    /// The disk is full. Nothing was written; reads go on.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The node stopped after a failure that it may not survive.
+    #[error("the node has stopped: {reason}")]
+    Stopped {
+        /// The first failure.
+        reason: String,
+    },
+    /// No database of this name exists.
+    #[error("database {name:?} does not exist")]
+    DatabaseMissing {
+        /// The name.
+        name: String,
+    },
+    /// The user may not use the database.
+    #[error("user {user:?} may not connect to database {database:?}")]
+    DatabaseDenied {
+        /// The user.
+        user: String,
+        /// The database.
+        database: String,
+    },
+    /// The kernel refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A record cannot be proved.
+    #[error("no receipt for record {offset}: {reason}")]
+    Receipt {
+        /// The record's offset.
+        offset: u64,
+        /// Why.
+        reason: String,
+    },
+    /// No record is at this offset.
+    #[error("record {offset} does not exist in a log of {end}")]
+    RecordMissing {
+        /// The offset asked for.
+        offset: u64,
+        /// Records in the log.
+        end: u64,
+    },
+}
+
+impl EngineError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Overloaded | Self::DiskFull)
+    }
+}

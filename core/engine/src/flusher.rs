@@ -1,0 +1,108 @@
+//! The flusher: brings logs and views to the disk in the background, then lets the write-ahead log forget.
+//!
+//! Nothing waits for it. What it has not flushed yet is in the write-ahead log and is applied again after a
+//! crash; so its rhythm bounds recovery time and memory, not durability.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use craton_consensus::Consensus;
+use craton_types::LogIndex;
+use parking_lot::{Condvar, Mutex};
+
+use crate::EngineError;
+use crate::applier::chain;
+use crate::health::Health;
+use crate::tenants::Tenants;
+
+/// How often tenants are looked at.
+const PERIOD: Duration = Duration::from_millis(500);
+/// A tenant with fewer bytes of unflushed rows waits for [`PERIODS_MAX`].
+const UNFLUSHED_BYTES_TARGET: usize = 16 * 1024 * 1024;
+/// After this many periods a tenant is flushed however little it wrote.
+const PERIODS_MAX: u32 = 10;
+
+/// Wakes the background threads when the node closes.
+#[derive(Default)]
+pub(crate) struct Closing {
+    closed: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Closing {
+    /// Waits for the given time; whether the node closes.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
+        let mut closed = self.closed.lock();
+        if !*closed {
+            self.changed.wait_for(&mut closed, time);
+        }
+        *closed
+    }
+
+    pub(crate) fn close(&self) {
+        *self.closed.lock() = true;
+        self.changed.notify_all();
+    }
+}
+
+/// What the flusher thread works with.
+pub(crate) struct Flusher {
+    pub(crate) consensus: Arc<dyn Consensus>,
+    pub(crate) tenants: Arc<Tenants>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) closing: Arc<Closing>,
+}
+
+impl Flusher {
+    /// Runs until the node closes; the last flush is [`Flusher::flush_all`]'s.
+    pub(crate) fn run(&self) {
+        let mut periods = 0;
+        while !self.closing.wait(PERIOD) {
+            periods += 1;
+            let everything = periods >= PERIODS_MAX;
+            if everything {
+                periods = 0;
+            }
+            if let Err(error) = self.flush(everything) {
+                self.health.stop(format!("a flush failed: {}", chain(&error)));
+                self.consensus.close();
+                return;
+            }
+        }
+    }
+
+    /// Flushes every tenant, whatever it holds.
+    pub(crate) fn flush_all(&self) -> Result<(), EngineError> {
+        self.flush(true)
+    }
+
+    fn flush(&self, everything: bool) -> Result<(), EngineError> {
+        // Entries up to here are applied; a tenant that is clean afterwards has nothing of them to lose.
+        let mut flushed = self.tenants.applied_index();
+        for writer in self.tenants.writers() {
+            let tenant = Arc::clone(&writer.lock().tenant);
+            let due = everything || tenant.projection.memory_bytes() >= UNFLUSHED_BYTES_TARGET;
+            let persisted = if due {
+                flush_tenant(&writer)?
+            } else {
+                writer.lock().persisted_index()
+            };
+            flushed = flushed.min(persisted);
+        }
+        Ok(self.consensus.purge(flushed)?)
+    }
+}
+
+/// Flushes one tenant: the log first, so that no view is ever ahead of it. The writer is locked only to take
+/// the state and to sync the log, not while the view is written.
+fn flush_tenant(writer: &Mutex<crate::tenant_writer::TenantWriter>) -> Result<LogIndex, EngineError> {
+    let mut locked = writer.lock();
+    let Some(flush) = locked.begin_flush()? else {
+        return Ok(locked.persisted_index());
+    };
+    drop(locked);
+    let index = flush.finish()?;
+    let mut locked = writer.lock();
+    locked.note_flushed(index);
+    Ok(locked.persisted_index())
+}

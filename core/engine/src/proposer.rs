@@ -1,0 +1,180 @@
+//! The proposer: drains waiting commands into one consensus entry after another.
+//!
+//! While one entry is on its way to the disk, the next commands gather; so the batch grows with the load and
+//! a lone client waits for nobody (group commit).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use craton_consensus::Consensus;
+use craton_kernel::{Command, Outcome};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::entry::{ENTRY_BYTES_TARGET, ENTRY_COMMANDS_MAX, encode_entry};
+use crate::health::Health;
+use crate::{Clock, EngineError};
+
+/// The most commands that wait for the proposer.
+const QUEUE_COMMANDS_MAX: usize = 8_192;
+/// The most bytes that commands in flight take together, in KiB.
+const IN_FLIGHT_KIB_MAX: u32 = 512 * 1024;
+
+/// A command on its way to the proposer.
+struct Proposal {
+    command: Arc<Command>,
+    encoded: Vec<u8>,
+    reply: Reply,
+}
+
+/// What the queue carries.
+enum Message {
+    Propose(Proposal),
+    /// Wakes the proposer so that it sees that the node closes.
+    Stop,
+}
+
+/// Where the outcome goes.
+pub(crate) type Reply = oneshot::Sender<Result<Outcome, EngineError>>;
+
+/// An entry's commands and who waits for them.
+pub(crate) struct Waiting {
+    pub(crate) commands: Vec<Arc<Command>>,
+    pub(crate) replies: Vec<Reply>,
+}
+
+/// Entries that were proposed by this process and are not applied yet, by sequence.
+pub(crate) type WaitingEntries = Mutex<HashMap<u64, Waiting>>;
+
+/// The way in: clients' tasks hand their commands to it.
+pub(crate) struct ProposalQueue {
+    sender: mpsc::Sender<Message>,
+    in_flight: Semaphore,
+    health: Arc<Health>,
+}
+
+/// The thread's side of the queue.
+pub(crate) struct ProposalReceiver(mpsc::Receiver<Message>);
+
+pub(crate) fn proposal_queue(health: Arc<Health>) -> (ProposalQueue, ProposalReceiver) {
+    let (sender, receiver) = mpsc::channel(QUEUE_COMMANDS_MAX);
+    let in_flight = Semaphore::new(IN_FLIGHT_KIB_MAX as usize);
+    (
+        ProposalQueue {
+            sender,
+            in_flight,
+            health,
+        },
+        ProposalReceiver(receiver),
+    )
+}
+
+impl ProposalQueue {
+    /// Proposes a command and waits until it is durable and applied.
+    pub(crate) async fn propose(&self, command: Command) -> Result<Outcome, EngineError> {
+        self.health.check()?;
+        let encoded = minicbor::to_vec(&command).expect("writing to memory does not fail");
+        let kib = u32::try_from(encoded.len() / 1_024 + 1)
+            .unwrap_or(u32::MAX)
+            .min(IN_FLIGHT_KIB_MAX);
+        let _permit = self
+            .in_flight
+            .acquire_many(kib)
+            .await
+            .map_err(|_| self.health.stopped())?;
+        let (reply, outcome) = oneshot::channel();
+        let proposal = Proposal {
+            command: Arc::new(command),
+            encoded,
+            reply,
+        };
+        self.sender
+            .try_send(Message::Propose(proposal))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => self.health.stopped(),
+            })?;
+        outcome.await.unwrap_or_else(|_| Err(self.health.stopped()))
+    }
+
+    /// Wakes the proposer after its `stopping` was set.
+    pub(crate) fn wake(&self) {
+        // A full queue wakes it just as well.
+        let _ = self.sender.try_send(Message::Stop);
+    }
+}
+
+/// What the proposer thread works with.
+pub(crate) struct Proposer {
+    pub(crate) consensus: Arc<dyn Consensus>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) waiting: Arc<WaitingEntries>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) boot: u64,
+}
+
+impl Proposer {
+    /// Runs until the queue is closed, the node stops, or the log fails.
+    pub(crate) fn run(self, mut queue: ProposalReceiver) {
+        let mut sequence = 0;
+        while let Some(Message::Propose(first)) = queue.0.blocking_recv() {
+            if self.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            let batch = drain(first, &mut queue.0);
+            sequence += 1;
+            if !self.propose_batch(sequence, batch) {
+                return;
+            }
+        }
+    }
+
+    /// Proposes one entry; whether to go on.
+    fn propose_batch(&self, sequence: u64, batch: Vec<Proposal>) -> bool {
+        let mut commands = Vec::with_capacity(batch.len());
+        let mut replies = Vec::with_capacity(batch.len());
+        let mut encoded = Vec::with_capacity(batch.len());
+        for proposal in batch {
+            commands.push(proposal.command);
+            replies.push(proposal.reply);
+            encoded.push(proposal.encoded);
+        }
+        let payload = encode_entry(self.boot, sequence, self.clock.now(), &encoded);
+        self.waiting.lock().insert(sequence, Waiting { commands, replies });
+        let Err(error) = self.consensus.propose(payload) else {
+            return true;
+        };
+        let refused = self.waiting.lock().remove(&sequence);
+        let out_of_space = error.is_out_of_space();
+        if !out_of_space {
+            self.health.stop(format!("the write-ahead log failed: {error}"));
+        }
+        for reply in refused.into_iter().flat_map(|waiting| waiting.replies) {
+            let answer = if out_of_space {
+                EngineError::DiskFull
+            } else {
+                self.health.stopped()
+            };
+            // The client may have gone; then nobody needs the answer.
+            let _ = reply.send(Err(answer));
+        }
+        out_of_space
+    }
+}
+
+/// Takes what waits already, within an entry's bounds.
+fn drain(first: Proposal, queue: &mut mpsc::Receiver<Message>) -> Vec<Proposal> {
+    let mut bytes = first.encoded.len();
+    let mut batch = vec![first];
+    while batch.len() < ENTRY_COMMANDS_MAX && bytes < ENTRY_BYTES_TARGET {
+        // A stop that is swallowed here is seen by the flag.
+        let Ok(Message::Propose(next)) = queue.try_recv() else {
+            break;
+        };
+        bytes += next.encoded.len();
+        batch.push(next);
+    }
+    batch
+}

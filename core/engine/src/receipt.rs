@@ -1,0 +1,93 @@
+//! Receipts: one row's newest change with everything needed to check it offline.
+
+use craton_proof::{Receipt, ReceiptParts, inclusion_proof};
+use craton_types::{Change, Offset, PrimaryKey, Record, RowChange, TableSchema};
+
+use crate::checkpointer::ensure_covered;
+use crate::{Database, EngineError};
+
+impl Database {
+    /// The receipt of the record at an offset, with all its changes disclosed. Makes a checkpoint over it when
+    /// there is none yet.
+    ///
+    /// # Errors
+    /// When there is no such record, it holds no changes, or no checkpoint could be made.
+    pub async fn receipt(&self, offset: Offset) -> Result<String, EngineError> {
+        let record = self.record(offset)?;
+        ensure_covered(&self.node, &self.tenant, offset.next()).await?;
+        let changes: Vec<u32> = (1..record.header.chunk_count).collect();
+        self.receipt_of(&record, &changes)
+    }
+
+    /// The receipt of a row's newest change below `end`, which a checkpoint must cover. `None` when no row
+    /// ever had the key. A deletion has a receipt like any other change.
+    pub(crate) fn row_receipt(
+        &self,
+        table: &TableSchema,
+        key: &PrimaryKey,
+        end: Offset,
+    ) -> Result<Option<String>, EngineError> {
+        let failed = |source| self.tenant.projection_error(source);
+        let snapshot = self.tenant.projection.snapshot();
+        let versions = snapshot.history(table.id, key).map_err(failed)?;
+        for entry in versions {
+            let version = entry.map_err(failed)?.version;
+            if version < end {
+                let record = self.record(version)?;
+                let chunk = self.change_of_row(&record, table, key)?;
+                return self.receipt_of(&record, &[chunk]).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The chunk that changes a row.
+    fn change_of_row(&self, record: &Record, table: &TableSchema, key: &PrimaryKey) -> Result<u32, EngineError> {
+        let (_, changes) = self.unseal(record)?;
+        let position = changes
+            .iter()
+            .position(|change| matches!(change, Change::Row(change) if is_of_row(change, table, key)))
+            .ok_or_else(|| EngineError::RecordMissing {
+                offset: record.header.offset.get(),
+                end: self.tenant.head().end.get(),
+            })?;
+        Ok(u32::try_from(position + 1).expect("a record has fewer chunks than 2^32"))
+    }
+
+    fn receipt_of(&self, record: &Record, changes: &[u32]) -> Result<String, EngineError> {
+        let head = self.tenant.head();
+        let offset = record.header.offset;
+        let unproved = |reason: String| EngineError::Receipt {
+            offset: offset.get(),
+            reason,
+        };
+        let checkpoint = head
+            .checkpoint_offset
+            .ok_or_else(|| unproved("there is no checkpoint".to_owned()))?;
+        let note = self.record(checkpoint)?.chunks.into_iter().next().unwrap_or_default();
+        let path = inclusion_proof(&self.tenant.log, offset.get(), head.checkpoint_size)
+            .map_err(|error| unproved(error.to_string()))?;
+        let change_key = |index| self.tenant.dek.change_key(self.tenant.id, offset, index);
+        let parts = ReceiptParts {
+            record,
+            changes,
+            change_key: &change_key,
+            path,
+            checkpoint: String::from_utf8(note).map_err(|error| unproved(error.to_string()))?,
+        };
+        Receipt::build(parts)
+            .map(|receipt| receipt.to_string())
+            .map_err(|error| unproved(error.to_string()))
+    }
+}
+
+fn is_of_row(change: &RowChange, table: &TableSchema, key: &PrimaryKey) -> bool {
+    let Some(row) = change.after.as_ref().or(change.before.as_ref()) else {
+        return false;
+    };
+    let values = table
+        .primary_key
+        .iter()
+        .filter_map(|&position| row.get(usize::from(position)));
+    change.table == table.id && PrimaryKey::encode(values).is_ok_and(|row_key| row_key == *key)
+}

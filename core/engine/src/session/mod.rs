@@ -1,0 +1,638 @@
+//! SQL sessions: statements, transactions and time travel over a database.
+
+mod catalogue;
+mod functions;
+mod transaction;
+mod view;
+
+use std::sync::Arc;
+
+use craton_kernel::{Catalogue, Operation, Outcome, Refusal, SchemaWrite};
+use craton_query::{
+    AsOf, Context, InsertCheck, Plan, PlanKind, ResultColumn, ResultSet, SqlError, SqlState, Statement, Variables,
+    WriteSet,
+};
+use craton_types::{
+    ActorId, ColumnType, CorrelationId, IdempotencyId, Offset, RowWrite, TableSchema, Timestamp, UserDefinition, Value,
+};
+
+use crate::checkpointer::ensure_covered;
+use crate::clock::random_array;
+use crate::engine::Request;
+use crate::{Database, EngineError};
+use catalogue::{TableNames, catalogue_at};
+use functions::SessionFunctions;
+use transaction::Transaction;
+use view::View;
+
+/// How often a statement outside a transaction is tried again after a conflict with another writer.
+const CONFLICT_ATTEMPTS_MAX: u32 = 32;
+
+/// One client's SQL session.
+pub struct Session {
+    database: Database,
+    user: String,
+    actor: ActorId,
+    read_only_user: bool,
+    variables: Variables,
+    transaction: Option<Transaction>,
+}
+
+/// A statement, bound once and executed any number of times.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    statement: Statement,
+    given_types: Vec<Option<ColumnType>>,
+    plan: Plan,
+}
+
+impl Prepared {
+    /// The types of its parameters.
+    #[must_use]
+    pub fn parameter_types(&self) -> &[ColumnType] {
+        self.plan.parameter_types()
+    }
+
+    /// The columns of its result; `None` when it returns no rows.
+    #[must_use]
+    pub fn columns(&self) -> Option<&Arc<[ResultColumn]>> {
+        self.plan.columns()
+    }
+
+    /// What it does.
+    #[must_use]
+    pub fn kind(&self) -> &PlanKind {
+        self.plan.kind()
+    }
+}
+
+/// What a statement gave.
+#[derive(Debug)]
+pub enum Response {
+    /// Rows, of a `SELECT` or a `RETURNING`.
+    Rows {
+        /// Columns and rows.
+        result: ResultSet,
+        /// The command tag.
+        tag: String,
+    },
+    /// No rows.
+    Command {
+        /// The command tag.
+        tag: String,
+        /// What the client should know, though nothing went wrong.
+        notice: Option<SqlError>,
+    },
+    /// The client is to send the data, which then goes to [`Session::copy_in`].
+    CopyIn {
+        /// Columns in each line.
+        columns_count: usize,
+    },
+    /// Data for the client.
+    CopyOut {
+        /// Columns in each line.
+        columns_count: usize,
+        /// The lines.
+        data: Vec<u8>,
+        /// The command tag.
+        tag: String,
+    },
+    /// The client's prepared statements are to be forgotten: this one, or all.
+    Deallocate {
+        /// The statement's name; `None` for all.
+        name: Option<String>,
+        /// The command tag.
+        tag: String,
+    },
+}
+
+impl Response {
+    fn command(tag: impl Into<String>) -> Self {
+        Self::Command {
+            tag: tag.into(),
+            notice: None,
+        }
+    }
+}
+
+/// Where a session stands between statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionStatus {
+    /// No transaction: each statement is its own.
+    Idle,
+    /// In a transaction.
+    InTransaction,
+    /// In a transaction that failed and waits for its end.
+    Failed,
+}
+
+/// A statement's surroundings: what it reads, as of when.
+struct Surroundings {
+    view: View,
+    catalogue: Arc<Catalogue>,
+    now: Timestamp,
+}
+
+impl Session {
+    pub(crate) fn new(database: Database, user: &UserDefinition) -> Self {
+        Self {
+            database,
+            user: user.name.clone(),
+            actor: user.actor,
+            read_only_user: user.read_only,
+            variables: Variables::default(),
+            transaction: None,
+        }
+    }
+
+    /// Splits a text into statements.
+    ///
+    /// # Errors
+    /// When it does not parse.
+    pub fn parse(&self, sql: &str) -> Result<Vec<Statement>, SqlError> {
+        craton_query::parse(sql)
+    }
+
+    /// Binds a statement to the tables of now.
+    ///
+    /// # Errors
+    /// When a name is unknown or types do not go together.
+    pub fn prepare(&self, statement: &Statement, parameter_types: &[Option<ColumnType>]) -> Result<Prepared, SqlError> {
+        let catalogue = self.catalogue();
+        let plan = craton_query::plan(statement, &TableNames(&catalogue), parameter_types)?;
+        Ok(Prepared {
+            statement: statement.clone(),
+            given_types: parameter_types.to_vec(),
+            plan,
+        })
+    }
+
+    /// Where the session stands.
+    #[must_use]
+    pub fn transaction_status(&self) -> TransactionStatus {
+        match &self.transaction {
+            None => TransactionStatus::Idle,
+            Some(transaction) if transaction.failed => TransactionStatus::Failed,
+            Some(_) => TransactionStatus::InTransaction,
+        }
+    }
+
+    /// A setting's value.
+    #[must_use]
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.variables.get(name)
+    }
+
+    /// Executes a prepared statement. A failure inside a transaction fails the transaction.
+    ///
+    /// # Errors
+    /// Typed as PostgreSQL types them.
+    pub async fn execute(&mut self, prepared: &Prepared, parameters: &[Value]) -> Result<Response, SqlError> {
+        let result = self.dispatch(prepared, parameters).await;
+        self.note_failure(result)
+    }
+
+    /// Carries out a `COPY … FROM STDIN` whose [`Response::CopyIn`] was answered with `data`.
+    ///
+    /// # Errors
+    /// When a line does not fit the table; nothing is written then.
+    pub async fn copy_in(&mut self, prepared: &Prepared, data: &[u8]) -> Result<Response, SqlError> {
+        let result = self.run_copy_in(prepared, data).await;
+        self.note_failure(result)
+    }
+
+    /// Fails the transaction, as when the client gave up in the middle of a `COPY`.
+    pub fn fail_transaction(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.failed = true;
+        }
+    }
+
+    fn note_failure<T>(&mut self, result: Result<T, SqlError>) -> Result<T, SqlError> {
+        if result.is_err() {
+            self.fail_transaction();
+        }
+        result
+    }
+
+    async fn dispatch(&mut self, prepared: &Prepared, parameters: &[Value]) -> Result<Response, SqlError> {
+        let kind = prepared.plan.kind();
+        if self.transaction_status() == TransactionStatus::Failed
+            && !matches!(kind, PlanKind::Commit | PlanKind::Rollback)
+        {
+            return Err(SqlError::in_failed_transaction());
+        }
+        match kind {
+            PlanKind::Begin(modes) => Ok(self.begin(modes.read_only, prepared.plan.tag())),
+            PlanKind::Commit => self.commit().await,
+            PlanKind::Rollback => Ok(self.rollback()),
+            PlanKind::SetTransaction(modes) => Ok(self.set_transaction(*modes)),
+            PlanKind::Set(set) => {
+                if set.local && self.transaction.is_none() {
+                    let notice = SqlError::new(
+                        SqlState::NO_ACTIVE_TRANSACTION,
+                        "SET LOCAL can only be used in transaction blocks",
+                    );
+                    return Ok(Response::Command {
+                        tag: prepared.plan.tag().to_owned(),
+                        notice: Some(notice),
+                    });
+                }
+                self.variables.set(set)?;
+                if let (false, Some(transaction)) = (set.local, &mut self.transaction) {
+                    transaction.variables_after.set(set)?;
+                }
+                Ok(Response::command(prepared.plan.tag()))
+            }
+            PlanKind::ResetAll => {
+                self.variables.reset_all();
+                Ok(Response::command(prepared.plan.tag()))
+            }
+            PlanKind::Show(name) => {
+                let result = self.variables.show(name.as_deref())?;
+                Ok(Response::Rows {
+                    result,
+                    tag: "SHOW".to_owned(),
+                })
+            }
+            PlanKind::DiscardAll => {
+                if self.transaction.is_some() {
+                    let message = "DISCARD ALL cannot run inside a transaction block";
+                    return Err(SqlError::new(SqlState::ACTIVE_TRANSACTION, message));
+                }
+                self.variables.reset_all();
+                Ok(Response::Deallocate {
+                    name: None,
+                    tag: prepared.plan.tag().to_owned(),
+                })
+            }
+            PlanKind::Deallocate(name) => Ok(Response::Deallocate {
+                name: name.clone(),
+                tag: prepared.plan.tag().to_owned(),
+            }),
+            PlanKind::Select(_) | PlanKind::CopyOut(_) => self.read(prepared, parameters).await,
+            PlanKind::CopyIn(copy) => {
+                self.check_writable(&prepared.plan)?;
+                Ok(Response::CopyIn {
+                    columns_count: copy.columns_count(),
+                })
+            }
+            PlanKind::Write(_) => {
+                self.check_writable(&prepared.plan)?;
+                let written = self.write(prepared, parameters, None).await?;
+                Ok(write_response(written))
+            }
+            PlanKind::CreateTable(_) | PlanKind::DropTable(_) => {
+                self.check_writable(&prepared.plan)?;
+                self.change_schema(prepared).await
+            }
+        }
+    }
+
+    /// The catalogue that names are bound to: the transaction's own, or the published one.
+    fn catalogue(&self) -> Arc<Catalogue> {
+        match &self.transaction {
+            Some(transaction) => Arc::clone(&transaction.catalogue),
+            None => Arc::clone(&self.database.tenant.head().catalogue),
+        }
+    }
+
+    fn check_writable(&self, plan: &Plan) -> Result<(), SqlError> {
+        if self.read_only_user {
+            let message = format!("permission denied: user \"{}\" may only read", self.user);
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        if self.variables.as_of() != AsOf::Now || plan.has_as_of() {
+            return Err(SqlError::read_only_past(plan.tag()));
+        }
+        let read_only = match &self.transaction {
+            Some(transaction) => transaction.read_only,
+            None => self.variables.default_read_only(),
+        };
+        if read_only {
+            Err(SqlError::read_only_transaction(plan.tag()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A plan that fits the catalogue: the prepared one, or the statement bound again.
+    fn current_plan(&self, prepared: &Prepared, catalogue: &Catalogue) -> Result<Plan, SqlError> {
+        let names = TableNames(catalogue);
+        if prepared.plan.is_current(&names) {
+            return Ok(prepared.plan.clone());
+        }
+        craton_query::plan(&prepared.statement, &names, &prepared.given_types)
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        match &self.transaction {
+            Some(transaction) => transaction.surroundings(),
+            None => {
+                // The view first: a catalogue may be newer than the rows, never older.
+                let view = View::now(self.database.clone());
+                let catalogue = Arc::clone(&self.database.tenant.head().catalogue);
+                Surroundings {
+                    view,
+                    catalogue,
+                    now: self.database.node.clock.now(),
+                }
+            }
+        }
+    }
+
+    fn context<'a>(
+        &'a self,
+        now: Timestamp,
+        parameters: &'a [Value],
+        functions: &'a SessionFunctions<'a>,
+    ) -> Context<'a> {
+        Context {
+            now,
+            user: &self.user,
+            database: self.database.name(),
+            parameters,
+            functions,
+            insert_check: if self.transaction.is_some() {
+                InsertCheck::Now
+            } else {
+                InsertCheck::AtApply
+            },
+            memory_bytes_max: craton_query::limits::MEMORY_BYTES_DEFAULT,
+        }
+    }
+
+    async fn read(&mut self, prepared: &Prepared, parameters: &[Value]) -> Result<Response, SqlError> {
+        let mut around = self.surroundings();
+        let mut plan = self.current_plan(prepared, &around.catalogue)?;
+        if plan.calls_receipt() {
+            // A receipt needs a checkpoint over what is seen.
+            ensure_covered(&self.database.node, &self.database.tenant, around.view.end())
+                .await
+                .map_err(sql_error)?;
+        }
+        let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end());
+        let as_of = if plan.has_as_of() {
+            plan.as_of(&self.context(around.now, parameters, &functions))?
+        } else {
+            self.variables.as_of()
+        };
+        let past = as_of != AsOf::Now;
+        if past {
+            let end = around.view.resolve(as_of)?;
+            around.view = around.view.at(end);
+            around.catalogue = catalogue_at(&around.view, &around.catalogue)?;
+            plan = self.current_plan(prepared, &around.catalogue)?;
+        }
+        let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end());
+        let context = self.context(around.now, parameters, &functions);
+        let transaction = if past { None } else { self.transaction.as_ref() };
+        transaction::with_source(transaction, &around.view, |source| match plan.kind() {
+            PlanKind::Select(select) => {
+                let result = craton_query::execute_select(select, source, &context)?;
+                let tag = format!("SELECT {}", result.rows.len());
+                Ok(Response::Rows { result, tag })
+            }
+            PlanKind::CopyOut(copy) => {
+                let (data, rows) = craton_query::copy_out(copy, source, &context)?;
+                Ok(Response::CopyOut {
+                    columns_count: copy.columns_count(),
+                    data,
+                    tag: format!("COPY {rows}"),
+                })
+            }
+            _ => unreachable!("only reading plans come here"),
+        })
+    }
+
+    async fn run_copy_in(&mut self, prepared: &Prepared, data: &[u8]) -> Result<Response, SqlError> {
+        if self.transaction_status() == TransactionStatus::Failed {
+            return Err(SqlError::in_failed_transaction());
+        }
+        self.check_writable(&prepared.plan)?;
+        let written = self.write(prepared, &[], Some(data)).await?;
+        Ok(write_response(written))
+    }
+
+    /// Runs a writing statement: inside a transaction its writes are kept for the commit, outside it is
+    /// committed at once, and tried again when another writer got in between.
+    async fn write(
+        &mut self,
+        prepared: &Prepared,
+        parameters: &[Value],
+        copy_data: Option<&[u8]>,
+    ) -> Result<WriteSet, SqlError> {
+        let mut attempts = 0;
+        loop {
+            let around = self.surroundings();
+            let plan = self.current_plan(prepared, &around.catalogue)?;
+            let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end());
+            let context = self.context(around.now, parameters, &functions);
+            let mut written =
+                transaction::with_source(self.transaction.as_ref(), &around.view, |source| match plan.kind() {
+                    PlanKind::Write(write) => craton_query::execute_write(write, source, &context),
+                    PlanKind::CopyIn(copy) => {
+                        craton_query::copy_in(copy, copy_data.unwrap_or_default(), source, &context)
+                    }
+                    _ => unreachable!("only writing plans come here"),
+                })?;
+            if let Some(transaction) = &mut self.transaction {
+                transaction.keep(std::mem::take(&mut written.writes))?;
+                return Ok(written);
+            }
+            if written.writes.is_empty() {
+                return Ok(written);
+            }
+            let rows = std::mem::take(&mut written.writes);
+            match self.commit_rows(rows, &around.catalogue).await? {
+                None => return Ok(written),
+                Some(conflict) if attempts >= CONFLICT_ATTEMPTS_MAX => return Err(conflict),
+                Some(_) => attempts += 1,
+            }
+        }
+    }
+
+    /// Commits a single statement's writes; `Some` when another writer got in between.
+    async fn commit_rows(&self, rows: Vec<RowWrite>, catalogue: &Catalogue) -> Result<Option<SqlError>, SqlError> {
+        let first_rows = InsertedRows::of(&rows);
+        let operation = Operation::Write {
+            schema: Vec::new(),
+            rows,
+            reads: Vec::new(),
+        };
+        match self.propose(operation).await? {
+            Outcome::Refused(Refusal::RowExists { table, key }) => {
+                Err(first_rows.unique_violation(catalogue.table_by_id(table), &key))
+            }
+            Outcome::Refused(Refusal::RowChanged { .. } | Refusal::ReadChanged { .. } | Refusal::CatalogueChanged) => {
+                Ok(Some(SqlError::serialization_failure()))
+            }
+            Outcome::Refused(refusal) => Err(refusal_error(&refusal)),
+            Outcome::Committed(_) | Outcome::Duplicate { .. } => Ok(None),
+        }
+    }
+
+    async fn propose(&self, operation: Operation) -> Result<Outcome, SqlError> {
+        let node = &self.database.node;
+        let request = Request {
+            tenant: self.database.tenant.id,
+            actor: self.actor,
+            correlation_id: CorrelationId::new(random_array(node.random.as_ref())),
+            idempotency_id: IdempotencyId::NIL,
+        };
+        node.propose(request, operation).await.map_err(sql_error)
+    }
+
+    /// `CREATE TABLE` and `DROP TABLE`.
+    async fn change_schema(&mut self, prepared: &Prepared) -> Result<Response, SqlError> {
+        let tag = prepared.plan.tag();
+        for _ in 0..CONFLICT_ATTEMPTS_MAX {
+            let catalogue = self.catalogue();
+            let (writes, notice) = schema_writes(prepared.plan.kind(), &catalogue)?;
+            if let Some(transaction) = &mut self.transaction {
+                transaction.keep_schema(writes);
+                return Ok(Response::Command {
+                    tag: tag.to_owned(),
+                    notice,
+                });
+            }
+            if writes.is_empty() {
+                return Ok(Response::Command {
+                    tag: tag.to_owned(),
+                    notice,
+                });
+            }
+            let operation = Operation::Write {
+                schema: writes,
+                rows: Vec::new(),
+                reads: Vec::new(),
+            };
+            match self.propose(operation).await? {
+                Outcome::Committed(_) | Outcome::Duplicate { .. } => {
+                    return Ok(Response::Command {
+                        tag: tag.to_owned(),
+                        notice,
+                    });
+                }
+                // Looked at again: the name may be taken now, or only the number.
+                Outcome::Refused(Refusal::CatalogueChanged | Refusal::TableExists { .. }) => {}
+                Outcome::Refused(refusal) => return Err(refusal_error(&refusal)),
+            }
+        }
+        Err(SqlError::serialization_failure())
+    }
+}
+
+/// The rows that a statement inserts, kept so that a refused one can be named.
+struct InsertedRows(Vec<(Vec<u8>, Vec<Value>)>);
+
+impl InsertedRows {
+    /// Statements with more rows name the key alone.
+    const ROWS_MAX: usize = 64;
+
+    fn of(writes: &[RowWrite]) -> Self {
+        let rows = writes.iter().take(Self::ROWS_MAX);
+        Self(
+            rows.filter_map(|write| Some((write.key.clone(), write.after.clone()?)))
+                .collect(),
+        )
+    }
+
+    fn unique_violation(&self, table: Option<&Arc<TableSchema>>, key: &[u8]) -> SqlError {
+        let row = self
+            .0
+            .iter()
+            .find(|(row_key, _)| row_key == key)
+            .map(|(_, row)| row.as_slice());
+        match table {
+            Some(table) => SqlError::unique_violation(table, row.unwrap_or_default()),
+            None => SqlError::serialization_failure(),
+        }
+    }
+}
+
+fn write_response(written: WriteSet) -> Response {
+    match written.returning {
+        Some(result) => Response::Rows {
+            result,
+            tag: written.tag,
+        },
+        None => Response::command(written.tag),
+    }
+}
+
+/// The schema writes of a statement against a catalogue, and what the client should know.
+fn schema_writes(kind: &PlanKind, catalogue: &Catalogue) -> Result<(Vec<SchemaWrite>, Option<SqlError>), SqlError> {
+    match kind {
+        PlanKind::CreateTable(create) if catalogue.tables.contains_key(&create.schema.name) => {
+            let exists = SqlError::duplicate_table(&create.schema.name);
+            if create.if_not_exists {
+                Ok((Vec::new(), Some(skipping(exists))))
+            } else {
+                Err(exists)
+            }
+        }
+        PlanKind::CreateTable(create) => {
+            let schema = TableSchema {
+                id: catalogue.next_table,
+                ..create.schema.clone()
+            };
+            Ok((vec![SchemaWrite::Create(schema)], None))
+        }
+        PlanKind::DropTable(drop) => {
+            let mut writes = Vec::new();
+            let mut notice = None;
+            for name in &drop.tables {
+                match catalogue.tables.get(name) {
+                    Some(table) => writes.push(SchemaWrite::Drop {
+                        table: table.id,
+                        name: name.clone(),
+                    }),
+                    None if drop.if_exists => notice = Some(skipping(SqlError::undefined_table(name))),
+                    None => return Err(SqlError::undefined_table(name)),
+                }
+            }
+            Ok((writes, notice))
+        }
+        _ => unreachable!("only schema changes come here"),
+    }
+}
+
+/// An error turned into a notice, in PostgreSQL's words.
+fn skipping(mut error: SqlError) -> SqlError {
+    error.message.push_str(", skipping");
+    error
+}
+
+/// What a client is told when the kernel refused for a reason that no retry mends.
+fn refusal_error(refusal: &Refusal) -> SqlError {
+    let state = match refusal {
+        Refusal::RecordTooLarge { .. } | Refusal::TooManyChanges { .. } => SqlState::PROGRAM_LIMIT_EXCEEDED,
+        _ => SqlState::INTERNAL_ERROR,
+    };
+    SqlError::new(state, refusal.to_string())
+}
+
+/// What a client is told of a node's trouble.
+pub(crate) fn sql_error(error: EngineError) -> SqlError {
+    let state = match &error {
+        EngineError::Overloaded => SqlState::INSUFFICIENT_RESOURCES,
+        EngineError::DiskFull => SqlState::DISK_FULL,
+        EngineError::Stopped { .. } => SqlState::ADMIN_SHUTDOWN,
+        EngineError::Refused(refusal) => return refusal_error(refusal),
+        _ => SqlState::IO_ERROR,
+    };
+    let message = crate::applier::chain(&error);
+    let retryable = error.is_retryable();
+    let sql = SqlError::new(state, message);
+    if retryable {
+        sql.with_hint("The statement can be retried.")
+    } else {
+        sql
+    }
+}
+
+/// The exclusive end that "after the record at this position" means.
+fn end_after(position: u64) -> Option<Offset> {
+    position.checked_add(1).map(Offset::new)
+}

@@ -1,0 +1,110 @@
+//! A database's rows at one position, as the query layer asks for them.
+
+use craton_projection::Snapshot;
+use craton_query::{AsOf, Direction, KeyRange, RowSource, Scan, SourceError, SqlError, SqlState};
+use craton_types::{Offset, PrimaryKey, TableId, VersionedRow};
+
+use super::{end_after, sql_error};
+use crate::Database;
+
+/// The rows below an exclusive end.
+#[derive(Clone)]
+pub(super) struct View {
+    database: Database,
+    snapshot: Snapshot,
+    end: Offset,
+}
+
+impl View {
+    /// Everything that is published now.
+    pub(super) fn now(database: Database) -> Self {
+        let snapshot = database.tenant.projection.snapshot();
+        let end = snapshot.end();
+        Self {
+            database,
+            snapshot,
+            end,
+        }
+    }
+
+    /// The exclusive end.
+    pub(super) const fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// The same rows at an earlier end.
+    pub(super) fn at(&self, end: Offset) -> Self {
+        Self { end, ..self.clone() }
+    }
+
+    /// The end that a time travel clause means.
+    pub(super) fn resolve(&self, as_of: AsOf) -> Result<Offset, SqlError> {
+        match as_of {
+            AsOf::Now => Ok(self.end),
+            AsOf::Position(position) => match end_after(position) {
+                Some(end) if end <= self.end => Ok(end),
+                _ => Err(self.beyond(position)),
+            },
+            AsOf::Timestamp(micros) => self.end_at(micros),
+        }
+    }
+
+    fn beyond(&self, position: u64) -> SqlError {
+        let message = format!("position {position} is not in the log yet");
+        let error = SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message);
+        match self.end.get().checked_sub(1) {
+            Some(last) => error.with_detail(format!("The last position is {last}.")),
+            None => error.with_detail("The log is empty."),
+        }
+    }
+
+    /// The end after the last record at or before a time. Times never decrease along the log, so halving finds it.
+    fn end_at(&self, micros: i64) -> Result<Offset, SqlError> {
+        let (mut low, mut high) = (0, self.end.get());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let header = self.database.header(Offset::new(middle)).map_err(sql_error)?;
+            if header.timestamp.as_micros() <= micros {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(Offset::new(low))
+    }
+
+    /// Every row of a table.
+    pub(super) fn rows(&self, table: TableId) -> Result<Vec<VersionedRow>, SqlError> {
+        let rows = self.scan(table, KeyRange::all(), Direction::Forward)?;
+        let rows: Result<Vec<_>, SourceError> = rows.map(|row| row.map(|(_, row)| row)).collect();
+        Ok(rows?)
+    }
+
+    fn failed(&self, source: craton_projection::ProjectionError) -> SourceError {
+        SourceError::new(self.database.tenant.projection_error(source))
+    }
+}
+
+impl RowSource for View {
+    fn get(&self, table: TableId, key: &PrimaryKey) -> Result<Option<VersionedRow>, SourceError> {
+        self.snapshot
+            .get(table, key, self.end)
+            .map_err(|error| self.failed(error))
+    }
+
+    fn scan<'a>(&'a self, table: TableId, range: KeyRange, direction: Direction) -> Result<Scan<'a>, SourceError> {
+        let range = craton_projection::KeyRange {
+            start: range.start,
+            end: range.end,
+        };
+        let direction = match direction {
+            Direction::Forward => craton_projection::Direction::Ascending,
+            Direction::Backward => craton_projection::Direction::Descending,
+        };
+        let rows = self
+            .snapshot
+            .scan(table, range, direction, self.end)
+            .map_err(|error| self.failed(error))?;
+        Ok(Box::new(rows.map(|row| row.map_err(|error| self.failed(error)))))
+    }
+}

@@ -1,0 +1,84 @@
+//! A tenant of an open node, as its readers share it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use craton_crypto::Dek;
+use craton_kernel::{Catalogue, TenantState};
+use craton_log::LogReader;
+use craton_projection::Projection;
+use craton_proof::Frontier;
+use craton_types::{Hash, Offset, TenantId, Timestamp, UserDefinition};
+
+use crate::EngineError;
+
+/// What readers of a tenant share.
+pub(crate) struct Tenant {
+    pub(crate) id: TenantId,
+    pub(crate) name: String,
+    pub(crate) dek: Dek,
+    pub(crate) projection: Projection,
+    pub(crate) log: LogReader,
+    pub(crate) head: ArcSwap<Head>,
+}
+
+/// The tenant as of its last published record.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// The offset of the next record.
+    pub(crate) end: Offset,
+    /// The record hash of the last record.
+    pub(crate) last_hash: Hash,
+    /// The last record's time.
+    pub(crate) last_timestamp: Timestamp,
+    /// The Merkle tree over all records.
+    pub(crate) frontier: Frontier,
+    /// How many records the last checkpoint covers.
+    pub(crate) checkpoint_size: u64,
+    /// Where the last checkpoint is.
+    pub(crate) checkpoint_offset: Option<Offset>,
+    /// One past the last record that is no checkpoint.
+    pub(crate) data_end: Offset,
+    /// The tables.
+    pub(crate) catalogue: Arc<Catalogue>,
+    /// The users (system tenant only).
+    pub(crate) users: Arc<BTreeMap<String, UserDefinition>>,
+}
+
+impl Head {
+    pub(crate) fn of(state: &TenantState, data_end: Offset) -> Self {
+        Self {
+            end: state.end,
+            last_hash: state.last_hash,
+            last_timestamp: state.last_timestamp,
+            frontier: state.frontier.clone(),
+            checkpoint_size: state.checkpoint_size,
+            checkpoint_offset: state.checkpoint_offset,
+            data_end,
+            catalogue: Arc::clone(&state.catalogue),
+            users: Arc::clone(&state.users),
+        }
+    }
+}
+
+impl Tenant {
+    /// The published head.
+    pub(crate) fn head(&self) -> Arc<Head> {
+        self.head.load_full()
+    }
+
+    pub(crate) fn projection_error(&self, source: craton_projection::ProjectionError) -> EngineError {
+        EngineError::Projection {
+            database: self.name.clone(),
+            source,
+        }
+    }
+
+    pub(crate) fn log_error(&self, source: craton_log::TenantLogError) -> EngineError {
+        EngineError::TenantLog {
+            database: self.name.clone(),
+            source,
+        }
+    }
+}

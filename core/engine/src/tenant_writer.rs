@@ -1,0 +1,359 @@
+//! What the applier alone holds of a tenant: its state and the writing ends of its log and view.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use craton_kernel::{ApplyError, Command, Outcome, RowReader, TenantState, ViewWrite, apply, replay};
+use craton_log::{Disk, TenantLog, TenantLogOptions};
+use craton_projection::{Applied, Flush, Projection, ProjectionError, ProjectionOptions, RowVersion};
+use craton_types::{LogIndex, Offset, PrimaryKey, Record, RecordKind, TableId, TenantId, Timestamp, VersionedRow};
+
+use crate::EngineError;
+use crate::keyring::TenantKeys;
+use crate::log_mark::LogMark;
+use crate::tenant::{Head, Tenant};
+use crate::tenants::create_directory;
+
+/// Records that a rebuild reads at once.
+const REBUILD_RECORDS_MAX: usize = 256;
+/// Bytes that a rebuild reads at once; at least one record is read.
+const REBUILD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A rebuild flushes whenever this many bytes of rows wait in memory.
+const REBUILD_FLUSH_BYTES: usize = 32 * 1024 * 1024;
+
+/// The writing side of a tenant.
+pub(crate) struct TenantWriter {
+    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) state: TenantState,
+    /// The last consensus entry whose commands for this tenant are applied.
+    pub(crate) applied: LogIndex,
+    log: TenantLog,
+    mark: LogMark,
+    /// The last consensus entry whose effects are on disk.
+    flushed: LogIndex,
+    data_end: Offset,
+}
+
+/// The rows as the records so far left them, published or not.
+struct CurrentRows<'a> {
+    tenant: &'a Tenant,
+    end: Offset,
+}
+
+impl RowReader for CurrentRows<'_> {
+    fn row(&self, table: TableId, key: &PrimaryKey) -> Result<Option<VersionedRow>, ApplyError> {
+        self.tenant
+            .projection
+            .get(table, key, self.end)
+            .map_err(|source| ApplyError(Box::new(self.tenant.projection_error(source))))
+    }
+}
+
+impl TenantWriter {
+    /// Opens a tenant's log and view, and brings the view up to what the log is known to hold. A view that is
+    /// missing, damaged or not of this log is rebuilt.
+    pub(crate) fn open(
+        directory: &Path,
+        disk: Arc<dyn Disk>,
+        tenant: TenantId,
+        name: String,
+        keys: TenantKeys,
+        is_system: bool,
+    ) -> Result<Self, EngineError> {
+        create_directory(directory)?;
+        let log =
+            TenantLog::open(disk, &directory.join("log"), tenant, TenantLogOptions::default()).map_err(|source| {
+                EngineError::TenantLog {
+                    database: name.clone(),
+                    source,
+                }
+            })?;
+        let mark = LogMark::open(directory.join("log_mark"))?;
+        let projection = open_projection(directory, &name, &keys)?;
+        let saved = load_state(&projection, &name, tenant, is_system)?;
+        let saved = saved.filter(|(state, _)| belongs_to(state, &log));
+        let (projection, state, applied) = match saved {
+            Some((state, applied)) => (projection, state, applied),
+            None => {
+                drop(projection);
+                discard_projection(directory)?;
+                let projection = open_projection(directory, &name, &keys)?;
+                (projection, TenantState::new(tenant, is_system), LogIndex::ZERO)
+            }
+        };
+        let head = ArcSwap::from_pointee(Head::of(&state, Offset::ZERO));
+        let tenant = Tenant {
+            id: tenant,
+            name,
+            dek: keys.dek,
+            projection,
+            log: log.reader(),
+            head,
+        };
+        let data_end = state.end;
+        let mut writer = Self {
+            tenant: Arc::new(tenant),
+            state,
+            applied,
+            log,
+            mark,
+            flushed: applied,
+            data_end,
+        };
+        writer.rebuild()?;
+        writer.publish_head();
+        Ok(writer)
+    }
+
+    /// Replays the records that the log is known to hold past the view. What lies beyond the mark is applied
+    /// again from the write-ahead log.
+    fn rebuild(&mut self) -> Result<(), EngineError> {
+        let Some((marked_end, marked_index)) = self.mark.get().filter(|(end, _)| *end > self.state.end) else {
+            return Ok(());
+        };
+        tracing::info!(
+            database = self.tenant.name,
+            from = self.state.end.get(),
+            to = marked_end.get(),
+            "rebuilding the view from the log"
+        );
+        while self.state.end < marked_end {
+            let records = self
+                .tenant
+                .log
+                .read_range(self.state.end, REBUILD_RECORDS_MAX, REBUILD_BYTES_MAX)
+                .map_err(|source| self.tenant.log_error(source))?;
+            if records.is_empty() {
+                return Err(self.missing_record());
+            }
+            for record in records.iter().take_while(|record| record.header.offset < marked_end) {
+                self.replay_record(record)?;
+            }
+            if self.tenant.projection.memory_bytes() > REBUILD_FLUSH_BYTES {
+                self.flush_now(self.applied)?;
+            }
+        }
+        self.applied = marked_index;
+        self.flush_now(marked_index)
+    }
+
+    fn missing_record(&self) -> EngineError {
+        let offset = self.state.end.get();
+        EngineError::RecordMissing { offset, end: offset }
+    }
+
+    fn replay_record(&mut self, record: &Record) -> Result<(), EngineError> {
+        let tenant = Arc::clone(&self.tenant);
+        let rows = CurrentRows {
+            tenant: &tenant,
+            end: self.state.end,
+        };
+        let key = |epoch| (epoch == record.header.key_epoch).then(|| tenant.dek.clone());
+        let writes = replay(&mut self.state, &rows, &key, record).map_err(|source| EngineError::Replay {
+            database: tenant.name.clone(),
+            source,
+        })?;
+        if record.header.kind == RecordKind::Data {
+            self.data_end = self.state.end;
+        }
+        self.store(record.header.offset, writes)?;
+        tenant
+            .projection
+            .publish(self.state.end)
+            .map_err(|source| tenant.projection_error(source))
+    }
+
+    fn store(&self, version: Offset, writes: Vec<ViewWrite>) -> Result<(), EngineError> {
+        let rows = writes
+            .into_iter()
+            .map(|write| RowVersion {
+                version,
+                table: write.table,
+                key: write.key,
+                row: write.row,
+            })
+            .collect();
+        self.tenant
+            .projection
+            .apply(rows)
+            .map_err(|source| self.tenant.projection_error(source))
+    }
+
+    /// Applies a batch of commands of one consensus entry and publishes the result to readers.
+    pub(crate) fn apply_batch(
+        &mut self,
+        index: LogIndex,
+        timestamp: Timestamp,
+        commands: &[Arc<Command>],
+    ) -> Result<Vec<Outcome>, EngineError> {
+        assert!(index > self.applied, "an entry is applied once");
+        let tenant = Arc::clone(&self.tenant);
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for command in commands {
+            let rows = CurrentRows {
+                tenant: &tenant,
+                end: self.state.end,
+            };
+            let applied = apply(&mut self.state, &rows, &tenant.dek, timestamp, command)?;
+            if let Some(record) = &applied.record {
+                self.log.append(record).map_err(|source| tenant.log_error(source))?;
+                if record.header.kind == RecordKind::Data {
+                    self.data_end = self.state.end;
+                }
+                self.store(record.header.offset, applied.writes)?;
+            }
+            outcomes.push(applied.outcome);
+        }
+        self.applied = index;
+        self.publish()?;
+        Ok(outcomes)
+    }
+
+    /// Makes a batch visible: first the log, so that every visible row has its record, then the rows, then
+    /// the head.
+    fn publish(&mut self) -> Result<(), EngineError> {
+        self.log.publish().map_err(|source| self.tenant.log_error(source))?;
+        self.tenant
+            .projection
+            .publish(self.state.end)
+            .map_err(|source| self.tenant.projection_error(source))?;
+        self.publish_head();
+        Ok(())
+    }
+
+    fn publish_head(&self) {
+        self.tenant.head.store(Arc::new(Head::of(&self.state, self.data_end)));
+    }
+
+    /// The entry up to which nothing of this tenant can be lost; the highest one when all of it is on disk.
+    pub(crate) fn persisted_index(&self) -> LogIndex {
+        if self.flushed == self.applied {
+            LogIndex::new(u64::MAX)
+        } else {
+            self.flushed
+        }
+    }
+
+    /// Syncs the log and sets the view's memory aside; `None` when there is nothing to flush.
+    pub(crate) fn begin_flush(&mut self) -> Result<Option<TenantFlush>, EngineError> {
+        if self.flushed == self.applied {
+            return Ok(None);
+        }
+        self.log.sync().map_err(|source| self.tenant.log_error(source))?;
+        self.mark.set(self.state.end, self.applied)?;
+        let applied = Applied {
+            log_index: self.applied,
+            end: self.state.end,
+            hash: self.state.last_hash,
+        };
+        let flush = self
+            .tenant
+            .projection
+            .freeze(applied)
+            .map_err(|source| self.tenant.projection_error(source))?;
+        let state = self.state.to_bytes();
+        Ok(Some(TenantFlush {
+            tenant: Arc::clone(&self.tenant),
+            index: self.applied,
+            flush,
+            state,
+        }))
+    }
+
+    /// Notes that everything up to an entry is on disk.
+    pub(crate) fn note_flushed(&mut self, index: LogIndex) {
+        self.flushed = self.flushed.max(index);
+    }
+
+    fn flush_now(&mut self, index: LogIndex) -> Result<(), EngineError> {
+        let applied = Applied {
+            log_index: index,
+            end: self.state.end,
+            hash: self.state.last_hash,
+        };
+        self.tenant
+            .projection
+            .flush(applied, &self.state.to_bytes())
+            .map_err(|source| self.tenant.projection_error(source))?;
+        self.flushed = index;
+        Ok(())
+    }
+}
+
+/// A flush that was begun; it is finished without holding the writer.
+pub(crate) struct TenantFlush {
+    tenant: Arc<Tenant>,
+    index: LogIndex,
+    flush: Flush,
+    state: Vec<u8>,
+}
+
+impl TenantFlush {
+    /// Writes the view; returns the entry that it reaches.
+    pub(crate) fn finish(self) -> Result<LogIndex, EngineError> {
+        self.flush
+            .commit(&self.state)
+            .map_err(|source| self.tenant.projection_error(source))?;
+        Ok(self.index)
+    }
+}
+
+/// Whether a saved state is one of this log: its last record is there, with the hash that the state has.
+fn belongs_to(state: &TenantState, log: &TenantLog) -> bool {
+    match state.end.get().checked_sub(1) {
+        None => true,
+        Some(last) => log.record_hash_at(Offset::new(last)) == Some(state.last_hash),
+    }
+}
+
+const VIEW_FILE: &str = "view.redb";
+
+fn open_projection(directory: &Path, name: &str, keys: &TenantKeys) -> Result<Projection, EngineError> {
+    let path = directory.join(VIEW_FILE);
+    let key = keys.kek.projection_store_key();
+    match Projection::open(&path, &key, ProjectionOptions::default()) {
+        Err(error) if error.is_rebuildable() => {
+            tracing::warn!(database = name, %error, "the view is discarded and rebuilt");
+            discard_projection(directory)?;
+            Projection::open(&path, &key, ProjectionOptions::default())
+        }
+        opened => opened,
+    }
+    .map_err(|source| EngineError::Projection {
+        database: name.to_owned(),
+        source,
+    })
+}
+
+fn discard_projection(directory: &Path) -> Result<(), EngineError> {
+    let path = directory.join(VIEW_FILE);
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(EngineError::Io { path, source }),
+        _ => Ok(()),
+    }
+}
+
+/// The saved state and the entry it reaches; a new one when nothing was saved. `None` when it does not decode.
+fn load_state(
+    projection: &Projection,
+    name: &str,
+    tenant: TenantId,
+    is_system: bool,
+) -> Result<Option<(TenantState, LogIndex)>, EngineError> {
+    let failed = |source: ProjectionError| EngineError::Projection {
+        database: name.to_owned(),
+        source,
+    };
+    let (Some(applied), Some(bytes)) = (projection.applied(), projection.state().map_err(failed)?) else {
+        return Ok(Some((TenantState::new(tenant, is_system), LogIndex::ZERO)));
+    };
+    match TenantState::from_bytes(&bytes) {
+        Ok(state) if state.tenant == tenant => Ok(Some((state, applied.log_index))),
+        Ok(_) => Ok(None),
+        Err(error) => {
+            tracing::warn!(database = name, %error, "the saved state is discarded and rebuilt");
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The node's tenants: opening, recovering and finding them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use craton_crypto::MasterKeyProvider;
+use craton_log::Disk;
+use craton_types::{DatabaseDefinition, LogIndex, TenantId};
+use parking_lot::{Mutex, RwLock};
+
+use crate::EngineError;
+use crate::keyring::TenantKeys;
+use crate::tenant::Tenant;
+use crate::tenant_writer::TenantWriter;
+
+/// The tenant that holds databases and users.
+pub(crate) const SYSTEM_TENANT: TenantId = TenantId::new([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+/// The name of its database. It cannot be connected to: no user's database list may hold it.
+pub(crate) const SYSTEM_DATABASE: &str = "system";
+
+/// Every open tenant.
+pub(crate) struct Tenants {
+    directory: PathBuf,
+    disk: Arc<dyn Disk>,
+    master: Arc<dyn MasterKeyProvider>,
+    system: Arc<Tenant>,
+    by_name: RwLock<BTreeMap<String, Arc<Tenant>>>,
+    writers: RwLock<HashMap<TenantId, Arc<Mutex<TenantWriter>>>>,
+    applied: AtomicU64,
+}
+
+impl Tenants {
+    /// Opens the system tenant and every database that its saved state names.
+    pub(crate) fn open_all(
+        directory: PathBuf,
+        disk: Arc<dyn Disk>,
+        master: Arc<dyn MasterKeyProvider>,
+        system_keys: TenantKeys,
+    ) -> Result<Self, EngineError> {
+        let system_directory = directory.join(SYSTEM_TENANT.to_string());
+        let writer = TenantWriter::open(
+            &system_directory,
+            Arc::clone(&disk),
+            SYSTEM_TENANT,
+            SYSTEM_DATABASE.to_owned(),
+            system_keys,
+            true,
+        )?;
+        let databases: Vec<_> = writer.state.databases.values().cloned().collect();
+        let tenants = Self {
+            directory,
+            disk,
+            master,
+            system: Arc::clone(&writer.tenant),
+            by_name: RwLock::default(),
+            writers: RwLock::new(HashMap::from([(SYSTEM_TENANT, Arc::new(Mutex::new(writer)))])),
+            applied: AtomicU64::new(0),
+        };
+        for database in &databases {
+            tenants.open(database)?;
+        }
+        tenants.applied.store(tenants.oldest_applied().get(), Ordering::Release);
+        Ok(tenants)
+    }
+
+    /// Opens a database's tenant, creating its files when they are missing.
+    pub(crate) fn open(&self, database: &DatabaseDefinition) -> Result<(), EngineError> {
+        if self.by_name.read().contains_key(&database.name) {
+            return Ok(());
+        }
+        let keys = TenantKeys::unwrap(
+            database.tenant,
+            self.master.as_ref(),
+            &database.wrapped_kek,
+            &database.wrapped_dek,
+        )
+        .ok_or_else(|| EngineError::DatabaseKey {
+            database: database.name.clone(),
+        })?;
+        let directory = self.directory.join(database.tenant.to_string());
+        let writer = TenantWriter::open(
+            &directory,
+            Arc::clone(&self.disk),
+            database.tenant,
+            database.name.clone(),
+            keys,
+            false,
+        )?;
+        let tenant = Arc::clone(&writer.tenant);
+        self.writers.write().insert(tenant.id, Arc::new(Mutex::new(writer)));
+        self.by_name.write().insert(database.name.clone(), tenant);
+        Ok(())
+    }
+
+    pub(crate) fn system(&self) -> &Arc<Tenant> {
+        &self.system
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<Tenant>> {
+        self.by_name.read().get(name).cloned()
+    }
+
+    /// Every database's tenant, in the order of names; without the system tenant.
+    pub(crate) fn databases(&self) -> Vec<Arc<Tenant>> {
+        self.by_name.read().values().cloned().collect()
+    }
+
+    pub(crate) fn writer(&self, tenant: TenantId) -> Option<Arc<Mutex<TenantWriter>>> {
+        self.writers.read().get(&tenant).cloned()
+    }
+
+    pub(crate) fn writers(&self) -> Vec<Arc<Mutex<TenantWriter>>> {
+        self.writers.read().values().cloned().collect()
+    }
+
+    /// The last consensus entry that was applied.
+    pub(crate) fn applied_index(&self) -> LogIndex {
+        LogIndex::new(self.applied.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_applied_index(&self, index: LogIndex) {
+        self.applied.store(index.get(), Ordering::Release);
+    }
+
+    /// The oldest entry up to which every tenant's views are on disk.
+    pub(crate) fn oldest_applied(&self) -> LogIndex {
+        self.writers()
+            .iter()
+            .map(|writer| writer.lock().applied)
+            .min()
+            .unwrap_or_default()
+    }
+}
+
+/// Creates a directory and its parents.
+pub(crate) fn create_directory(path: &std::path::Path) -> Result<(), EngineError> {
+    fs::create_dir_all(path).map_err(|source| EngineError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,513 @@
+//! Commands and what becomes of them: given a tenant, when a command is applied, then this is the outcome.
+
+use std::collections::BTreeMap;
+
+use craton_crypto::{Dek, SecretBytes, record_hash};
+use craton_kernel::{
+    ApplyError, Command, ExpectedSequence, IDEMPOTENCY_IDS_MAX, Operation, Outcome, ReadCheck, Refusal, RowReader,
+    SchemaWrite, TenantState, ViewWrite, apply, replay, unseal_changes,
+};
+use craton_types::{
+    ActorId, Change, Column, ColumnType, CorrelationId, DatabaseDefinition, Expected, Hash, IdempotencyId, Offset,
+    PrimaryKey, Record, RowWrite, TableId, TableSchema, TenantId, Timestamp, UserDefinition, Value, VersionedRow,
+};
+
+const PEOPLE: TableId = TableId::FIRST_USER;
+
+/// The rows of a tenant, in memory.
+#[derive(Clone, Default, PartialEq, Debug)]
+struct Rows(BTreeMap<(TableId, PrimaryKey), VersionedRow>);
+
+impl Rows {
+    fn store(&mut self, version: Offset, writes: Vec<ViewWrite>) {
+        for write in writes {
+            match write.row {
+                Some(row) => self.0.insert((write.table, write.key), VersionedRow { version, row }),
+                None => self.0.remove(&(write.table, write.key)),
+            };
+        }
+    }
+}
+
+impl RowReader for Rows {
+    fn row(&self, table: TableId, key: &PrimaryKey) -> Result<Option<VersionedRow>, ApplyError> {
+        Ok(self.0.get(&(table, key.clone())).cloned())
+    }
+}
+
+/// A tenant under test and its log.
+struct Tenant {
+    state: TenantState,
+    rows: Rows,
+    records: Vec<Record>,
+    clock: u64,
+}
+
+fn key() -> Dek {
+    Dek::new(SecretBytes::new([7; 32]))
+}
+
+impl Tenant {
+    fn new() -> Self {
+        Self::of(TenantState::new(TenantId::new([1; 16]), false))
+    }
+
+    fn system() -> Self {
+        Self::of(TenantState::new(TenantId::new([2; 16]), true))
+    }
+
+    fn of(state: TenantState) -> Self {
+        Self {
+            state,
+            rows: Rows::default(),
+            records: Vec::new(),
+            clock: 1_000,
+        }
+    }
+
+    fn with_people() -> Self {
+        let mut tenant = Self::new();
+        tenant.commit(Operation::Write {
+            schema: vec![SchemaWrite::Create(people())],
+            rows: Vec::new(),
+            reads: Vec::new(),
+        });
+        tenant
+    }
+
+    fn when(&mut self, operation: Operation) -> Outcome {
+        self.when_identified(operation, IdempotencyId::NIL)
+    }
+
+    fn when_identified(&mut self, operation: Operation, idempotency_id: IdempotencyId) -> Outcome {
+        let command = Command {
+            tenant: self.state.tenant,
+            actor: ActorId::new([3; 16]),
+            correlation_id: CorrelationId::new([4; 16]),
+            idempotency_id,
+            operation,
+        };
+        let before = self.state.to_bytes();
+        let applied = apply(
+            &mut self.state,
+            &self.rows,
+            &key(),
+            Timestamp::new(self.clock),
+            &command,
+        )
+        .expect("memory can be read");
+        match &applied.outcome {
+            Outcome::Committed(committed) => {
+                self.rows.store(committed.offset, applied.writes);
+                self.records.push(applied.record.expect("a commit has a record"));
+            }
+            Outcome::Duplicate { .. } | Outcome::Refused(_) => {
+                assert!(applied.record.is_none() && applied.writes.is_empty());
+                assert_eq!(self.state.to_bytes(), before, "a refusal changes nothing");
+            }
+        }
+        applied.outcome
+    }
+
+    fn commit(&mut self, operation: Operation) -> Offset {
+        match self.when(operation) {
+            Outcome::Committed(committed) => committed.offset,
+            outcome => panic!("expected a commit, got {outcome:?}"),
+        }
+    }
+
+    fn refuse(&mut self, operation: Operation) -> Refusal {
+        match self.when(operation) {
+            Outcome::Refused(refusal) => refusal,
+            outcome => panic!("expected a refusal, got {outcome:?}"),
+        }
+    }
+}
+
+fn people() -> TableSchema {
+    let column = |name: &str, column_type| Column {
+        name: name.to_owned(),
+        column_type,
+        nullable: true,
+        default_sql: None,
+    };
+    TableSchema {
+        id: PEOPLE,
+        name: "people".to_owned(),
+        columns: vec![column("id", ColumnType::Int8), column("name", ColumnType::Text)],
+        primary_key: vec![0],
+    }
+}
+
+fn row_key(id: i64) -> Vec<u8> {
+    PrimaryKey::encode([&Value::Int(id)])
+        .expect("an integer is a key")
+        .as_bytes()
+        .to_vec()
+}
+
+fn put(id: i64, name: &str, expected: Expected) -> RowWrite {
+    let after = Some(vec![Value::Int(id), Value::Text(name.to_owned())]);
+    RowWrite {
+        table: PEOPLE,
+        key: row_key(id),
+        expected,
+        after,
+    }
+}
+
+fn delete(id: i64, expected: Expected) -> RowWrite {
+    RowWrite {
+        table: PEOPLE,
+        key: row_key(id),
+        expected,
+        after: None,
+    }
+}
+
+fn write(rows: Vec<RowWrite>) -> Operation {
+    Operation::Write {
+        schema: Vec::new(),
+        rows,
+        reads: Vec::new(),
+    }
+}
+
+fn append(stream: &str, expected: ExpectedSequence, event: &str) -> Operation {
+    let events = vec![event.as_bytes().to_vec().into()];
+    Operation::Append {
+        stream: stream.to_owned(),
+        expected,
+        events,
+    }
+}
+
+#[test]
+fn an_insert_is_refused_when_the_row_exists() {
+    let mut tenant = Tenant::with_people();
+    tenant.commit(write(vec![put(1, "Ada", Expected::Absent)]));
+    let refusal = tenant.refuse(write(vec![
+        put(2, "Bob", Expected::Absent),
+        put(1, "Eve", Expected::Absent),
+    ]));
+    assert_eq!(
+        refusal,
+        Refusal::RowExists {
+            table: PEOPLE,
+            key: row_key(1)
+        }
+    );
+}
+
+#[test]
+fn an_update_is_refused_when_the_row_was_changed_or_deleted() {
+    let mut tenant = Tenant::with_people();
+    let first = tenant.commit(write(vec![put(1, "Ada", Expected::Absent)]));
+    let second = tenant.commit(write(vec![put(1, "Ada L.", Expected::Version(first))]));
+    let changed = Refusal::RowChanged {
+        table: PEOPLE,
+        key: row_key(1),
+    };
+    assert_eq!(
+        tenant.refuse(write(vec![put(1, "Eve", Expected::Version(first))])),
+        changed
+    );
+    tenant.commit(write(vec![delete(1, Expected::Version(second))]));
+    assert_eq!(
+        tenant.refuse(write(vec![put(1, "Eve", Expected::Version(second))])),
+        changed
+    );
+    tenant.commit(write(vec![put(1, "Ada again", Expected::Absent)]));
+}
+
+#[test]
+fn a_transaction_is_refused_when_what_it_read_was_changed() {
+    let mut tenant = Tenant::with_people();
+    let first = tenant.commit(write(vec![put(1, "Ada", Expected::Absent)]));
+    let snapshot = tenant.state.end;
+    let read_row = |version| ReadCheck::Row {
+        table: PEOPLE,
+        key: row_key(1),
+        version,
+    };
+    let read_table = |end| ReadCheck::Table { table: PEOPLE, end };
+    let with_reads = |id, reads| Operation::Write {
+        schema: Vec::new(),
+        rows: vec![put(id, "new", Expected::Absent)],
+        reads,
+    };
+    tenant.commit(with_reads(2, vec![read_row(Some(first)), read_table(snapshot)]));
+    let changed = Refusal::ReadChanged { table: PEOPLE };
+    assert_eq!(tenant.refuse(with_reads(3, vec![read_table(snapshot)])), changed);
+    assert_eq!(tenant.refuse(with_reads(3, vec![read_row(None)])), changed);
+    tenant.commit(with_reads(
+        3,
+        vec![read_row(Some(first)), read_table(tenant_end(&tenant))],
+    ));
+}
+
+fn tenant_end(tenant: &Tenant) -> Offset {
+    tenant.state.end
+}
+
+#[test]
+fn one_transaction_writes_a_row_once() {
+    let mut tenant = Tenant::with_people();
+    let twice = write(vec![put(1, "Ada", Expected::Absent), put(1, "Eve", Expected::Absent)]);
+    assert_eq!(
+        tenant.refuse(twice),
+        Refusal::RowChanged {
+            table: PEOPLE,
+            key: row_key(1)
+        }
+    );
+}
+
+#[test]
+fn the_catalogue_guards_names_and_numbers() {
+    let mut tenant = Tenant::with_people();
+    let create = |schema| Operation::Write {
+        schema: vec![SchemaWrite::Create(schema)],
+        rows: Vec::new(),
+        reads: Vec::new(),
+    };
+    assert_eq!(
+        tenant.refuse(create(people())),
+        Refusal::TableExists {
+            name: "people".to_owned()
+        }
+    );
+    let stale = TableSchema {
+        name: "pets".to_owned(),
+        ..people()
+    };
+    assert_eq!(tenant.refuse(create(stale.clone())), Refusal::CatalogueChanged);
+    tenant.commit(create(TableSchema {
+        id: PEOPLE.next(),
+        ..stale
+    }));
+    let drop = |name: &str| Operation::Write {
+        schema: vec![SchemaWrite::Drop {
+            table: PEOPLE,
+            name: name.to_owned(),
+        }],
+        rows: Vec::new(),
+        reads: Vec::new(),
+    };
+    assert_eq!(tenant.refuse(drop("pets")), Refusal::CatalogueChanged);
+    tenant.commit(drop("people"));
+    assert_eq!(
+        tenant.refuse(write(vec![put(1, "Ada", Expected::Absent)])),
+        Refusal::CatalogueChanged
+    );
+}
+
+#[test]
+fn a_stream_takes_an_append_only_where_the_writer_expects_it() {
+    let mut tenant = Tenant::new();
+    tenant.commit(append("orders", ExpectedSequence::Exactly(0), "placed"));
+    let refusal = tenant.refuse(append("orders", ExpectedSequence::Exactly(0), "placed again"));
+    assert_eq!(
+        refusal,
+        Refusal::StreamMoved {
+            stream: "orders".to_owned(),
+            expected: 0,
+            actual: 1
+        }
+    );
+    tenant.commit(append("orders", ExpectedSequence::Exactly(1), "paid"));
+    tenant.commit(append("returns", ExpectedSequence::Any, "sent back"));
+    let headers: Vec<_> = tenant
+        .records
+        .iter()
+        .map(|record| (record.header.stream.get(), record.header.stream_sequence.get()))
+        .collect();
+    assert_eq!(headers, [(1, 0), (1, 1), (2, 0)]);
+}
+
+#[test]
+fn stream_names_are_bounded() {
+    let mut tenant = Tenant::new();
+    tenant.commit(append(&"s".repeat(512), ExpectedSequence::Any, "fits"));
+    for name in [String::new(), "s".repeat(513)] {
+        assert!(matches!(
+            tenant.refuse(append(&name, ExpectedSequence::Any, "")),
+            Refusal::StreamName { .. }
+        ));
+    }
+}
+
+#[test]
+fn an_idempotency_id_is_applied_once_until_it_is_forgotten() {
+    let mut tenant = Tenant::new();
+    let id = |number: u64| IdempotencyId::new([[9; 8], number.to_be_bytes()].concat().try_into().expect("16 bytes"));
+    let event = || append("orders", ExpectedSequence::Any, "placed");
+    assert!(matches!(tenant.when_identified(event(), id(0)), Outcome::Committed(_)));
+    assert_eq!(
+        tenant.when_identified(event(), id(0)),
+        Outcome::Duplicate { offset: Offset::ZERO }
+    );
+    // The ring is moved to its end, where the next id takes the first one's slot.
+    tenant.state.idempotency_count = IDEMPOTENCY_IDS_MAX;
+    assert!(matches!(tenant.when_identified(event(), id(1)), Outcome::Committed(_)));
+    assert!(matches!(tenant.when_identified(event(), id(0)), Outcome::Committed(_)));
+}
+
+#[test]
+fn checkpoints_only_move_forward_and_never_past_the_log() {
+    let mut tenant = Tenant::new();
+    tenant.commit(append("orders", ExpectedSequence::Any, "placed"));
+    let checkpoint = |size| Operation::Checkpoint {
+        size,
+        note: format!("origin\n{size}\nroot\n"),
+    };
+    assert!(matches!(
+        tenant.refuse(checkpoint(2)),
+        Refusal::CheckpointOutOfOrder { .. }
+    ));
+    tenant.commit(checkpoint(1));
+    assert!(matches!(
+        tenant.refuse(checkpoint(1)),
+        Refusal::CheckpointOutOfOrder { .. }
+    ));
+    assert_eq!(tenant.state.checkpoint_offset, Some(Offset::new(1)));
+}
+
+#[test]
+fn databases_and_users_belong_to_the_system_tenant() {
+    let user = UserDefinition {
+        name: "app".to_owned(),
+        actor: ActorId::new([5; 16]),
+        scram_verifier: "SCRAM-SHA-256$…".to_owned(),
+        databases: Vec::new(),
+        read_only: false,
+    };
+    let database = DatabaseDefinition {
+        name: "main".to_owned(),
+        tenant: TenantId::new([6; 16]),
+        wrapped_kek: vec![1],
+        wrapped_dek: vec![2],
+    };
+    assert_eq!(
+        Tenant::new().refuse(Operation::PutUser(user.clone())),
+        Refusal::WrongTenant
+    );
+    let mut system = Tenant::system();
+    system.commit(Operation::PutUser(user));
+    system.commit(Operation::CreateDatabase(database.clone()));
+    let again = system.refuse(Operation::CreateDatabase(database));
+    assert_eq!(
+        again,
+        Refusal::DatabaseExists {
+            name: "main".to_owned()
+        }
+    );
+    system.commit(Operation::DropUser { name: "app".to_owned() });
+    let missing = system.refuse(Operation::DropUser { name: "app".to_owned() });
+    assert_eq!(missing, Refusal::UserMissing { name: "app".to_owned() });
+}
+
+#[test]
+fn records_are_chained_and_their_times_never_go_back() {
+    let mut tenant = Tenant::new();
+    for clock in [50, 40, 60] {
+        tenant.clock = clock;
+        tenant.commit(append("orders", ExpectedSequence::Any, "event"));
+    }
+    let times: Vec<u64> = tenant
+        .records
+        .iter()
+        .map(|record| record.header.timestamp.get())
+        .collect();
+    assert_eq!(times, [50, 50, 60]);
+    let mut previous = Hash::ZERO;
+    for record in &tenant.records {
+        assert_eq!(record.header.previous_hash, previous);
+        previous = record_hash(&record.header.encode());
+    }
+    assert_eq!(tenant.state.last_hash, previous);
+}
+
+#[test]
+fn a_record_tells_the_row_before_and_after() {
+    let mut tenant = Tenant::with_people();
+    let first = tenant.commit(write(vec![put(1, "Ada", Expected::Absent)]));
+    tenant.commit(write(vec![put(1, "Ada L.", Expected::Version(first))]));
+    let (summary, changes) =
+        unseal_changes(tenant.records.last().expect("three records"), &|_| Some(key())).expect("it opens");
+    assert_eq!(summary.tables[0].columns, ["id", "name"]);
+    let [Change::Row(change)] = changes.as_slice() else {
+        panic!("one row change, got {changes:?}")
+    };
+    let named = |name: &str| Some(vec![Value::Int(1), Value::Text(name.to_owned())]);
+    assert_eq!(
+        (change.before.clone(), change.after.clone()),
+        (named("Ada"), named("Ada L."))
+    );
+}
+
+/// A mixed history, for the two tests that compare whole tenants.
+fn history() -> Tenant {
+    let mut tenant = Tenant::with_people();
+    let first = tenant.commit(write((1..=20).map(|id| put(id, "someone", Expected::Absent)).collect()));
+    tenant.commit(write(vec![
+        delete(3, Expected::Version(first)),
+        put(4, "else", Expected::Version(first)),
+    ]));
+    tenant.commit(append("orders", ExpectedSequence::Any, "placed"));
+    tenant.when_identified(
+        append("orders", ExpectedSequence::Any, "paid"),
+        IdempotencyId::new([8; 16]),
+    );
+    tenant.commit(Operation::Write {
+        schema: vec![
+            SchemaWrite::Drop {
+                table: PEOPLE,
+                name: "people".to_owned(),
+            },
+            SchemaWrite::Create(TableSchema {
+                id: PEOPLE.next(),
+                ..people()
+            }),
+        ],
+        rows: vec![RowWrite {
+            table: PEOPLE.next(),
+            ..put(1, "again", Expected::Absent)
+        }],
+        reads: Vec::new(),
+    });
+    tenant
+}
+
+#[test]
+fn equal_commands_give_equal_records() {
+    assert_eq!(history().records, history().records);
+}
+
+#[test]
+fn replaying_the_log_gives_the_state_and_rows_that_applying_gave() {
+    let applied = history();
+    let mut state = TenantState::new(applied.state.tenant, false);
+    let mut rows = Rows::default();
+    for record in &applied.records {
+        let writes = replay(&mut state, &rows, &|_| Some(key()), record).expect("the log is whole");
+        rows.store(record.header.offset, writes);
+    }
+    assert_eq!(state.to_bytes(), applied.state.to_bytes());
+    assert_eq!(rows, applied.rows);
+}
+
+#[test]
+fn replay_refuses_a_record_that_does_not_follow() {
+    let applied = history();
+    let mut state = TenantState::new(applied.state.tenant, false);
+    assert!(replay(&mut state, &Rows::default(), &|_| Some(key()), &applied.records[1]).is_err());
+}
+
+#[test]
+fn a_saved_state_reads_back_as_it_was() {
+    let state = history().state;
+    let read = TenantState::from_bytes(&state.to_bytes()).expect("it was just saved");
+    assert_eq!(read.to_bytes(), state.to_bytes());
+    assert!(TenantState::from_bytes(&state.to_bytes()[1..]).is_err());
+}
