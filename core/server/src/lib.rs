@@ -1,1 +1,36 @@
-//! craton-server
+//! The data-plane node: an engine with its network edges.
+//!
+//! | edge | for | guarded by |
+//! |---|---|---|
+//! | PostgreSQL protocol over TLS | applications | SCRAM-SHA-256; a signed token for the probe |
+//! | HTTP | the machine's supervisor and metrics collector | the loopback address |
+//! | HTTP over a Unix socket | the agent | the socket's file mode |
+//!
+//! # Invariants
+//! - No statement travels without TLS, and none runs before its user is known and may use the database.
+//! - What a client is told has succeeded is durable: success is never sent before the engine has reported the commit.
+//! - No parser panics, and each has a bound: on bytes, on time, on how many.
+//! - Whether a user exists is not revealed to those who do not know the password.
+//! - Secrets are never logged: no password, verifier, token, key or parameter.
+//!
+//! # Deliberately absent
+//! SQL (`craton-query`), storage and transactions (`craton-engine`), organisations and clusters (the control plane).
+
+mod admin;
+mod connections;
+mod endpoints;
+mod http;
+mod limits;
+mod metrics;
+mod postgres;
+mod problem;
+mod server;
+mod shared;
+mod tls;
+mod token;
+
+pub use endpoints::{ENDPOINTS_FILE, Endpoints};
+pub use limits::Limits;
+pub use server::{Options, Reloader, RunError, Server, StartError, TokenOptions};
+pub use tls::TlsError;
+pub use token::{PROBE_DATABASE, PROBE_USER, TOKEN_LIFETIME_MAX, TokenKeyError};

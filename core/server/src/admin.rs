@@ -1,0 +1,182 @@
+//! The administrative API: HTTP over a Unix socket that only the server's own user can open.
+//!
+//! Every request may be repeated: the result is the state that it asks for. Passwords never come here, only their
+//! SCRAM verifiers.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use craton_crypto::ScramVerifier;
+use craton_types::{ActorId, DatabaseName, UserDefinition};
+use serde::{Deserialize, Serialize};
+
+use crate::limits::ADMIN_BODY_BYTES_MAX;
+use crate::problem::Problem;
+use crate::shared::Shared;
+use crate::token::PROBE_USER;
+
+/// The routes.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/databases/{name}", put(put_database))
+        .route("/v1/users/{name}", put(put_user).delete(delete_user))
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "the resource has no such method",
+            )
+        })
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
+        .with_state(shared)
+}
+
+/// `GET /v1/status`.
+#[derive(Serialize)]
+struct Status {
+    version: &'static str,
+    uptime_seconds: u64,
+    databases: Vec<DatabaseStatus>,
+    poisoned: bool,
+}
+
+/// A database as the API shows it.
+#[derive(Serialize)]
+struct DatabaseStatus {
+    name: String,
+    /// The position of the log's last record; absent while the log is empty.
+    position: Option<u64>,
+    /// The C2SP verifier key of the database's log.
+    log_key: String,
+}
+
+async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {
+    let status = shared.engine.status();
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: shared.uptime().as_secs(),
+        databases: status.databases.into_iter().map(DatabaseStatus::from).collect(),
+        poisoned: status.stop_reason.is_some(),
+    })
+}
+
+impl From<craton_engine::DatabaseStatus> for DatabaseStatus {
+    fn from(status: craton_engine::DatabaseStatus) -> Self {
+        Self {
+            name: status.name,
+            position: status.records.checked_sub(1),
+            log_key: status.log_key,
+        }
+    }
+}
+
+/// `PUT /v1/databases/{name}`: 201 when it was created, 200 when it was there.
+async fn put_database(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<DatabaseStatus>), Problem> {
+    let name = DatabaseName::parse(&name).map_err(|error| Problem::validation(error.to_string()))?;
+    let created = shared.engine.create_database(&name, ActorId::NIL).await?;
+    let database = shared.engine.database(name.as_str()).ok_or_else(|| {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "the new database is missing",
+        )
+    })?;
+    if created {
+        tracing::info!(database = %name, "database created");
+    }
+    let status = DatabaseStatus {
+        name: name.to_string(),
+        position: database.end().get().checked_sub(1),
+        log_key: database.log_key(),
+    };
+    Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(status)))
+}
+
+/// `PUT /v1/users/{name}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutUser {
+    scram_verifier: String,
+    /// The databases that the user may connect to. An empty list means all, so it has to be spelled out.
+    databases: Vec<String>,
+    #[serde(default)]
+    read_only: bool,
+}
+
+/// A user as the API shows it: without the verifier.
+#[derive(Serialize)]
+struct UserStatus {
+    name: String,
+    databases: Vec<String>,
+    read_only: bool,
+}
+
+async fn put_user(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    body: Result<Json<PutUser>, JsonRejection>,
+) -> Result<(StatusCode, Json<UserStatus>), Problem> {
+    let Json(body) = body?;
+    check_user_name(&name)?;
+    // The error never repeats the text, which is nearly as good as the password.
+    body.scram_verifier
+        .parse::<ScramVerifier>()
+        .map_err(|error| Problem::validation(format!("scram_verifier: {error}")))?;
+    for database in &body.databases {
+        DatabaseName::parse(database).map_err(|error| Problem::validation(format!("databases: {error}")))?;
+    }
+    let existed = shared.engine.user(&name).is_some();
+    let user = UserDefinition {
+        name: name.clone(),
+        // The engine keeps the actor of a user that exists and makes one for a new user.
+        actor: ActorId::NIL,
+        scram_verifier: body.scram_verifier,
+        databases: body.databases,
+        read_only: body.read_only,
+    };
+    let status = UserStatus {
+        name: name.clone(),
+        databases: user.databases.clone(),
+        read_only: user.read_only,
+    };
+    if shared.engine.put_user(user, ActorId::NIL).await? {
+        // Sessions that began under the old password or the old rights do not go on.
+        let ended = shared.connections.end_sessions(&name);
+        tracing::info!(user = name, sessions_ended = ended, "user stored");
+    }
+    Ok((if existed { StatusCode::OK } else { StatusCode::CREATED }, Json(status)))
+}
+
+/// `DELETE /v1/users/{name}`: 204 whether or not there was one.
+async fn delete_user(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    check_user_name(&name)?;
+    if shared.engine.drop_user(&name, ActorId::NIL).await? {
+        let ended = shared.connections.end_sessions(&name);
+        tracing::info!(user = name, sessions_ended = ended, "user dropped");
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// User names follow the rule for database names, so that they never need quoting.
+fn check_user_name(name: &str) -> Result<(), Problem> {
+    if DatabaseName::parse(name).is_err() {
+        return Err(Problem::validation(format!(
+            "{name:?} is no user name: use 1 to 63 of a-z, 0-9 and _, beginning with a letter"
+        )));
+    }
+    if name == PROBE_USER {
+        return Err(Problem::validation(format!(
+            "{PROBE_USER:?} is reserved: it logs in with a token"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! `craton-server`: one data-plane node as a process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+use craton_crypto::{FileMasterKey, SecretBytes};
+use craton_server::{Limits, Options, Server, TokenOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
+
+/// Serves Craton databases over the PostgreSQL protocol.
+///
+/// SIGTERM ends the server in order, SIGHUP makes it read its certificate and keys again. RUST_LOG selects what is
+/// logged, `info` by default.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Directory of the logs, views and keys; created when missing
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: PathBuf,
+    /// What the databases' log names begin with, such as a cluster's host name
+    #[arg(long)]
+    origin: String,
+    /// Address of the PostgreSQL protocol; port 0 takes a free one, see endpoints.json in the data directory
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5432")]
+    listen: SocketAddr,
+    /// Address of /health, /ready and /metrics, in plain HTTP
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8008")]
+    http_listen: SocketAddr,
+    /// Unix socket of the administrative API [default: admin.sock in the data directory]
+    #[arg(long, value_name = "PATH")]
+    admin_socket: Option<PathBuf>,
+    /// Certificate chain, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_cert: PathBuf,
+    /// Private key of the certificate, in PEM, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    tls_key: PathBuf,
+    /// File of the master key that all other keys are wrapped by
+    #[arg(long, value_name = "FILE")]
+    master_key_file: PathBuf,
+    /// Create the master key file, mode 0600, when it is missing
+    #[arg(long)]
+    generate_master_key: bool,
+    /// The cluster's id, which the probe's tokens must name
+    #[arg(long, value_name = "ID", requires = "token_key_file")]
+    cluster_id: Option<String>,
+    /// Ed25519 public key, in PEM, of the issuer of the probe's tokens
+    #[arg(long, value_name = "FILE", requires = "cluster_id")]
+    token_key_file: Option<PathBuf>,
+    /// The most connections with a session
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections_max)]
+    connections_max: usize,
+    /// The most bytes of one COPY FROM STDIN
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().copy_bytes_max)]
+    copy_bytes_max: usize,
+    /// Seconds from a connection's first byte to the end of its authentication
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().authentication_timeout.as_secs())]
+    authentication_timeout: u64,
+    /// Seconds that a session may idle outside a transaction; 0 for ever
+    #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().idle_session_timeout))]
+    idle_session_timeout: u64,
+    /// Seconds that a session may idle inside a transaction; 0 for ever
+    #[arg(long, value_name = "SECONDS", default_value_t = seconds(Limits::default().idle_in_transaction_timeout))]
+    idle_in_transaction_timeout: u64,
+    /// Seconds that running statements are given to finish at shutdown
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().shutdown_timeout.as_secs())]
+    shutdown_timeout: u64,
+    /// How log lines are written, to the standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+fn seconds(duration: Option<Duration>) -> u64 {
+    duration.map_or(0, |duration| duration.as_secs())
+}
+
+fn duration(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log(arguments.log_format);
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
+    let options = options(arguments)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime does not start")?
+        .block_on(serve(options))
+}
+
+fn options(arguments: Arguments) -> anyhow::Result<Options> {
+    std::fs::create_dir_all(&arguments.data_dir)
+        .with_context(|| format!("cannot create {}", arguments.data_dir.display()))?;
+    let admin_socket = arguments
+        .admin_socket
+        .unwrap_or_else(|| arguments.data_dir.join("admin.sock"));
+    let token = arguments
+        .cluster_id
+        .zip(arguments.token_key_file)
+        .map(|(cluster_id, key_path)| TokenOptions { cluster_id, key_path });
+    Ok(Options {
+        master_key: Arc::new(master_key(&arguments.master_key_file, arguments.generate_master_key)?),
+        data_dir: arguments.data_dir,
+        origin: arguments.origin,
+        listen: arguments.listen,
+        http_listen: arguments.http_listen,
+        admin_socket,
+        tls_certificate: arguments.tls_cert,
+        tls_key: arguments.tls_key,
+        token,
+        limits: Limits {
+            connections_max: arguments.connections_max,
+            copy_bytes_max: arguments.copy_bytes_max,
+            authentication_timeout: Duration::from_secs(arguments.authentication_timeout),
+            idle_session_timeout: duration(arguments.idle_session_timeout),
+            idle_in_transaction_timeout: duration(arguments.idle_in_transaction_timeout),
+            shutdown_timeout: Duration::from_secs(arguments.shutdown_timeout),
+            ..Limits::default()
+        },
+    })
+}
+
+fn master_key(path: &std::path::Path, generate: bool) -> anyhow::Result<FileMasterKey> {
+    if generate && !path.exists() {
+        let mut secret = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *secret).context("no random bytes for a master key")?;
+        tracing::warn!(path = %path.display(), "a master key was made; without it the data cannot be read, keep a copy");
+        return Ok(FileMasterKey::generate(path, SecretBytes::new(*secret))?);
+    }
+    Ok(FileMasterKey::open(path)?)
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?;
+    let server = Server::start(options).await?;
+    let reload = server.reloader();
+    let reloading = tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            reload.reload();
+        }
+    });
+    let result = server
+        .run_until(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await;
+    reloading.abort();
+    Ok(result?)
+}

@@ -1,0 +1,204 @@
+//! What `/metrics` shows (Prometheus text format 0.0.4).
+
+use std::time::Duration;
+
+use craton_engine::Engine;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Buckets from 100 µs to about 26 s, each four times the one before.
+const LATENCY_BUCKETS: (f64, f64, usize) = (0.000_1, 4.0, 10);
+
+/// How a statement ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It succeeded.
+    Ok,
+    /// It conflicted with another transaction and may be retried (SQLSTATE class 40).
+    Conflict,
+    /// It was refused.
+    Error,
+}
+
+impl Outcome {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Conflict => "conflict",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// The server's own counters; the engine's are read when asked for.
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// Sessions open now.
+    pub(crate) connections: IntGauge,
+    /// Connections that passed authentication.
+    pub(crate) sessions_total: IntCounter,
+    /// Connections that ended before they had a session, by reason.
+    pub(crate) connections_refused_total: IntCounterVec,
+    /// Failed log-ins, by method.
+    pub(crate) failed_logins_total: IntCounterVec,
+    /// Bytes received by `COPY … FROM STDIN`.
+    pub(crate) copy_bytes_total: IntCounter,
+    statements_total: IntCounterVec,
+    statement_seconds: HistogramVec,
+    commit_seconds: Histogram,
+    uptime_seconds: Gauge,
+    engine_stopped: IntGauge,
+    log_records: IntGaugeVec,
+    checkpoint_records: IntGaugeVec,
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    pub(crate) fn new() -> Self {
+        let registry = Registry::new();
+        let build_info = IntGaugeVec::new(
+            Opts::new("craton_build_info", "The server's version; always 1."),
+            &["version"],
+        );
+        let build_info = register(&registry, build_info);
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let (start, factor, count) = LATENCY_BUCKETS;
+        let buckets = prometheus::exponential_buckets(start, factor, count).expect("a rising series");
+        Self {
+            connections: register(&registry, IntGauge::new("craton_connections", "Sessions open now.")),
+            sessions_total: register(
+                &registry,
+                IntCounter::new("craton_sessions_total", "Connections that passed authentication."),
+            ),
+            connections_refused_total: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "craton_connections_refused_total",
+                        "Connections that ended before they had a session.",
+                    ),
+                    &["reason"],
+                ),
+            ),
+            failed_logins_total: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "craton_failed_logins_total",
+                        "Wrong passwords and tokens, and unknown users.",
+                    ),
+                    &["method"],
+                ),
+            ),
+            copy_bytes_total: register(
+                &registry,
+                IntCounter::new("craton_copy_bytes_total", "Bytes received by COPY FROM STDIN."),
+            ),
+            statements_total: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "craton_statements_total",
+                        "Statements, by their first word and outcome.",
+                    ),
+                    &["kind", "outcome"],
+                ),
+            ),
+            statement_seconds: register(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "craton_statement_seconds",
+                        "Time from a statement's start to its result.",
+                    )
+                    .buckets(buckets.clone()),
+                    &["kind"],
+                ),
+            ),
+            commit_seconds: register(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "craton_commit_seconds",
+                        "Time of statements that committed: to the quorum's disk and into the view.",
+                    )
+                    .buckets(buckets),
+                ),
+            ),
+            uptime_seconds: register(
+                &registry,
+                Gauge::new("craton_uptime_seconds", "Seconds since the server started."),
+            ),
+            engine_stopped: register(
+                &registry,
+                IntGauge::new(
+                    "craton_engine_stopped",
+                    "1 after a failure that the node may not survive.",
+                ),
+            ),
+            log_records: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("craton_log_records", "Records in a database's log."),
+                    &["database"],
+                ),
+            ),
+            checkpoint_records: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "craton_checkpoint_records",
+                        "Records of a database's log that its last checkpoint covers.",
+                    ),
+                    &["database"],
+                ),
+            ),
+            registry,
+        }
+    }
+
+    /// Counts a statement.
+    pub(crate) fn statement(&self, kind: &str, outcome: Outcome, elapsed: Duration) {
+        self.statements_total.with_label_values(&[kind, outcome.label()]).inc();
+        self.statement_seconds
+            .with_label_values(&[kind])
+            .observe(elapsed.as_secs_f64());
+    }
+
+    /// Records how long a statement took that ended in a commit.
+    pub(crate) fn commit(&self, elapsed: Duration) {
+        self.commit_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// Renders everything, with the engine's figures of now.
+    pub(crate) fn render(&self, engine: &Engine, uptime: Duration) -> String {
+        self.uptime_seconds.set(uptime.as_secs_f64());
+        self.engine_stopped.set(i64::from(engine.stop_reason().is_some()));
+        for database in engine.status().databases {
+            let value = |count| i64::try_from(count).unwrap_or(i64::MAX);
+            let name = [database.name.as_str()];
+            self.log_records.with_label_values(&name).set(value(database.records));
+            self.checkpoint_records
+                .with_label_values(&name)
+                .set(value(database.checkpoint_size));
+        }
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("writing to memory does not fail");
+        String::from_utf8(text).expect("the text format is UTF-8")
+    }
+}
+
+fn register<T: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<T>,
+) -> T {
+    let collector = collector.expect("the name and labels are valid");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("each name is registered once");
+    collector
+}

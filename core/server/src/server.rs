@@ -1,0 +1,386 @@
+//! Puts the parts together, and takes them apart again in order.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use craton_crypto::{MasterKeyError, MasterKeyProvider};
+use craton_engine::{Engine, EngineError, EngineOptions};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::connections::Connections;
+use crate::endpoints::Endpoints;
+use crate::limits::{CONNECTIONS_OPENING_EXTRA, Limits};
+use crate::metrics::Metrics;
+use crate::postgres::{self, MockVerifiers};
+use crate::shared::Shared;
+use crate::tls::{Certificate, TlsError};
+use crate::token::{TokenKeyError, TokenVerifier};
+use crate::{admin, http};
+
+/// How often the engine is asked whether it still runs.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(100);
+/// How long accepting pauses after the system refused a socket, for lack of file descriptors perhaps.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a server is started with.
+pub struct Options {
+    /// Where the engine's files and `endpoints.json` lie.
+    pub data_dir: PathBuf,
+    /// What the databases' log names begin with.
+    pub origin: String,
+    /// Unwraps the node's keys.
+    pub master_key: Arc<dyn MasterKeyProvider>,
+    /// Where the PostgreSQL protocol is served; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where `/health`, `/ready` and `/metrics` are served; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+    /// The administrative API's Unix socket.
+    pub admin_socket: PathBuf,
+    /// The certificate chain, in PEM.
+    pub tls_certificate: PathBuf,
+    /// Its private key, in PEM, readable by its owner only.
+    pub tls_key: PathBuf,
+    /// Whose tokens are accepted from the probe; without it the probe cannot log in.
+    pub token: Option<TokenOptions>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Which tokens are accepted.
+pub struct TokenOptions {
+    /// The audience that tokens must name.
+    pub cluster_id: String,
+    /// The issuer's Ed25519 public key, in PEM.
+    pub key_path: PathBuf,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The certificate is not usable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The token key is not usable.
+    #[error(transparent)]
+    TokenKey(#[from] TokenKeyError),
+    /// The master key is not usable.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The engine did not open.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// An address is not available.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which address or path.
+        address: String,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The file with the addresses cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Endpoints {
+        /// Its path.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why a server ended otherwise than it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The engine failed for good. What was acknowledged is on the disk; a restart recovers it.
+    #[error("the engine has stopped: {reason}")]
+    EngineStopped {
+        /// The first failure.
+        reason: String,
+    },
+    /// The engine did not close in order. What was acknowledged is on the disk.
+    #[error("the engine did not close in order: {0}")]
+    Close(#[source] EngineError),
+}
+
+/// A server that accepts connections.
+pub struct Server {
+    shared: Arc<Shared>,
+    endpoints: Endpoints,
+    data_dir: PathBuf,
+    accepting: JoinHandle<JoinSet<()>>,
+    /// Cancelled when the HTTP interfaces are to end, which they do last.
+    http_end: CancellationToken,
+    http: JoinSet<()>,
+}
+
+impl Server {
+    /// Opens the engine, binds every address and begins to serve.
+    ///
+    /// # Errors
+    /// When a file, key, address or the engine is not usable. Nothing runs then.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let Options {
+            data_dir,
+            origin,
+            master_key,
+            listen,
+            http_listen,
+            admin_socket,
+            tls_certificate,
+            tls_key,
+            token,
+            limits,
+        } = options;
+        let certificate = Certificate::load(tls_certificate, tls_key)?;
+        let tokens = match token {
+            Some(token) => Some(TokenVerifier::load(token.key_path, &token.cluster_id)?),
+            None => None,
+        };
+        let mock_verifiers = MockVerifiers::new(master_key.derive("craton server mock authentication v1")?);
+        let engine = open_engine(EngineOptions::new(&data_dir, origin, master_key)).await?;
+
+        let postgres_listener = bind(listen).await?;
+        let http_listener = bind(http_listen).await?;
+        let admin_listener = bind_private(&admin_socket)?;
+        let endpoints = Endpoints {
+            process_id: std::process::id(),
+            postgres: local_address(&postgres_listener)?,
+            http: local_address(&http_listener)?,
+            admin_socket,
+        };
+
+        #[expect(clippy::disallowed_methods, reason = "the start of the uptime")]
+        let started_at = Instant::now();
+        let shared = Arc::new(Shared {
+            engine,
+            certificate,
+            tokens,
+            mock_verifiers,
+            metrics: Metrics::new(),
+            connections: Arc::new(Connections::default()),
+            session_permits: Arc::new(Semaphore::new(limits.connections_max)),
+            limits,
+            stopping: CancellationToken::new(),
+            started_at,
+        });
+        let http_end = CancellationToken::new();
+        let mut http = JoinSet::new();
+        let ended = http_end.clone().cancelled_owned();
+        let serve_http = axum::serve(http_listener, http::router(shared.clone())).with_graceful_shutdown(ended);
+        http.spawn(log_failure("http", serve_http.into_future()));
+        let ended = http_end.clone().cancelled_owned();
+        let serve_admin = axum::serve(admin_listener, admin::router(shared.clone())).with_graceful_shutdown(ended);
+        http.spawn(log_failure("admin", serve_admin.into_future()));
+        let accepting = tokio::spawn(accept(shared.clone(), postgres_listener));
+
+        // Last: whoever waits for this file may connect as soon as it is there.
+        endpoints.write(&data_dir).map_err(|source| StartError::Endpoints {
+            path: data_dir.join(crate::ENDPOINTS_FILE),
+            source,
+        })?;
+        tracing::info!(
+            postgres = %endpoints.postgres,
+            http = %endpoints.http,
+            admin_socket = %endpoints.admin_socket.display(),
+            version = env!("CARGO_PKG_VERSION"),
+            "serving"
+        );
+        Ok(Self {
+            shared,
+            endpoints,
+            data_dir,
+            accepting,
+            http_end,
+            http,
+        })
+    }
+
+    /// Where the server can be reached.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// A handle that reads the server's files again while it runs.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Serves until `shutdown` completes or the engine fails, then ends in order: no new connections, running
+    /// statements finish within their time, the engine closes.
+    ///
+    /// # Errors
+    /// When the engine failed, or did not close in order.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        let failed = tokio::select! {
+            () = shutdown => None,
+            reason = engine_failure(&self.shared.engine) => Some(reason),
+        };
+        self.stop(failed).await
+    }
+
+    async fn stop(mut self, failed: Option<String>) -> Result<(), RunError> {
+        if let Some(reason) = &failed {
+            tracing::error!(reason, "the engine has failed, the server ends");
+        } else {
+            tracing::info!("stopping");
+        }
+        self.shared.stopping.cancel();
+        if let Err(error) = Endpoints::remove(&self.data_dir) {
+            tracing::warn!(%error, "endpoints.json was not removed");
+        }
+        let mut connections = self.accepting.await.unwrap_or_default();
+        // After a failure there is nothing to wait for: no statement can succeed any more.
+        let patience = if failed.is_some() {
+            Duration::ZERO
+        } else {
+            self.shared.limits.shutdown_timeout
+        };
+        let finished = timeout(patience, async { while connections.join_next().await.is_some() {} }).await;
+        if finished.is_err() {
+            tracing::warn!(
+                connections = connections.len(),
+                "connections were cut off at the deadline"
+            );
+            connections.shutdown().await;
+        }
+        self.http_end.cancel();
+        if timeout(patience, async { while self.http.join_next().await.is_some() {} })
+            .await
+            .is_err()
+        {
+            self.http.shutdown().await;
+        }
+        if let Err(error) = std::fs::remove_file(&self.endpoints.admin_socket) {
+            tracing::debug!(%error, "the administrative socket was not removed");
+        }
+        if let Some(reason) = failed {
+            return Err(RunError::EngineStopped { reason });
+        }
+        let engine = self.shared.engine.clone();
+        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        closed
+            .expect("closing the engine does not panic")
+            .map_err(RunError::Close)?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Reads a running server's files again.
+pub struct Reloader {
+    shared: Arc<Shared>,
+}
+
+impl Reloader {
+    /// Reads the certificate, its key and the token key again. New connections use them; what cannot be read is
+    /// logged and stays as it was.
+    pub fn reload(&self) {
+        match self.shared.certificate.reload() {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(%error, "the certificate was not read again, the old one stays in use"),
+        }
+        if let Some(Err(error)) = self.shared.tokens.as_ref().map(TokenVerifier::reload) {
+            tracing::error!(%error, "the token key was not read again, the old one stays in use");
+        }
+    }
+}
+
+async fn open_engine(options: EngineOptions) -> Result<Engine, EngineError> {
+    let opened = tokio::task::spawn_blocking(move || Engine::open(options)).await;
+    opened.expect("opening the engine does not panic")
+}
+
+/// Completes with the reason when the engine has failed for good.
+async fn engine_failure(engine: &Engine) -> String {
+    let mut ticks = interval(HEALTH_INTERVAL);
+    loop {
+        ticks.tick().await;
+        if let Some(reason) = engine.stop_reason() {
+            return reason;
+        }
+    }
+}
+
+async fn log_failure(interface: &'static str, serving: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = serving.await {
+        tracing::error!(interface, %error, "an interface ended");
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen {
+        address: address.to_string(),
+        source,
+    })
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen {
+        address: "a bound socket".to_owned(),
+        source,
+    })
+}
+
+/// Binds a Unix socket that only its owner can open: it gets its name after it got its mode.
+fn bind_private(path: &Path) -> Result<UnixListener, StartError> {
+    let listen_error = |source| StartError::Listen {
+        address: path.display().to_string(),
+        source,
+    };
+    let temporary = path.with_extension("new");
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(listen_error(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&temporary).map_err(listen_error)?;
+    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600)).map_err(listen_error)?;
+    std::fs::rename(&temporary, path).map_err(listen_error)?;
+    Ok(listener)
+}
+
+/// Accepts connections until the server stops; returns those that are still open.
+async fn accept(shared: Arc<Shared>, listener: TcpListener) -> JoinSet<()> {
+    let mut connections = JoinSet::new();
+    let connections_max = shared.limits.connections_max + CONNECTIONS_OPENING_EXTRA;
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.stopping.cancelled() => return connections,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) if connections.len() < connections_max => {
+                    connections.spawn(postgres::serve(shared.clone(), socket));
+                }
+                Ok((socket, _)) => refuse(&shared, socket),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+/// Closes a connection unheard: even telling why would take a TLS handshake.
+fn refuse(shared: &Shared, socket: TcpStream) {
+    shared
+        .metrics
+        .connections_refused_total
+        .with_label_values(&["overload"])
+        .inc();
+    drop(socket);
+}

@@ -1,0 +1,68 @@
+//! What every connection and request of the server shares.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use craton_engine::Engine;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::connections::Connections;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::postgres::MockVerifiers;
+use crate::tls::Certificate;
+use crate::token::TokenVerifier;
+
+/// The server's state.
+pub(crate) struct Shared {
+    /// The databases.
+    pub(crate) engine: Engine,
+    /// The certificate in use.
+    pub(crate) certificate: Certificate,
+    /// Checks the probe's tokens, when a key is configured.
+    pub(crate) tokens: Option<TokenVerifier>,
+    /// Stands in for users that do not exist.
+    pub(crate) mock_verifiers: MockVerifiers,
+    /// Counters.
+    pub(crate) metrics: Metrics,
+    /// Bounds.
+    pub(crate) limits: Limits,
+    /// Who is connected.
+    pub(crate) connections: Arc<Connections>,
+    /// One permit for each session that may be open.
+    pub(crate) session_permits: Arc<Semaphore>,
+    /// Cancelled when the server begins to stop.
+    pub(crate) stopping: CancellationToken,
+    /// When the server started.
+    pub(crate) started_at: Instant,
+}
+
+/// Whether statements are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// They are.
+    Ready,
+    /// The server is stopping.
+    Stopping,
+    /// The engine has failed for good.
+    Poisoned,
+}
+
+impl Shared {
+    /// Whether statements are served.
+    pub(crate) fn readiness(&self) -> Readiness {
+        if self.engine.stop_reason().is_some() {
+            Readiness::Poisoned
+        } else if self.stopping.is_cancelled() {
+            Readiness::Stopping
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    /// How long the server has been running.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started_at.elapsed()
+    }
+}

@@ -1,0 +1,166 @@
+//! The server's certificate: read at start, read again on request, and bound into passwords' proofs.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use pgwire::api::auth::sasl::scram::ScramServerAuth;
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+/// The protocol's name in TLS ALPN (RFC 7301).
+pub(crate) const ALPN_POSTGRESQL: &[u8] = b"postgresql";
+
+/// Why a certificate or its key is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("TLS file {}: {source}", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The private key may be read by others than its owner.
+    #[error("TLS key file {} has mode {mode:04o}; use 0600 or 0400", path.display())]
+    Permissions {
+        /// Its path.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file does not hold what it should, in PEM.
+    #[error("TLS file {} is no PEM file with a {expected}: {source}", path.display())]
+    Pem {
+        /// Its path.
+        path: PathBuf,
+        /// `certificate` or `private key`.
+        expected: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: rustls_pki_types::pem::Error,
+    },
+    /// The certificate file is empty.
+    #[error("TLS file {} holds no certificate", path.display())]
+    NoCertificate {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The key does not belong to the certificate, or its kind is not supported.
+    #[error("certificate {} and its key do not work together: {source}", path.display())]
+    Unusable {
+        /// The certificate's path.
+        path: PathBuf,
+        /// TLS's own error.
+        #[source]
+        source: rustls::Error,
+    },
+}
+
+/// What one reading of the files gave.
+struct Loaded {
+    acceptor: TlsAcceptor,
+    scram: ScramServerAuth,
+}
+
+/// The certificate in use.
+pub(crate) struct Certificate {
+    certificate_path: PathBuf,
+    key_path: PathBuf,
+    loaded: ArcSwap<Loaded>,
+}
+
+impl Certificate {
+    /// Reads the certificate chain and its key.
+    ///
+    /// # Errors
+    /// When the files are not usable.
+    pub(crate) fn load(certificate_path: PathBuf, key_path: PathBuf) -> Result<Self, TlsError> {
+        let loaded = ArcSwap::from_pointee(read(&certificate_path, &key_path)?);
+        Ok(Self {
+            certificate_path,
+            key_path,
+            loaded,
+        })
+    }
+
+    /// Reads both files again. New connections get the new certificate; on an error the old one stays.
+    ///
+    /// # Errors
+    /// When the files are not usable.
+    pub(crate) fn reload(&self) -> Result<(), TlsError> {
+        let loaded = read(&self.certificate_path, &self.key_path)?;
+        self.loaded.store(Arc::new(loaded));
+        Ok(())
+    }
+
+    /// What accepts TLS connections, and the SCRAM exchange bound to the same certificate.
+    pub(crate) fn current(&self) -> (TlsAcceptor, ScramServerAuth) {
+        let loaded = self.loaded.load();
+        (loaded.acceptor.clone(), loaded.scram.clone())
+    }
+}
+
+fn read(certificate_path: &Path, key_path: &Path) -> Result<Loaded, TlsError> {
+    let read_file = |path: &Path| {
+        fs::read(path).map_err(|source| TlsError::File {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let pem_error = |path: &Path, expected| {
+        let path = path.to_owned();
+        move |source| TlsError::Pem { path, expected, source }
+    };
+    let certificate_pem = read_file(certificate_path)?;
+    let chain = CertificateDer::pem_slice_iter(&certificate_pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(pem_error(certificate_path, "certificate"))?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate {
+            path: certificate_path.to_owned(),
+        });
+    }
+    check_private(key_path)?;
+    let key = PrivateKeyDer::from_pem_slice(&read_file(key_path)?).map_err(pem_error(key_path, "private key"))?;
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|source| TlsError::Unusable {
+            path: certificate_path.to_owned(),
+            source,
+        })?;
+    config.alpn_protocols = vec![ALPN_POSTGRESQL.to_vec()];
+
+    let mut scram = ScramServerAuth::new();
+    if let Err(error) = scram.configure_certificate(&certificate_pem) {
+        // RFC 5929 defines `tls-server-end-point` by the hash of the certificate's signature, which Ed25519 has not.
+        tracing::info!(%error, "channel binding is not offered: the certificate's signature names no hash");
+    }
+    Ok(Loaded {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        scram,
+    })
+}
+
+fn check_private(path: &Path) -> Result<(), TlsError> {
+    let metadata = fs::metadata(path).map_err(|source| TlsError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(TlsError::Permissions {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
