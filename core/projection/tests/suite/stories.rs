@@ -371,3 +371,25 @@ fn readers_see_whole_records_while_a_writer_writes_and_a_flusher_flushes() {
     });
     assert_eq!(projection.end(), Offset::new(RECORDS));
 }
+
+#[test]
+fn a_row_of_many_pages_comes_back_whole() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("projection");
+    let projection = open(&path);
+    let long: String = (0..400_000u32)
+        .map(|number| char::from(b'a' + u8::try_from(number % 23).unwrap()))
+        .collect();
+    record(&projection, 1, vec![put(0, 1, "short"), put(0, 2, long.clone())]);
+    projection.flush(applied(1), &state(1)).expect("the disk works");
+    record(&projection, 2, vec![put(1, 2, "short"), put(1, 1, long.clone())]);
+    projection
+        .flush(applied(2), &vec![7; 3_000_000])
+        .expect("the disk works");
+    drop(projection);
+    let projection = open(&path);
+    assert_eq!(text(&projection, 2, 1).as_deref(), Some(long.as_str()));
+    assert_eq!(text(&projection, 1, 2).as_deref(), Some(long.as_str()));
+    assert_eq!(text(&projection, 2, 2).as_deref(), Some("short"));
+    assert_eq!(projection.state().expect("readable"), Some(vec![7; 3_000_000]));
+}
