@@ -14,6 +14,8 @@ export default tseslint.config(
       '@typescript-eslint/no-misused-promises': ['error', { checksVoidReturn: { attributes: false } }],
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
       'no-console': 'error',
+      '@typescript-eslint/dot-notation': 'off',
+      '@typescript-eslint/no-unused-vars': ['error', { varsIgnorePattern: '^_' }],
     },
   },
   {
@@ -26,7 +28,14 @@ export default tseslint.config(
     rules: {
       'no-restricted-imports': [
         'error',
-        { patterns: [{ group: ['react-router', '@tanstack/*', '@/api/*', '@/pages/*', '@/forms/*', '@/components/*'], message: 'ui/ holds primitives.' }] },
+        {
+          patterns: [
+            {
+              group: ['react-router', '@tanstack/*', '@/api/*', '@/pages/*', '@/forms/*', '@/components/*'],
+              message: 'ui/ holds primitives.',
+            },
+          ],
+        },
       ],
     },
   },

@@ -11,7 +11,9 @@ try {
   const arguments_ = ['../docs/openapi.json', '--output', fresh, '--alphabetize'];
   execFileSync('node_modules/.bin/openapi-typescript', arguments_, { stdio: ['ignore', 'ignore', 'inherit'] });
   if (readFileSync(fresh, 'utf8') !== readFileSync(committed, 'utf8')) {
-    console.error(`${committed} does not match docs/openapi.json: run "npm run generate" in web/ and commit the result.`);
+    console.error(
+      `${committed} does not match docs/openapi.json: run "npm run generate" in web/ and commit the result.`,
+    );
     process.exitCode = 1;
   }
 } finally {

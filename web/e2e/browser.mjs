@@ -63,7 +63,8 @@ export function watchForTrouble(page, baseUrl, expected = () => false) {
     if (!expected(text)) trouble.push(text);
   };
   page.on('console', (message) => {
-    if (message.type() === 'error' || message.type() === 'warning') note(`console ${message.type()}: ${message.text()}`);
+    if (message.type() === 'error' || message.type() === 'warning')
+      note(`console ${message.type()}: ${message.text()}`);
   });
   page.on('pageerror', (error) => note(`uncaught: ${error.message}`));
   page.on('request', (request) => {
@@ -75,7 +76,9 @@ export function watchForTrouble(page, baseUrl, expected = () => false) {
 
 /** The session cookie as it stands in the browser, under either of its two names. */
 export async function sessionCookie(context) {
-  const cookie = (await context.cookies()).find(({ name }) => name === '__Host-craton_session' || name === 'craton_session');
+  const cookie = (await context.cookies()).find(
+    ({ name }) => name === '__Host-craton_session' || name === 'craton_session',
+  );
   if (!cookie) throw new Error('the browser holds no session cookie');
   return cookie;
 }

@@ -21,7 +21,8 @@ async function look(name) {
   const take = async (look_) => {
     if (screenshots === '') return;
     await mkdir(screenshots, { recursive: true });
-    await page.screenshot({ path: join(screenshots, `${name}-${look_}.png`), fullPage: true, animations: 'disabled' });
+    const fullPage = (await page.locator('dialog[open]').count()) === 0;
+    await page.screenshot({ path: join(screenshots, `${name}-${look_}.png`), fullPage, animations: 'disabled' });
   };
   await page.emulateMedia({ colorScheme: 'light' });
   await take('light');
@@ -29,7 +30,9 @@ async function look(name) {
   await take('dark');
   await page.emulateMedia({ colorScheme: 'light' });
   await page.setViewportSize(NARROW);
-  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  const overflow = await page.evaluate(
+    () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  );
   assert.equal(overflow, 0, `${name}: the page scrolls sideways by ${overflow} px at ${NARROW.width} px`);
   await take('narrow');
   await page.setViewportSize(WIDE);
@@ -107,7 +110,10 @@ async function walk(context, authenticator) {
   await page.getByRole('link', { name: 'CA certificate' }).click();
   assert.equal((await download).suggestedFilename(), 'patient-records-ca.pem');
   const cluster = new URL(page.url()).pathname.split('/')[4];
-  const pem = await page.evaluate(async (path) => (await fetch(path)).text(), `/api/v1/orgs/${org}/clusters/${cluster}/ca.pem`);
+  const pem = await page.evaluate(
+    async (path) => (await fetch(path)).text(),
+    `/api/v1/orgs/${org}/clusters/${cluster}/ca.pem`,
+  );
   assert.match(pem, /^-----BEGIN CERTIFICATE-----/);
   const key = await page.getByLabel('verifier key of main', { exact: true }).textContent();
   const command = await page.getByLabel('verification command', { exact: true }).textContent();
@@ -118,7 +124,13 @@ async function walk(context, authenticator) {
   step('copying');
   await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: baseUrl });
   await button('Copy host').click();
-  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), await page.evaluate(async (path) => (await (await fetch(path)).json()).host, `/api/v1/orgs/${org}/clusters/${cluster}`));
+  assert.equal(
+    await page.evaluate(() => navigator.clipboard.readText()),
+    await page.evaluate(
+      async (path) => (await (await fetch(path)).json()).host,
+      `/api/v1/orgs/${org}/clusters/${cluster}`,
+    ),
+  );
 
   step('a rotated password is shown once');
   await button('Rotate password…').click();
@@ -221,7 +233,8 @@ await withBrowser({ viewport: WIDE, acceptDownloads: true }, async (first, conte
   page = first;
   page.setDefaultTimeout(STEP_TIMEOUT_MS);
   // The browser itself reports every 4xx answer; those that the walk provokes are not trouble.
-  const provoked = (text) => /Failed to load resource: the server responded with a status of (401|404|409|422)/.test(text);
+  const provoked = (text) =>
+    /Failed to load resource: the server responded with a status of (401|404|409|422)/.test(text);
   const trouble = watchForTrouble(page, baseUrl, provoked);
   const authenticator = await addAuthenticator(page);
   try {

@@ -1,11 +1,17 @@
 import type { Cluster, Connection } from '../app/src/api/types';
 import { secretOf } from './ids';
 import { invalid, notFound, Refusal } from './problem';
-import { accepted, created, ok, pageOf, signedIn, type Route, type SignedInCall } from './routing';
+import { accepted, created, ok, pageOf, signedIn, textOf, type Route, type SignedInCall } from './routing';
 import { requireRole } from './organisations';
 import type { MockCluster, MockOperation } from './state';
 
-const CREATE_STEPS = ['placing_nodes', 'issuing_certificates', 'starting_nodes', 'creating_database', 'probing_endpoint'];
+const CREATE_STEPS = [
+  'placing_nodes',
+  'issuing_certificates',
+  'starting_nodes',
+  'creating_database',
+  'probing_endpoint',
+];
 const DELETE_STEPS = ['closing_connections', 'stopping_nodes', 'writing_tombstone'];
 
 function find(call: SignedInCall) {
@@ -15,8 +21,9 @@ function find(call: SignedInCall) {
   return { organisation, cluster: call.state.settle(organisation, cluster) };
 }
 
-function view({ users: _, ...cluster }: MockCluster): Cluster {
-  return cluster;
+function view(cluster: MockCluster): Cluster {
+  const { users: _users, ...visible } = cluster;
+  return visible;
 }
 
 function findOperation(call: SignedInCall): MockOperation {
@@ -42,29 +49,63 @@ export function connectionOf(cluster: Cluster): Connection {
     uri,
     psql: `psql "${parameters}"`,
     drivers: [
-      { name: 'psycopg 3', language: 'python', snippet: `import psycopg\n\nwith psycopg.connect(\n    host="${host}",\n    hostaddr="127.0.0.1",\n    port=${port},\n    dbname="main",\n    user="app",\n    password=os.environ["CRATON_PASSWORD"],\n    sslmode="verify-full",\n    sslrootcert="${cluster.name}-ca.pem",\n) as connection:\n    print(connection.execute("SELECT 1").fetchone())` },
-      { name: 'node-postgres', language: 'javascript', snippet: `import { readFileSync } from "node:fs";\nimport pg from "pg";\n\nconst client = new pg.Client({\n  host: "${host}",\n  port: ${port},\n  database: "main",\n  user: "app",\n  password: process.env.CRATON_PASSWORD,\n  ssl: { ca: readFileSync("${cluster.name}-ca.pem", "utf8") },\n});\nawait client.connect();` },
-      { name: 'JDBC', language: 'java', snippet: `jdbc:postgresql://${host}:${port}/main?user=app&sslmode=verify-full&sslrootcert=${cluster.name}-ca.pem` },
-      { name: 'pgx', language: 'go', snippet: `conn, err := pgx.Connect(ctx, "${parameters} password="+os.Getenv("CRATON_PASSWORD"))` },
-      { name: 'tokio-postgres', language: 'rust', snippet: `let (client, connection) = tokio_postgres::connect(\n    "host=${host} hostaddr=127.0.0.1 port=${port} dbname=main user=app sslmode=require",\n    tls,\n).await?;` },
+      {
+        name: 'psycopg 3',
+        language: 'python',
+        snippet: `import psycopg\n\nwith psycopg.connect(\n    host="${host}",\n    hostaddr="127.0.0.1",\n    port=${port},\n    dbname="main",\n    user="app",\n    password=os.environ["CRATON_PASSWORD"],\n    sslmode="verify-full",\n    sslrootcert="${cluster.name}-ca.pem",\n) as connection:\n    print(connection.execute("SELECT 1").fetchone())`,
+      },
+      {
+        name: 'node-postgres',
+        language: 'javascript',
+        snippet: `import { readFileSync } from "node:fs";\nimport pg from "pg";\n\nconst client = new pg.Client({\n  host: "${host}",\n  port: ${port},\n  database: "main",\n  user: "app",\n  password: process.env.CRATON_PASSWORD,\n  ssl: { ca: readFileSync("${cluster.name}-ca.pem", "utf8") },\n});\nawait client.connect();`,
+      },
+      {
+        name: 'JDBC',
+        language: 'java',
+        snippet: `jdbc:postgresql://${host}:${port}/main?user=app&sslmode=verify-full&sslrootcert=${cluster.name}-ca.pem`,
+      },
+      {
+        name: 'pgx',
+        language: 'go',
+        snippet: `conn, err := pgx.Connect(ctx, "${parameters} password="+os.Getenv("CRATON_PASSWORD"))`,
+      },
+      {
+        name: 'tokio-postgres',
+        language: 'rust',
+        snippet: `let (client, connection) = tokio_postgres::connect(\n    "host=${host} hostaddr=127.0.0.1 port=${port} dbname=main user=app sslmode=require",\n    tls,\n).await?;`,
+      },
     ],
-    log_keys: [{ database: 'main', verifier_key: `${host}/ten_01kak6mvtjfp0bpz9x3c2d4e5f+a9c1f2d3+Ab4pSxB1rXc9m2Jv0o7hKd3sQyTgE5uLwZfVnRkMaOcH` }],
+    log_keys: [
+      {
+        database: 'main',
+        verifier_key: `${host}/ten_01kak6mvtjfp0bpz9x3c2d4e5f+a9c1f2d3+Ab4pSxB1rXc9m2Jv0o7hKd3sQyTgE5uLwZfVnRkMaOcH`,
+      },
+    ],
   };
 }
 
 export const clusterRoutes: Route[] = [
   signedIn('get', '/api/v1/orgs/{org}/clusters', ({ state, user, parameters, url }) => {
     const organisation = state.organisationOf(user, parameters['org'] ?? '');
-    const clusters = organisation.clusters.map((cluster) => view(state.settle(organisation, cluster))).filter((cluster) => cluster.state !== 'deleted');
+    const clusters = organisation.clusters
+      .map((cluster) => view(state.settle(organisation, cluster)))
+      .filter((cluster) => cluster.state !== 'deleted');
     return ok(pageOf(clusters, url));
   }),
   signedIn('post', '/api/v1/orgs/{org}/clusters', (call) => {
     const { state, user, body } = call;
     const organisation = requireRole(call, 'owner', 'admin', 'member');
-    const name = String(body['name'] ?? '');
-    if (!/^[a-z0-9-]{1,40}$/.test(name)) throw invalid('/name', 'pattern', 'Use 1 to 40 lower-case letters, digits and hyphens.');
-    if (organisation.clusters.some((cluster) => cluster.name === name && state.settle(organisation, cluster).state !== 'deleted'))
-      throw new Refusal(409, 'name_taken', `This organisation already has a cluster named ${name}.`, [{ pointer: '/name', code: 'name_taken', detail: 'There is already a cluster with this name.' }]);
+    const name = textOf(body, 'name');
+    if (!/^[a-z0-9-]{1,40}$/.test(name))
+      throw invalid('/name', 'pattern', 'Use 1 to 40 lower-case letters, digits and hyphens.');
+    if (
+      organisation.clusters.some(
+        (cluster) => cluster.name === name && state.settle(organisation, cluster).state !== 'deleted',
+      )
+    )
+      throw new Refusal(409, 'name_taken', `This organisation already has a cluster named ${name}.`, [
+        { pointer: '/name', code: 'name_taken', detail: 'There is already a cluster with this name.' },
+      ]);
     const nodeCount = Number(body['node_count'] ?? 1);
     const cluster: MockCluster = {
       id: state.id('clu'),
@@ -84,36 +125,83 @@ export const clusterRoutes: Route[] = [
     organisation.clusters.unshift(cluster);
     // A name that says so fails, which lets people look at the failure page.
     const failsAtStep = name.startsWith('fail') ? 2 : null;
-    const operation: MockOperation = { id: state.id('op'), kind: 'cluster.create', target: cluster.id, steps: CREATE_STEPS, startedAt: state.now().getTime(), failsAtStep, cancelledAt: null };
+    const operation: MockOperation = {
+      id: state.id('op'),
+      kind: 'cluster.create',
+      target: cluster.id,
+      steps: CREATE_STEPS,
+      startedAt: state.now().getTime(),
+      failsAtStep,
+      cancelledAt: null,
+    };
     organisation.operations.push(operation);
-    const receipt = state.record(organisation, user, 'cluster.created', { kind: 'cluster', id: cluster.id }, { name, region: 'local', node_count: nodeCount });
-    return created({ cluster: view(cluster), operation: state.operationView(operation), credentials: { user: 'app', password: secretOf(24), database: 'main' }, receipt }, `/api/v1/orgs/${organisation.id}/clusters/${cluster.id}`);
+    const receipt = state.record(
+      organisation,
+      user,
+      'cluster.created',
+      { kind: 'cluster', id: cluster.id },
+      { name, region: 'local', node_count: nodeCount },
+    );
+    return created(
+      {
+        cluster: view(cluster),
+        operation: state.operationView(operation),
+        credentials: { user: 'app', password: secretOf(24), database: 'main' },
+        receipt,
+      },
+      `/api/v1/orgs/${organisation.id}/clusters/${cluster.id}`,
+    );
   }),
   signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}', (call) => ok(view(find(call).cluster))),
   signedIn('delete', '/api/v1/orgs/{org}/clusters/{cluster}', (call) => {
     requireRole(call, 'owner', 'admin');
     const { state, user } = call;
     const { organisation, cluster } = find(call);
-    const operation: MockOperation = { id: state.id('op'), kind: 'cluster.delete', target: cluster.id, steps: DELETE_STEPS, startedAt: state.now().getTime(), failsAtStep: null, cancelledAt: null };
+    const operation: MockOperation = {
+      id: state.id('op'),
+      kind: 'cluster.delete',
+      target: cluster.id,
+      steps: DELETE_STEPS,
+      startedAt: state.now().getTime(),
+      failsAtStep: null,
+      cancelledAt: null,
+    };
     organisation.operations.push(operation);
-    const receipt = state.record(organisation, user, 'cluster.deletion_requested', { kind: 'cluster', id: cluster.id }, { name: cluster.name });
+    const receipt = state.record(
+      organisation,
+      user,
+      'cluster.deletion_requested',
+      { kind: 'cluster', id: cluster.id },
+      { name: cluster.name },
+    );
     return accepted({ operation: state.operationView(operation), receipt });
   }),
   signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/connection', (call) => ok(connectionOf(find(call).cluster))),
   signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/ca.pem', (call) => {
     const { cluster } = find(call);
     return new Response('-----BEGIN CERTIFICATE-----\nMIIBmock\n-----END CERTIFICATE-----\n', {
-      headers: { 'content-type': 'application/x-pem-file', 'content-disposition': `attachment; filename="${cluster.name}-ca.pem"` },
+      headers: {
+        'content-type': 'application/x-pem-file',
+        'content-disposition': `attachment; filename="${cluster.name}-ca.pem"`,
+      },
     });
   }),
-  signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/users', (call) => ok(pageOf(find(call).cluster.users, call.url))),
+  signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/users', (call) =>
+    ok(pageOf(find(call).cluster.users, call.url)),
+  ),
   signedIn('post', '/api/v1/orgs/{org}/clusters/{cluster}/users/{name}/rotate-password', (call) => {
     requireRole(call, 'owner', 'admin', 'member');
     const { organisation, cluster } = find(call);
     const user = cluster.users.find(({ name }) => name === call.parameters['name']);
     if (!user) throw notFound();
     user.password_rotated_at = call.state.iso();
-    const receipt = call.state.record(organisation, call.user, 'database_user.password_rotated', { kind: 'cluster', id: cluster.id }, { user: user.name });
+    const receipt = call.state.record(
+      organisation,
+      call.user,
+      'database_user.password_rotated',
+      { kind: 'cluster', id: cluster.id },
+      { user: user.name },
+    );
     return ok({ user: user.name, password: secretOf(24), receipt });
   }),
   signedIn('get', '/api/v1/orgs/{org}/operations/{operation}', async (call) => {
@@ -149,7 +237,8 @@ export const clusterRoutes: Route[] = [
   }),
   signedIn('post', '/api/v1/orgs/{org}/operations/{operation}/cancel', (call) => {
     const operation = findOperation(call);
-    if (!call.state.operationView(operation).cancellable) throw new Refusal(409, 'not_cancellable', 'This operation can no longer be cancelled.');
+    if (!call.state.operationView(operation).cancellable)
+      throw new Refusal(409, 'not_cancellable', 'This operation can no longer be cancelled.');
     operation.cancelledAt = call.state.now().getTime();
     return ok(call.state.operationView(operation));
   }),

@@ -1,7 +1,7 @@
 import type { User } from '../app/src/api/types';
 import { secretOf } from './ids';
 import { invalid, notFound, Refusal } from './problem';
-import { created, nothing, ok, open, pageOf, signedIn, type Call, type Route } from './routing';
+import { created, nothing, ok, open, pageOf, signedIn, textOf, type Call, type Route } from './routing';
 import type { MockState } from './state';
 import { checkCredential } from './webauthn';
 
@@ -25,20 +25,22 @@ function openSession(state: MockState, userId: string, request: Request): Record
 
 /** A ceremony is used up by its first answer, right or wrong. */
 function takeCeremony({ state, body }: Call, kind: 'register' | 'login') {
-  const id = String(body['ceremony_id']);
+  const id = textOf(body, 'ceremony_id');
   const ceremony = state.ceremonies.get(id);
   state.ceremonies.delete(id);
-  if (ceremony?.kind !== kind) throw new Refusal(422, 'ceremony_expired', 'This passkey ceremony has expired or was already used. Start again.');
+  if (ceremony?.kind !== kind)
+    throw new Refusal(422, 'ceremony_expired', 'This passkey ceremony has expired or was already used. Start again.');
   return ceremony;
 }
 
 export const identityRoutes: Route[] = [
   open('post', '/auth/register/start', ({ state, body, url }) => {
-    const email = String(body['email'] ?? '');
-    const displayName = String(body['display_name'] ?? '').trim();
+    const email = textOf(body, 'email');
+    const displayName = textOf(body, 'display_name').trim();
     if (displayName === '') throw invalid('/display_name', 'required', 'Enter a name.');
     if (!email.includes('@')) throw invalid('/email', 'invalid_email', 'This is not an email address.');
-    if (state.users.some((user) => user.email === email)) throw new Refusal(409, 'email_taken', 'There is already an account for this email address.');
+    if (state.users.some((user) => user.email === email))
+      throw new Refusal(409, 'email_taken', 'There is already an account for this email address.');
     const user: User = { id: state.id('usr'), display_name: displayName, email, created_at: state.iso() };
     const challenge = secretOf(32);
     const id = state.id('cer');
@@ -69,15 +71,34 @@ export const identityRoutes: Route[] = [
     const credential = checkCredential(body['credential'], 'register', challenge, url.origin);
     if (!user) throw notFound();
     state.users.push(user);
-    const name = typeof body['passkey_name'] === 'string' && body['passkey_name'] !== '' ? body['passkey_name'] : 'Passkey';
-    state.passkeys.push({ id: state.id('pky'), credentialId: credential.id, userId: user.id, name, created_at: state.iso(), last_used_at: null });
+    const name =
+      typeof body['passkey_name'] === 'string' && body['passkey_name'] !== '' ? body['passkey_name'] : 'Passkey';
+    state.passkeys.push({
+      id: state.id('pky'),
+      credentialId: credential.id,
+      userId: user.id,
+      name,
+      created_at: state.iso(),
+      last_used_at: null,
+    });
     return { ...created({ user, receipt: state.receipt() }), headers: openSession(state, user.id, request) };
   }),
   open('post', '/auth/login/start', ({ state, url }) => {
     const challenge = secretOf(32);
     const id = state.id('cer');
     state.ceremonies.set(id, { id, kind: 'login', challenge, user: null });
-    return ok({ ceremony_id: id, options: { publicKey: { challenge, rpId: url.hostname, timeout: 300_000, allowCredentials: [], userVerification: 'required' } } });
+    return ok({
+      ceremony_id: id,
+      options: {
+        publicKey: {
+          challenge,
+          rpId: url.hostname,
+          timeout: 300_000,
+          allowCredentials: [],
+          userVerification: 'required',
+        },
+      },
+    });
   }),
   open('post', '/auth/login/finish', (call) => {
     const { state, body, url, request } = call;
@@ -86,7 +107,8 @@ export const identityRoutes: Route[] = [
     const index = state.passkeys.findIndex((candidate) => candidate.credentialId === credential.id);
     const passkey = state.passkeys[index];
     const user = state.users.find((candidate) => candidate.id === passkey?.userId);
-    if (!passkey || !user) throw new Refusal(401, 'unknown_passkey', 'This passkey belongs to no account here. It may have been removed.');
+    if (!passkey || !user)
+      throw new Refusal(401, 'unknown_passkey', 'This passkey belongs to no account here. It may have been removed.');
     state.passkeys[index] = { ...passkey, last_used_at: state.iso() };
     return { ...ok({ user }), headers: openSession(state, user.id, request) };
   }),
@@ -106,7 +128,9 @@ export const identityRoutes: Route[] = [
   signedIn('get', '/api/v1/me/passkeys', ({ state, user, url }) =>
     ok(
       pageOf(
-        state.passkeys.filter(({ userId }) => userId === user.id).map(({ id, name, created_at, last_used_at }) => ({ id, name, created_at, last_used_at })),
+        state.passkeys
+          .filter(({ userId }) => userId === user.id)
+          .map(({ id, name, created_at, last_used_at }) => ({ id, name, created_at, last_used_at })),
         url,
       ),
     ),
@@ -116,14 +140,23 @@ export const identityRoutes: Route[] = [
       pageOf(
         state.sessions
           .filter(({ userId }) => userId === user.id)
-          .map(({ id, created_at, last_seen_at, expires_at, user_agent, token }) => ({ id, created_at, last_seen_at, expires_at, user_agent, current: token === session.token }))
+          .map(({ id, created_at, last_seen_at, expires_at, user_agent, token }) => ({
+            id,
+            created_at,
+            last_seen_at,
+            expires_at,
+            user_agent,
+            current: token === session.token,
+          }))
           .reverse(),
         url,
       ),
     ),
   ),
   signedIn('delete', '/api/v1/me/sessions/{session}', ({ state, user, parameters }) => {
-    const index = state.sessions.findIndex((session) => session.id === parameters['session'] && session.userId === user.id);
+    const index = state.sessions.findIndex(
+      (session) => session.id === parameters['session'] && session.userId === user.id,
+    );
     if (index < 0) throw notFound();
     state.sessions.splice(index, 1);
     return nothing();

@@ -8,7 +8,9 @@ type Operations<P extends keyof paths> = paths[P];
 type Responses<P extends keyof paths, M extends Method> = Operations<P>[M] extends { responses: infer R } ? R : never;
 type JsonOf<R> = R extends { content: { 'application/json': infer Body } } ? Body : never;
 /** The JSON that the OpenAPI document promises for success; `null` where it promises no body. */
-type Success<P extends keyof paths, M extends Method> = { [S in keyof Responses<P, M> & (200 | 201 | 202)]: JsonOf<Responses<P, M>[S]> }[keyof Responses<P, M> & (200 | 201 | 202)];
+type Success<P extends keyof paths, M extends Method> = {
+  [S in keyof Responses<P, M> & (200 | 201 | 202)]: JsonOf<Responses<P, M>[S]>;
+}[keyof Responses<P, M> & (200 | 201 | 202)];
 
 export type Call = {
   state: MockState;
@@ -32,19 +34,35 @@ export type Route = {
 type Handled<P extends keyof paths, M extends Method> = Reply<Success<P, M>> | Response;
 
 /** A route that anyone may call. The reply's type follows from path and method. */
-export function open<P extends keyof paths, M extends Method>(method: M, path: P, handle: (call: Call) => Handled<P, M> | Promise<Handled<P, M>>): Route {
+export function open<P extends keyof paths, M extends Method>(
+  method: M,
+  path: P,
+  handle: (call: Call) => Handled<P, M> | Promise<Handled<P, M>>,
+): Route {
   return { method, path, signedIn: false, handle: async (call) => handle(call) };
 }
 
 /** A route that needs a session. */
-export function signedIn<P extends keyof paths, M extends Method>(method: M, path: P, handle: (call: SignedInCall) => Handled<P, M> | Promise<Handled<P, M>>): Route {
+export function signedIn<P extends keyof paths, M extends Method>(
+  method: M,
+  path: P,
+  handle: (call: SignedInCall) => Handled<P, M> | Promise<Handled<P, M>>,
+): Route {
   return { method, path, signedIn: true, handle: async (call) => handle(call) };
 }
 
 export const ok = <Body>(body: Body): Reply<Body> => ({ status: 200, body });
-export const created = <Body>(body: Body, location?: string): Reply<Body> => ({ status: 201, body, ...(location ? { headers: { location } } : {}) });
+export const created = <Body>(body: Body, location?: string): Reply<Body> => ({
+  status: 201,
+  body,
+  ...(location ? { headers: { location } } : {}),
+});
 export const accepted = <Body>(body: Body): Reply<Body> => ({ status: 202, body });
-export const nothing = (headers?: Record<string, string>): Reply<never> => ({ status: 204, body: null, ...(headers ? { headers } : {}) });
+export const nothing = (headers?: Record<string, string>): Reply<never> => ({
+  status: 204,
+  body: null,
+  ...(headers ? { headers } : {}),
+});
 
 /** One page of `items` after the opaque `page_token`, here the index of the first item. */
 export function pageOf<Item>(items: readonly Item[], url: URL): { items: Item[]; next_page_token: string | null } {
@@ -52,4 +70,10 @@ export function pageOf<Item>(items: readonly Item[], url: URL): { items: Item[];
   const from = Number(url.searchParams.get('page_token') ?? 0);
   const next = from + limit;
   return { items: items.slice(from, next), next_page_token: next < items.length ? String(next) : null };
+}
+
+/** A text member of the body; empty when it is absent or something else. */
+export function textOf(body: Record<string, unknown>, name: string): string {
+  const value = body[name];
+  return typeof value === 'string' ? value : '';
 }

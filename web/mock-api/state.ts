@@ -1,4 +1,15 @@
-import type { ApiKey, AuditEvent, Cluster, DatabaseUser, Operation, Passkey, Receipt, Role, Session, User } from '../app/src/api/types';
+import type {
+  ApiKey,
+  AuditEvent,
+  Cluster,
+  DatabaseUser,
+  Operation,
+  Passkey,
+  Receipt,
+  Role,
+  Session,
+  User,
+} from '../app/src/api/types';
 import { sha256Hex, typeId } from './ids';
 import { notFound } from './problem';
 
@@ -64,7 +75,13 @@ export class MockState {
   }
 
   /** Records an event of `organisation` and returns its receipt. */
-  record(organisation: MockOrganisation, actor: User, type: string, aggregate: AuditEvent['aggregate'], data: unknown): Receipt {
+  record(
+    organisation: MockOrganisation,
+    actor: User,
+    type: string,
+    aggregate: AuditEvent['aggregate'],
+    data: unknown,
+  ): Receipt {
     const receipt = this.receipt();
     organisation.auditEvents.unshift({
       id: this.id('evt'),
@@ -91,7 +108,8 @@ export class MockState {
     const walked = Math.min(total, Math.floor((until - operation.startedAt) / this.stepMs));
     const failed = operation.failsAtStep !== null && walked >= operation.failsAtStep;
     const done = failed ? (operation.failsAtStep ?? 0) : walked;
-    const state = operation.cancelledAt !== null ? 'cancelled' : failed ? 'failed' : done === total ? 'succeeded' : 'running';
+    const state =
+      operation.cancelledAt !== null ? 'cancelled' : failed ? 'failed' : done === total ? 'succeeded' : 'running';
     const at = (ms: number) => new Date(ms).toISOString();
     return {
       id: operation.id,
@@ -125,7 +143,10 @@ export class MockState {
       cluster.state = 'failed';
       cluster.last_error = view.error ?? 'The operation was cancelled.';
     }
-    cluster.nodes = cluster.nodes.map((node) => ({ ...node, state: cluster.state === 'ready' ? 'running' : cluster.state === 'failed' ? 'failed' : 'starting' }));
+    cluster.nodes = cluster.nodes.map((node) => ({
+      ...node,
+      state: cluster.state === 'ready' ? 'running' : cluster.state === 'failed' ? 'failed' : 'starting',
+    }));
     return cluster;
   }
 }

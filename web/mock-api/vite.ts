@@ -19,19 +19,23 @@ function middleware() {
       return;
     }
     const headers = new Headers();
-    for (const [name, value] of Object.entries(incoming.headers)) headers.set(name, Array.isArray(value) ? value.join(', ') : (value ?? ''));
+    for (const [name, value] of Object.entries(incoming.headers))
+      headers.set(name, Array.isArray(value) ? value.join(', ') : (value ?? ''));
     const hasBody = incoming.method !== 'GET' && incoming.method !== 'HEAD';
     const request = new Request(url, {
       method: incoming.method ?? 'GET',
       headers,
       ...(hasBody ? { body: Readable.toWeb(incoming) as unknown as ReadableStream, duplex: 'half' } : {}),
-    } as RequestInit);
+    });
     api
       .handle(request)
       .then((response) => {
         outgoing.writeHead(response.status, Object.fromEntries(response.headers));
         if (!response.body) outgoing.end();
-        else Readable.fromWeb(response.body as NodeReadableStream).on('error', () => outgoing.destroy()).pipe(outgoing);
+        else
+          Readable.fromWeb(response.body as NodeReadableStream)
+            .on('error', () => outgoing.destroy())
+            .pipe(outgoing);
       })
       .catch(next);
   };

@@ -19,19 +19,33 @@ export type CheckedCredential = { id: string; userHandle: string | null };
 
 const refuse = (detail: string) => new Refusal(422, 'passkey_rejected', detail);
 
-export function checkCredential(value: unknown, kind: 'register' | 'login', challenge: string, origin: string): CheckedCredential {
+export function checkCredential(
+  value: unknown,
+  kind: 'register' | 'login',
+  challenge: string,
+  origin: string,
+): CheckedCredential {
   const credential = (value ?? {}) as CredentialJson;
   const { id, rawId, response } = credential;
-  if (!id || id !== rawId || credential.type !== 'public-key') throw refuse('The credential is not a public key credential.');
-  const clientData = JSON.parse(Buffer.from(response?.clientDataJSON ?? '', 'base64url').toString('utf8')) as Record<string, unknown>;
-  if (clientData['type'] !== (kind === 'register' ? 'webauthn.create' : 'webauthn.get')) throw refuse('The credential answers another ceremony.');
+  if (!id || id !== rawId || credential.type !== 'public-key')
+    throw refuse('The credential is not a public key credential.');
+  const clientData = JSON.parse(Buffer.from(response?.clientDataJSON ?? '', 'base64url').toString('utf8')) as Record<
+    string,
+    unknown
+  >;
+  if (clientData['type'] !== (kind === 'register' ? 'webauthn.create' : 'webauthn.get'))
+    throw refuse('The credential answers another ceremony.');
   if (clientData['challenge'] !== challenge) throw refuse('The credential answers another challenge.');
   if (clientData['origin'] !== origin) throw refuse('The credential was made for another origin.');
-  const data = kind === 'register' ? authenticatorDataIn(response?.attestationObject) : Buffer.from(response?.authenticatorData ?? '', 'base64url');
+  const data =
+    kind === 'register'
+      ? authenticatorDataIn(response?.attestationObject)
+      : Buffer.from(response?.authenticatorData ?? '', 'base64url');
   const relyingParty = createHash('sha256').update(new URL(origin).hostname).digest();
   if (!data.subarray(0, 32).equals(relyingParty)) throw refuse('The credential was made for another relying party.');
   const flags = data.readUInt8(32);
-  if ((flags & USER_PRESENT) === 0 || (flags & USER_VERIFIED) === 0) throw refuse('The authenticator did not verify the user.');
+  if ((flags & USER_PRESENT) === 0 || (flags & USER_VERIFIED) === 0)
+    throw refuse('The authenticator did not verify the user.');
   return { id, userHandle: response?.userHandle ?? null };
 }
 

@@ -12,7 +12,8 @@ export function createQueryClient(): QueryClient {
     queryCache: new QueryCache({
       // Any read that says "signed out" makes the console look again, and so go to the sign-in page.
       onError: (error, query) => {
-        if (isSignedOut(error) && query.queryHash !== JSON.stringify(meQuery.queryKey)) void client.invalidateQueries({ queryKey: meQuery.queryKey, exact: true });
+        if (isSignedOut(error) && query.queryHash !== JSON.stringify(meQuery.queryKey))
+          void client.invalidateQueries({ queryKey: meQuery.queryKey, exact: true });
       },
     }),
     defaultOptions: {

@@ -14,6 +14,8 @@ export type WatchHandlers = {
 
 const FAILURES_BEFORE_POLLING = 2;
 const POLL_WAIT = '30s';
+/** Between two looks, even when each is answered at once. */
+const POLL_PAUSE_MS = 500;
 const POLL_RETRY_MS = 2_000;
 
 export function isFinished(operation: Operation): boolean {
@@ -23,17 +25,24 @@ export function isFinished(operation: Operation): boolean {
 /** Starts following; the returned function stops it. */
 export function watchOperation(org: string, id: string, handlers: WatchHandlers): () => void {
   const abort = new AbortController();
+  const stopped = () => abort.signal.aborted;
   let events: EventSource | null = null;
 
   const poll = async () => {
-    while (!abort.signal.aborted) {
+    while (!stopped()) {
       try {
         const path = { org, operation: id };
-        const operation = await answerOf(api.GET('/api/v1/orgs/{org}/operations/{operation}', { params: { path, query: { wait: POLL_WAIT } }, signal: abort.signal }));
+        const operation = await answerOf(
+          api.GET('/api/v1/orgs/{org}/operations/{operation}', {
+            params: { path, query: { wait: POLL_WAIT } },
+            signal: abort.signal,
+          }),
+        );
         handlers.onOperation(operation, 'polling');
         if (isFinished(operation)) return;
+        await pause(POLL_PAUSE_MS, abort.signal);
       } catch (cause) {
-        if (abort.signal.aborted) return;
+        if (stopped()) return;
         const error = toApiError(cause);
         handlers.onError(error);
         if (!error.retryable) return;
@@ -44,7 +53,9 @@ export function watchOperation(org: string, id: string, handlers: WatchHandlers)
 
   const listen = () => {
     let failures = 0;
-    const source = new EventSource(`/api/v1/orgs/${encodeURIComponent(org)}/operations/${encodeURIComponent(id)}/events`);
+    const source = new EventSource(
+      `/api/v1/orgs/${encodeURIComponent(org)}/operations/${encodeURIComponent(id)}/events`,
+    );
     events = source;
     source.addEventListener('operation', (event: MessageEvent<string>) => {
       failures = 0;
@@ -56,7 +67,7 @@ export function watchOperation(org: string, id: string, handlers: WatchHandlers)
       failures += 1;
       if (source.readyState !== EventSource.CLOSED && failures < FAILURES_BEFORE_POLLING) return;
       source.close();
-      if (!abort.signal.aborted) void poll();
+      if (!stopped()) void poll();
     });
   };
 

@@ -36,7 +36,11 @@ export function creationOptionsOf(json: CreationJson): PublicKeyCredentialCreati
 }
 
 export function requestOptionsOf(json: RequestJson): PublicKeyCredentialRequestOptions {
-  return { ...json, challenge: bytesOf(json.challenge), allowCredentials: (json.allowCredentials ?? []).map(descriptor) };
+  return {
+    ...json,
+    challenge: bytesOf(json.challenge),
+    allowCredentials: (json.allowCredentials ?? []).map(descriptor),
+  };
 }
 
 /** What the API takes at `/auth/register/finish`. */
@@ -74,8 +78,10 @@ export function assertionJsonOf(credential: PublicKeyCredential) {
 
 /** Why passkeys cannot be used in this browser, or `null` when they can. */
 export function passkeyObstacle(): string | null {
-  if (!window.isSecureContext) return 'Passkeys need a secure connection. Open this page over https, or on http://localhost.';
-  if (typeof PublicKeyCredential === 'undefined') return 'This browser does not support passkeys (WebAuthn). Use a current version of Chrome, Edge, Firefox or Safari.';
+  if (!window.isSecureContext)
+    return 'Passkeys need a secure connection. Open this page over https, or on http://localhost.';
+  if (typeof PublicKeyCredential === 'undefined')
+    return 'This browser does not support passkeys (WebAuthn). Use a current version of Chrome, Edge, Firefox or Safari.';
   return null;
 }
 

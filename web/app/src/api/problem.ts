@@ -28,7 +28,15 @@ export const NO_ANSWER = 'no_answer';
 export const UNEXPECTED_ANSWER = 'unexpected_answer';
 
 export function errorFromNetwork(): ApiError {
-  return new ApiError(0, NO_ANSWER, 'No answer', 'The control plane could not be reached. Check your connection and try again.', null, true, {});
+  return new ApiError(
+    0,
+    NO_ANSWER,
+    'No answer',
+    'The control plane could not be reached. Check your connection and try again.',
+    null,
+    true,
+    {},
+  );
 }
 
 /** Reads a failed response whose body was already parsed as `body`, if it could be. */
@@ -36,10 +44,26 @@ export function errorFromResponse(response: Response, body: unknown): ApiError {
   const requestId = response.headers.get('x-request-id');
   if (!isProblem(body)) {
     const detail = `The control plane answered with status ${response.status} and no explanation.`;
-    return new ApiError(response.status, UNEXPECTED_ANSWER, 'Unexpected answer', detail, requestId, response.status >= 500, {});
+    return new ApiError(
+      response.status,
+      UNEXPECTED_ANSWER,
+      'Unexpected answer',
+      detail,
+      requestId,
+      response.status >= 500,
+      {},
+    );
   }
-  const fieldErrors = Object.fromEntries((body.errors ?? []).map(({ pointer, detail }) => [fieldOf(pointer), detail]));
-  return new ApiError(response.status, body.code, body.title, body.detail, body.request_id || requestId, body.retryable, fieldErrors);
+  const fieldErrors = Object.fromEntries(body.errors.map(({ pointer, detail }) => [fieldOf(pointer), detail]));
+  return new ApiError(
+    response.status,
+    body.code,
+    body.title,
+    body.detail,
+    body.request_id || requestId,
+    body.retryable,
+    fieldErrors,
+  );
 }
 
 /** Any thrown value as an `ApiError`, so that pages have one thing to show. */

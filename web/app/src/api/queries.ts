@@ -32,41 +32,58 @@ export const sessionsQuery = queryOptions({
 export const clustersQuery = (org: string) =>
   infiniteQueryOptions({
     queryKey: ['orgs', org, 'clusters'],
-    queryFn: ({ signal, pageParam }) => answerOf(api.GET('/api/v1/orgs/{org}/clusters', { params: { path: { org }, query: pageQuery(pageParam) }, signal })),
+    queryFn: ({ signal, pageParam }) =>
+      answerOf(
+        api.GET('/api/v1/orgs/{org}/clusters', { params: { path: { org }, query: pageQuery(pageParam) }, signal }),
+      ),
     ...paging,
-    refetchInterval: ({ state }) => (state.data?.pages.some((page) => page.items.some((cluster) => isChanging(cluster.state))) ? CHANGING_POLL_MS : false),
+    refetchInterval: ({ state }) =>
+      state.data?.pages.some((page) => page.items.some((cluster) => isChanging(cluster.state)))
+        ? CHANGING_POLL_MS
+        : false,
   });
 
 export const clusterQuery = (org: string, cluster: string) =>
   queryOptions({
     queryKey: ['orgs', org, 'clusters', cluster],
-    queryFn: ({ signal }) => answerOf(api.GET('/api/v1/orgs/{org}/clusters/{cluster}', { params: { path: { org, cluster } }, signal })),
+    queryFn: ({ signal }) =>
+      answerOf(api.GET('/api/v1/orgs/{org}/clusters/{cluster}', { params: { path: { org, cluster } }, signal })),
     refetchInterval: ({ state }) => (state.data && isChanging(state.data.state) ? CHANGING_POLL_MS : false),
   });
 
 export const connectionQuery = (org: string, cluster: string) =>
   queryOptions({
     queryKey: ['orgs', org, 'clusters', cluster, 'connection'],
-    queryFn: ({ signal }) => answerOf(api.GET('/api/v1/orgs/{org}/clusters/{cluster}/connection', { params: { path: { org, cluster } }, signal })),
+    queryFn: ({ signal }) =>
+      answerOf(
+        api.GET('/api/v1/orgs/{org}/clusters/{cluster}/connection', { params: { path: { org, cluster } }, signal }),
+      ),
   });
 
 export const databaseUsersQuery = (org: string, cluster: string) =>
   queryOptions({
     queryKey: ['orgs', org, 'clusters', cluster, 'users'],
-    queryFn: ({ signal }) => answerOf(api.GET('/api/v1/orgs/{org}/clusters/{cluster}/users', { params: { path: { org, cluster } }, signal })),
+    queryFn: ({ signal }) =>
+      answerOf(api.GET('/api/v1/orgs/{org}/clusters/{cluster}/users', { params: { path: { org, cluster } }, signal })),
   });
 
 export const apiKeysQuery = (org: string) =>
   infiniteQueryOptions({
     queryKey: ['orgs', org, 'api-keys'],
-    queryFn: ({ signal, pageParam }) => answerOf(api.GET('/api/v1/orgs/{org}/api-keys', { params: { path: { org }, query: pageQuery(pageParam) }, signal })),
+    queryFn: ({ signal, pageParam }) =>
+      answerOf(
+        api.GET('/api/v1/orgs/{org}/api-keys', { params: { path: { org }, query: pageQuery(pageParam) }, signal }),
+      ),
     ...paging,
   });
 
 export const auditEventsQuery = (org: string) =>
   infiniteQueryOptions({
     queryKey: ['orgs', org, 'audit-events'],
-    queryFn: ({ signal, pageParam }) => answerOf(api.GET('/api/v1/orgs/{org}/audit-events', { params: { path: { org }, query: pageQuery(pageParam) }, signal })),
+    queryFn: ({ signal, pageParam }) =>
+      answerOf(
+        api.GET('/api/v1/orgs/{org}/audit-events', { params: { path: { org }, query: pageQuery(pageParam) }, signal }),
+      ),
     ...paging,
   });
 

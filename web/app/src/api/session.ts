@@ -6,14 +6,18 @@ import type { User } from './types';
 export async function signUp({ displayName, email }: { displayName: string; email: string }): Promise<User> {
   const start = await answerOf(api.POST('/auth/register/start', { body: { display_name: displayName, email } }));
   const credential = await createPasskey(start.options);
-  const finish = await answerOf(api.POST('/auth/register/finish', { body: { ceremony_id: start.ceremony_id, credential } }));
+  const finish = await answerOf(
+    api.POST('/auth/register/finish', { body: { ceremony_id: start.ceremony_id, credential } }),
+  );
   return finish.user;
 }
 
 export async function signIn(): Promise<User> {
   const start = await answerOf(api.POST('/auth/login/start', {}));
   const credential = await assertPasskey(start.options);
-  const finish = await answerOf(api.POST('/auth/login/finish', { body: { ceremony_id: start.ceremony_id, credential } }));
+  const finish = await answerOf(
+    api.POST('/auth/login/finish', { body: { ceremony_id: start.ceremony_id, credential } }),
+  );
   return finish.user;
 }
 

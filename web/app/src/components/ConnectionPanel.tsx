@@ -8,13 +8,25 @@ import { Panel } from '@/ui/Panel';
 import { Tabs } from '@/ui/Tabs';
 
 /** How to connect, for every driver that the control plane knows a snippet for. */
-export function ConnectionPanel({ org, cluster, connection }: { org: string; cluster: Cluster; connection: Connection }) {
+export function ConnectionPanel({
+  org,
+  cluster,
+  connection,
+}: {
+  org: string;
+  cluster: Cluster;
+  connection: Connection;
+}) {
   return (
     <Panel
       title="Connect"
       description="Any PostgreSQL driver works. The connection is encrypted and the server proves its name with the cluster's own certificate authority."
       actions={
-        <a className={buttonClass('secondary')} href={caCertificateHref(org, cluster.id)} download={`${cluster.name}-ca.pem`}>
+        <a
+          className={buttonClass('secondary')}
+          href={caCertificateHref(org, cluster.id)}
+          download={`${cluster.name}-ca.pem`}
+        >
           <Icon name="download" />
           CA certificate
         </a>
@@ -23,8 +35,8 @@ export function ConnectionPanel({ org, cluster, connection }: { org: string; clu
       <Tabs
         label="Ways to connect"
         tabs={[
-          { id: 'psql', label: 'psql', content: <CodeBlock text={connection.psql} what="psql command" wrap /> },
-          { id: 'uri', label: 'URI', content: <CodeBlock text={connection.uri} what="connection URI" wrap /> },
+          { id: 'psql', label: 'psql', content: <PsqlCommand command={connection.psql} /> },
+          { id: 'uri', label: 'URI', content: <CodeBlock text={connection.uri} what="connection URI" wrap="words" /> },
           ...connection.drivers.map(({ name, language, snippet }) => ({
             id: name.replaceAll(/\W+/g, '-'),
             label: name,
@@ -43,5 +55,14 @@ export function ConnectionPanel({ org, cluster, connection }: { org: string; clu
         ]}
       />
     </Panel>
+  );
+}
+
+function PsqlCommand({ command }: { command: string }) {
+  return (
+    <>
+      <CodeBlock text={command} what="psql command" wrap="words" />
+      <p>Save the CA certificate in the folder where you run it; psql asks for the password.</p>
+    </>
   );
 }

@@ -21,7 +21,10 @@ export function DatabaseUsersPanel({ organisation, cluster }: { organisation: Or
   const [rotating, setRotating] = useState<string | null>(null);
   const { secret, hold, forget } = useOnceSecret(`rotated-password/${cluster.id}`);
   return (
-    <Panel title="Database users" description="Passwords are shown once, when they are made. A lost one is replaced, never recovered.">
+    <Panel
+      title="Database users"
+      description="Passwords are shown once, when they are made. A lost one is replaced, never recovered."
+    >
       {users.isPending ? <Loading what="database users" /> : null}
       {users.error ? <Failure error={users.error} onRetry={() => void users.refetch()} /> : null}
       {users.data ? (
@@ -32,11 +35,18 @@ export function DatabaseUsersPanel({ organisation, cluster }: { organisation: Or
           columns={[
             { header: 'User', rowHeader: true, cell: ({ name }) => <code>{name}</code> },
             { header: 'Created', cell: ({ created_at }) => <Timestamp time={created_at} /> },
-            { header: 'Password rotated', cell: ({ password_rotated_at }) => (password_rotated_at ? <Timestamp time={password_rotated_at} /> : 'never') },
+            {
+              header: 'Password rotated',
+              cell: ({ password_rotated_at }) =>
+                password_rotated_at ? <Timestamp time={password_rotated_at} /> : 'never',
+            },
             {
               header: 'Actions',
               cell: ({ name }) => (
-                <Button disabledReason={refusalReason(organisation.role, 'manage_database_users')} onClick={() => setRotating(name)}>
+                <Button
+                  disabledReason={refusalReason(organisation.role, 'manage_database_users')}
+                  onClick={() => setRotating(name)}
+                >
                   Rotate password…
                 </Button>
               ),

@@ -2,7 +2,10 @@ import { Component, type ReactNode } from 'react';
 import { Failure } from './Failure';
 import { Page } from './Page';
 
-type Props = { children: ReactNode; /** A new value, such as a new address, gives the children another chance. */ resetKey: string };
+type Props = {
+  children: ReactNode;
+  /** A new value, such as a new address, gives the children another chance. */ resetKey: string;
+};
 type State = { error: unknown; resetKey: string };
 
 const NONE = Symbol('no error');

@@ -36,7 +36,7 @@ export function Failure({ error, onRetry }: { error: unknown; onRetry?: () => vo
         )}
       </p>
       {isSignedOut(error) ? <SignInAgain>Sign in again</SignInAgain> : null}
-      {onRetry ? (
+      {onRetry && (problem.retryable || problem.status === 0) ? (
         <div>
           <Button onClick={onRetry}>Try again</Button>
         </div>

@@ -10,10 +10,10 @@ import styles from './OnceSecretCard.module.css';
 export function OnceSecretCard({ secret, onStored }: { secret: OnceSecret; onStored: () => void }) {
   return (
     <div className={styles.card}>
-      <Notice tone="warn" title={`${secret.label}: shown this one time`}>
+      <Notice tone="warn" title="Shown this one time">
         <p>Store it in your secret manager now. Only a verifier is kept here, so nobody can show it to you again.</p>
       </Notice>
-      <CodeBlock text={secret.value} what={secret.label.toLowerCase()} wrap />
+      <CodeBlock text={secret.value} what={secret.label.toLowerCase()} wrap="characters" />
       <ReceiptLine receipt={secret.receipt} />
       <Actions>
         <Button variant="primary" onClick={onStored}>

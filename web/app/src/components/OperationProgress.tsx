@@ -27,13 +27,21 @@ export function OperationProgress({ org, followed, title, success }: OperationPr
   return (
     <Panel
       title={title}
-      description={done ? undefined : `Followed live${mode === 'polling' ? ' by long polling' : ''}. You may leave this page; the work goes on.`}
+      description={
+        done
+          ? undefined
+          : `Followed live${mode === 'polling' ? ' by long polling' : ''}. You may leave this page; the work goes on.`
+      }
       actions={operation.cancellable && !done ? <CancelButton org={org} operation={operation} /> : undefined}
     >
       <p className="visually-hidden" role="status">
         {announcement(operation)}
       </p>
-      {operation.state === 'succeeded' ? <Notice tone="ok" title={success} /> : <Progress label="Steps" steps={stepsOf(followed)} />}
+      {operation.state === 'succeeded' ? (
+        <Notice tone="ok" title={success} />
+      ) : (
+        <Progress label="Steps" steps={stepsOf(followed)} />
+      )}
       {operation.state === 'failed' ? (
         <Notice tone="danger" title="The operation failed" live>
           <p>{operation.error ?? 'No reason was given.'}</p>
@@ -44,8 +52,12 @@ export function OperationProgress({ org, followed, title, success }: OperationPr
         facts={[
           { term: 'Operation', value: <CopyableId value={operation.id} what="operation id" /> },
           ...(operation.attempts > 1 ? [{ term: 'Attempt', value: String(operation.attempts) }] : []),
-          ...(operation.retry_at && !done ? [{ term: 'Next attempt', value: <Timestamp time={operation.retry_at} /> }] : []),
-          ...(operation.deadline && !done ? [{ term: 'Gives up at', value: <Timestamp time={operation.deadline} /> }] : []),
+          ...(operation.retry_at && !done
+            ? [{ term: 'Next attempt', value: <Timestamp time={operation.retry_at} /> }]
+            : []),
+          ...(operation.deadline && !done
+            ? [{ term: 'Deadline', value: <Timestamp time={operation.deadline} /> }]
+            : []),
         ]}
       />
     </Panel>
@@ -59,7 +71,11 @@ function CancelButton({ org, operation }: { org: string; operation: Operation })
     setBusy(true);
     setError(null);
     try {
-      await answerOf(api.POST('/api/v1/orgs/{org}/operations/{operation}/cancel', { params: { path: { org, operation: operation.id } } }));
+      await answerOf(
+        api.POST('/api/v1/orgs/{org}/operations/{operation}/cancel', {
+          params: { path: { org, operation: operation.id } },
+        }),
+      );
     } catch (cause) {
       setError(cause);
     } finally {
@@ -88,7 +104,10 @@ export function stepsOf({ operation, steps }: FollowedOperation): ProgressStep[]
     const label = name === undefined ? `Step ${index + 1}` : humanStep(name);
     if (index < operation.steps_done) return { label, state: 'done' };
     if (index > operation.steps_done) return { label, state: 'waiting' };
-    return { label, state: operation.state === 'failed' ? 'failed' : operation.state === 'cancelled' ? 'waiting' : 'current' };
+    return {
+      label,
+      state: operation.state === 'failed' ? 'failed' : operation.state === 'cancelled' ? 'waiting' : 'current',
+    };
   });
 }
 

@@ -3,6 +3,7 @@ import { useState } from 'react';
 import { Link, NavLink, Outlet, useLocation, useNavigate } from 'react-router';
 import { signOut } from '@/api/session';
 import { isSignedOut } from '@/api/problem';
+import type { Organisation } from '@/api/types';
 import { useSecrets } from '@/hooks/useOnceSecret';
 import { useMe, useOrganisation } from '@/hooks/useSession';
 import { Button } from '@/ui/Button';
@@ -17,7 +18,7 @@ import styles from './Shell.module.css';
 /** The frame around every page of someone who is signed in. */
 export function Shell() {
   const { user } = useMe();
-  const organisation = useOrganisation();
+  const organisation = useRecentOrganisation();
   const { pathname } = useLocation();
   return (
     <div className={styles.shell}>
@@ -25,27 +26,29 @@ export function Shell() {
         Skip to content
       </a>
       <header className={styles.side}>
-        <Link to="/" className={styles.brand}>
-          <Mark />
-          <span>Craton</span>
-        </Link>
-        <div className={styles.switcher}>
-          <OrganisationSwitcher />
-        </div>
-        {organisation ? (
-          <nav aria-label="Organisation" className={styles.nav}>
-            <NavEntry to={`/orgs/${organisation.id}/clusters`} icon="cluster" label="Clusters" />
-            <NavEntry to={`/orgs/${organisation.id}/api-keys`} icon="key" label="API keys" />
-            <NavEntry to={`/orgs/${organisation.id}/audit`} icon="log" label="Audit log" />
+        <div className={styles.inner}>
+          <Link to="/" className={styles.brand}>
+            <Mark />
+            <span>Craton</span>
+          </Link>
+          <div className={styles.switcher}>
+            <OrganisationSwitcher current={organisation} />
+          </div>
+          {organisation ? (
+            <nav aria-label="Organisation" className={styles.nav}>
+              <NavEntry to={`/orgs/${organisation.id}/clusters`} icon="cluster" label="Clusters" />
+              <NavEntry to={`/orgs/${organisation.id}/api-keys`} icon="key" label="API keys" />
+              <NavEntry to={`/orgs/${organisation.id}/audit`} icon="log" label="Audit log" />
+            </nav>
+          ) : null}
+          <nav aria-label="Account" className={styles.account}>
+            <NavLink to="/settings" className={classes(styles.entry)} title={user.email}>
+              <Icon name="person" />
+              <span className={styles.user}>{user.display_name}</span>
+            </NavLink>
+            <SignOut />
           </nav>
-        ) : null}
-        <nav aria-label="Account" className={styles.account}>
-          <NavLink to="/settings" className={classes(styles.entry)} title={user.email}>
-            <Icon name="person" />
-            <span className={styles.user}>{user.display_name}</span>
-          </NavLink>
-          <SignOut />
-        </nav>
+        </div>
       </header>
       <main id="content" tabIndex={-1} className={styles.content}>
         <ErrorBoundary resetKey={pathname}>
@@ -54,6 +57,15 @@ export function Shell() {
       </main>
     </div>
   );
+}
+
+/** The organisation of the address; on pages of none, such as the settings, the one looked at before. */
+function useRecentOrganisation(): Organisation | null {
+  const { organisations } = useMe();
+  const current = useOrganisation();
+  const [recent, setRecent] = useState<string | null>(null);
+  if (current && current.id !== recent) setRecent(current.id);
+  return current ?? organisations.find(({ id }) => id === recent) ?? organisations[0] ?? null;
 }
 
 function NavEntry({ to, icon, label }: { to: string; icon: IconName; label: string }) {

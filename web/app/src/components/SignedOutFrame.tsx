@@ -40,11 +40,23 @@ const LAYERS = Array.from({ length: 9 }, (_, index) => index);
 /** Layers that flatten with depth: the newest on top, the oldest at rest. */
 function Strata() {
   return (
-    <svg className={styles.strata} viewBox="0 0 600 220" preserveAspectRatio="none" aria-hidden="true" focusable="false">
+    <svg
+      className={styles.strata}
+      viewBox="0 0 600 220"
+      preserveAspectRatio="none"
+      aria-hidden="true"
+      focusable="false"
+    >
       {LAYERS.map((index) => {
         const y = 18 + index * 24;
         const swing = 26 * (1 - index / (LAYERS.length - 1)) ** 1.5;
-        return <path key={index} d={`M0 ${y} C 100 ${y - swing}, 200 ${y - swing}, 300 ${y} S 500 ${y + swing}, 600 ${y}`} opacity={0.25 + index * 0.085} />;
+        return (
+          <path
+            key={index}
+            d={`M0 ${y} C 100 ${y - swing}, 200 ${y - swing}, 300 ${y} S 500 ${y + swing}, 600 ${y}`}
+            opacity={0.25 + index * 0.085}
+          />
+        );
       })}
     </svg>
   );

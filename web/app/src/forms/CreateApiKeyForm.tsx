@@ -45,7 +45,13 @@ export function CreateApiKeyForm({ organisation, onCreated, onCancel }: Props) {
         ...(lifetime_days === 'never' ? {} : { expires_at: expiryAfter(Number(lifetime_days)) }),
       };
       const answer = await keys.current.run(body, (key) =>
-        answerOf(api.POST('/api/v1/orgs/{org}/api-keys', { params: { path: { org } }, body, headers: { 'Idempotency-Key': key } })),
+        answerOf(
+          api.POST('/api/v1/orgs/{org}/api-keys', {
+            params: { path: { org } },
+            body,
+            headers: { 'Idempotency-Key': key },
+          }),
+        ),
       );
       void queryClient.invalidateQueries({ queryKey: apiKeysQuery(org).queryKey });
       onCreated({ label: `API key ${answer.api_key.name}`, value: answer.secret, receipt: answer.receipt });
@@ -53,8 +59,19 @@ export function CreateApiKeyForm({ organisation, onCreated, onCancel }: Props) {
   });
   return (
     <form className={styles.form} onSubmit={(event) => void onSubmit(event)} noValidate>
-      <TextField label="Name" autoComplete="off" placeholder="deploy pipeline" hint="Who or what uses it." {...field('name')} />
-      <SelectField label="Role" options={roles.map((role) => ({ value: role, label: role }))} hint={ROLE_MEANINGS[values.role as Role]} {...field('role')} />
+      <TextField
+        label="Name"
+        autoComplete="off"
+        placeholder="deploy pipeline"
+        hint="Who or what uses it."
+        {...field('name')}
+      />
+      <SelectField
+        label="Role"
+        options={roles.map((role) => ({ value: role, label: role }))}
+        hint={ROLE_MEANINGS[values.role as Role]}
+        {...field('role')}
+      />
       <SelectField label="Valid for" options={LIFETIMES} {...field('lifetime_days')} />
       {failure ? <Failure error={failure} /> : null}
       <Actions>

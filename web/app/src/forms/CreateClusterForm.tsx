@@ -29,10 +29,20 @@ export function CreateClusterForm({ organisation, onCreated }: Props) {
     submit: async ({ name }) => {
       const body = { name };
       const answer = await keys.current.run(body, (key) =>
-        answerOf(api.POST('/api/v1/orgs/{org}/clusters', { params: { path: { org } }, body, headers: { 'Idempotency-Key': key } })),
+        answerOf(
+          api.POST('/api/v1/orgs/{org}/clusters', {
+            params: { path: { org } },
+            body,
+            headers: { 'Idempotency-Key': key },
+          }),
+        ),
       );
       const { cluster, operation, credentials, receipt } = answer;
-      hold(clusterSecretKey(cluster.id), { label: `Password of ${credentials.user}`, value: credentials.password, receipt });
+      hold(clusterSecretKey(cluster.id), {
+        label: `Password of ${credentials.user}`,
+        value: credentials.password,
+        receipt,
+      });
       queryClient.setQueryData(clusterQuery(org, cluster.id).queryKey, cluster);
       void queryClient.invalidateQueries({ queryKey: clustersQuery(org).queryKey, exact: true });
       onCreated({ cluster: cluster.id, operation: operation.id });
@@ -52,7 +62,12 @@ export function CreateClusterForm({ organisation, onCreated }: Props) {
       />
       {failure ? <Failure error={failure} /> : null}
       <div>
-        <Button type="submit" variant="primary" busy={submitting} disabledReason={refusalReason(organisation.role, 'manage_clusters')}>
+        <Button
+          type="submit"
+          variant="primary"
+          busy={submitting}
+          disabledReason={refusalReason(organisation.role, 'manage_clusters')}
+        >
           Create cluster
         </Button>
       </div>

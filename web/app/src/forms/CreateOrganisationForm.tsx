@@ -18,14 +18,21 @@ export function CreateOrganisationForm({ onCreated }: { onCreated: (org: string)
     validate: ({ name }) => ({ name: requiredText(name, 'a name') }),
     submit: async ({ name }) => {
       const body = { name: name.trim() };
-      const { organisation } = await keys.current.run(body, (key) => answerOf(api.POST('/api/v1/orgs', { body, headers: { 'Idempotency-Key': key } })));
+      const { organisation } = await keys.current.run(body, (key) =>
+        answerOf(api.POST('/api/v1/orgs', { body, headers: { 'Idempotency-Key': key } })),
+      );
       await queryClient.invalidateQueries({ queryKey: meQuery.queryKey, exact: true });
       onCreated(organisation.id);
     },
   });
   return (
     <form className={styles.form} onSubmit={(event) => void onSubmit(event)} noValidate>
-      <TextField label="Organisation name" autoComplete="organization" hint="As it appears on your contracts, for example St. Mary's Hospital." {...field('name')} />
+      <TextField
+        label="Organisation name"
+        autoComplete="organization"
+        hint="As it appears on your contracts, for example St. Mary's Hospital."
+        {...field('name')}
+      />
       {failure ? <Failure error={failure} /> : null}
       <div>
         <Button type="submit" variant="primary" busy={submitting}>

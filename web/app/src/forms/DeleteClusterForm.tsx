@@ -18,7 +18,9 @@ export function DeleteClusterForm({ org, cluster, onDeleting, onCancel }: Props)
     initial: { name: '' },
     validate: ({ name }) => ({ name: name === cluster.name ? undefined : `Type ${cluster.name} to confirm.` }),
     submit: async () => {
-      const { operation } = await answerOf(api.DELETE('/api/v1/orgs/{org}/clusters/{cluster}', { params: { path: { org, cluster: cluster.id } } }));
+      const { operation } = await answerOf(
+        api.DELETE('/api/v1/orgs/{org}/clusters/{cluster}', { params: { path: { org, cluster: cluster.id } } }),
+      );
       await queryClient.invalidateQueries({ queryKey: clusterQuery(org, cluster.id).queryKey, exact: true });
       void queryClient.invalidateQueries({ queryKey: clustersQuery(org).queryKey, exact: true });
       onDeleting(operation.id);
@@ -27,12 +29,27 @@ export function DeleteClusterForm({ org, cluster, onDeleting, onCancel }: Props)
   return (
     <form className={styles.form} onSubmit={(event) => void onSubmit(event)} noValidate>
       <p>
-        All connections end and all data of <strong>{cluster.name}</strong> is removed from its nodes. This cannot be undone. The record that it existed, and who deleted it, stays in the audit log.
+        All connections end and all data of <strong>{cluster.name}</strong> is removed from its nodes. This cannot be
+        undone. The record that it existed, and who deleted it, stays in the audit log.
       </p>
-      <TextField label={`Type ${cluster.name} to confirm`} mono autoComplete="off" autoCapitalize="none" spellCheck={false} {...field('name')} />
+      <TextField
+        label={`Type ${cluster.name} to confirm`}
+        mono
+        autoComplete="off"
+        autoCapitalize="none"
+        spellCheck={false}
+        {...field('name')}
+      />
       {failure ? <Failure error={failure} /> : null}
       <Actions>
-        <Button type="submit" variant="danger" busy={submitting} disabledReason={values.name === cluster.name ? undefined : 'The typed name differs from the name of the cluster.'}>
+        <Button
+          type="submit"
+          variant="danger"
+          busy={submitting}
+          disabledReason={
+            values.name === cluster.name ? undefined : 'The typed name differs from the name of the cluster.'
+          }
+        >
           Delete cluster
         </Button>
         <Button onClick={onCancel}>Keep it</Button>

@@ -10,7 +10,13 @@ import { Button } from '@/ui/Button';
 import { Actions } from '@/ui/Dialog';
 import styles from './form.module.css';
 
-type Props = { org: string; cluster: string; user: string; onRotated: (secret: OnceSecret) => void; onCancel: () => void };
+type Props = {
+  org: string;
+  cluster: string;
+  user: string;
+  onRotated: (secret: OnceSecret) => void;
+  onCancel: () => void;
+};
 
 export function RotatePasswordForm({ org, cluster, user, onRotated, onCancel }: Props) {
   const queryClient = useQueryClient();
@@ -21,7 +27,12 @@ export function RotatePasswordForm({ org, cluster, user, onRotated, onCancel }: 
     submit: async () => {
       const path = { org, cluster, name: user };
       const answer = await keys.current.run(path, (key) =>
-        answerOf(api.POST('/api/v1/orgs/{org}/clusters/{cluster}/users/{name}/rotate-password', { params: { path }, headers: { 'Idempotency-Key': key } })),
+        answerOf(
+          api.POST('/api/v1/orgs/{org}/clusters/{cluster}/users/{name}/rotate-password', {
+            params: { path },
+            headers: { 'Idempotency-Key': key },
+          }),
+        ),
       );
       void queryClient.invalidateQueries({ queryKey: databaseUsersQuery(org, cluster).queryKey });
       onRotated({ label: `New password of ${user}`, value: answer.password, receipt: answer.receipt });
@@ -30,7 +41,8 @@ export function RotatePasswordForm({ org, cluster, user, onRotated, onCancel }: 
   return (
     <form className={styles.form} onSubmit={(event) => void onSubmit(event)}>
       <p>
-        A new password for <code>{user}</code> is made and shown once. New logins with the old password are refused from then on.
+        A new password for <code>{user}</code> is made and shown once. New logins with the old password are refused from
+        then on.
       </p>
       {failure ? <Failure error={failure} /> : null}
       <Actions>

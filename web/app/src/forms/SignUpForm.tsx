@@ -14,7 +14,8 @@ export function SignUpForm({ obstacle, onSignedIn }: { obstacle: string | null; 
       display_name: requiredText(display_name, 'your name'),
       email: /^\S+@\S+$/.test(email.trim()) ? undefined : 'Enter an email address, such as ada@example.org.',
     }),
-    submit: async ({ display_name, email }) => onSignedIn(await signUp({ displayName: display_name.trim(), email: email.trim() })),
+    submit: async ({ display_name, email }) =>
+      onSignedIn(await signUp({ displayName: display_name.trim(), email: email.trim() })),
   });
   return (
     <form className={styles.form} onSubmit={(event) => void onSubmit(event)} noValidate>

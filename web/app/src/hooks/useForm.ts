@@ -72,8 +72,11 @@ export function useForm<Values extends Record<string, string>>({ initial, valida
 }
 
 /** The API's messages for this form's fields; `null` if it complains about anything that has no field here. */
-function fieldErrorsOf<Values extends Record<string, string>>(error: ApiError, values: Values): Validation<Values> | null {
+function fieldErrorsOf<Values extends Record<string, string>>(
+  error: ApiError,
+  values: Values,
+): Validation<Values> | null {
   const names = Object.keys(error.fieldErrors);
   if (names.length === 0 || names.some((name) => !(name in values))) return null;
-  return error.fieldErrors as Validation<Values>;
+  return error.fieldErrors;
 }

@@ -11,20 +11,30 @@ export type FollowedOperation = {
 };
 
 /** Follows an operation while the component is mounted. `onFinished` must be stable. */
-export function useOperation(org: string, id: string | null): { followed: FollowedOperation | null; error: ApiError | null } {
+export function useOperation(
+  org: string,
+  id: string | null,
+): { followed: FollowedOperation | null; error: ApiError | null } {
   const key = id === null ? null : `${org}/${id}`;
-  const [seen, setSeen] = useState<{ key: string; followed: FollowedOperation | null; error: ApiError | null } | null>(null);
+  const [seen, setSeen] = useState<{ key: string; followed: FollowedOperation | null; error: ApiError | null } | null>(
+    null,
+  );
 
   useEffect(() => {
     if (id === null || key === null) return undefined;
     return watchOperation(org, id, {
       onOperation: (operation, mode) =>
-        setSeen((before) => ({ key, error: null, followed: { operation, mode, steps: withStep(before?.key === key ? before.followed : null, operation) } })),
+        setSeen((before) => ({
+          key,
+          error: null,
+          followed: { operation, mode, steps: withStep(before?.key === key ? before.followed : null, operation) },
+        })),
       onError: (error) => setSeen((before) => ({ key, error, followed: before?.key === key ? before.followed : null })),
     });
   }, [org, id, key]);
 
-  return seen?.key === key ? { followed: seen?.followed ?? null, error: seen?.error ?? null } : { followed: null, error: null };
+  if (seen === null || seen.key !== key) return { followed: null, error: null };
+  return { followed: seen.followed, error: seen.error };
 }
 
 function withStep(before: FollowedOperation | null, operation: Operation): readonly (string | undefined)[] {

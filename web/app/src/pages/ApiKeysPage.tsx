@@ -39,7 +39,11 @@ export function ApiKeysPage({ organisation }: { organisation: Organisation }) {
     setRevoking(null);
   };
   return (
-    <Page title="API keys" lead="Keys let programs act in this organisation: the craton command, Terraform, a pipeline." actions={rows.length > 0 ? create : undefined}>
+    <Page
+      title="API keys"
+      lead="Keys let programs act in this organisation: the craton command, Terraform, a pipeline."
+      actions={rows.length > 0 ? create : undefined}
+    >
       {apiKeys.isPending ? <Loading what="API keys" /> : null}
       {apiKeys.error ? <Failure error={apiKeys.error} onRetry={() => void apiKeys.refetch()} /> : null}
       {apiKeys.data && rows.length === 0 ? (
@@ -62,7 +66,10 @@ export function ApiKeysPage({ organisation }: { organisation: Organisation }) {
             { header: 'Role', cell: ({ role }) => role },
             { header: 'Id', cell: ({ id }) => <CopyableId value={id} what="key id" short /> },
             { header: 'Expires', cell: ({ expires_at }) => (expires_at ? <Timestamp time={expires_at} /> : 'never') },
-            { header: 'Last used', cell: ({ last_used_at }) => (last_used_at ? <Timestamp time={last_used_at} /> : 'never') },
+            {
+              header: 'Last used',
+              cell: ({ last_used_at }) => (last_used_at ? <Timestamp time={last_used_at} /> : 'never'),
+            },
             {
               header: 'Actions',
               cell: (row) => (

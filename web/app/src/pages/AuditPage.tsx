@@ -12,7 +12,8 @@ import { Table } from '@/ui/Table';
 import { Timestamp } from '@/ui/Timestamp';
 import styles from './AuditPage.module.css';
 
-const LEAD = "This is not a report about what happened: it is the platform's own event log, from which everything else here is derived. Position and record hash are what a receipt proves.";
+const LEAD =
+  "This is not a report about what happened: it is the platform's own event log, from which everything else here is derived. Position and record hash are what a receipt proves.";
 
 export function AuditPage({ organisation }: { organisation: Organisation }) {
   const mayRead = allows(organisation.role, 'read_audit_events');
@@ -22,7 +23,9 @@ export function AuditPage({ organisation }: { organisation: Organisation }) {
         <Events org={organisation.id} />
       ) : (
         <EmptyState title="Not visible to your role">
-          <p>Owners, admins and auditors read the audit log. Your role in {organisation.name} is {organisation.role}.</p>
+          <p>
+            Owners, admins and auditors read the audit log. Your role in {organisation.name} is {organisation.role}.
+          </p>
         </EmptyState>
       )}
     </Page>
@@ -49,9 +52,15 @@ function Events({ org }: { org: string }) {
           columns={[
             { header: 'Position', cell: ({ position }) => <code>{position}</code> },
             { header: 'Event', rowHeader: true, cell: (event) => <Event event={event} /> },
-            { header: 'By', cell: ({ actor }) => <span title={actor.id}>{actor.name ?? `${actor.kind} ${actor.id}`}</span> },
+            {
+              header: 'By',
+              cell: ({ actor }) => <span title={actor.id}>{actor.name ?? `${actor.kind} ${actor.id}`}</span>,
+            },
             { header: 'At', cell: ({ occurred_at }) => <Timestamp time={occurred_at} /> },
-            { header: 'Record hash', cell: ({ record_hash }) => <CopyableId value={record_hash} what="record hash" short /> },
+            {
+              header: 'Record hash',
+              cell: ({ record_hash }) => <CopyableId value={record_hash} what="record hash" short />,
+            },
           ]}
         />
       ) : null}
@@ -67,9 +76,7 @@ function Event({ event }: { event: AuditEvent }) {
       <p className={styles.aggregate}>
         {event.aggregate.kind} <CopyableId value={event.aggregate.id} what={`${event.aggregate.kind} id`} />
       </p>
-      {/* Scrollable, therefore reachable by keyboard. */}
-      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
-      <pre tabIndex={0} aria-label={`Data of ${event.type}`}>
+      <pre aria-label={`Data of ${event.type}`}>
         <code>{JSON.stringify(event.data, null, 2)}</code>
       </pre>
     </details>

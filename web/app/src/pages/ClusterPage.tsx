@@ -32,8 +32,12 @@ export function ClusterPage({ organisation }: { organisation: Organisation }) {
   const cluster = useQuery(clusterQuery(organisation.id, id));
   if (cluster.data) return <ClusterDetails organisation={organisation} cluster={cluster.data} />;
   return (
-    <Page title="Cluster">
-      {cluster.error ? <Failure error={cluster.error} onRetry={() => void cluster.refetch()} /> : <Loading what="the cluster" />}
+    <Page title="Cluster" parent={{ to: `/orgs/${organisation.id}/clusters`, label: 'All clusters' }}>
+      {cluster.error ? (
+        <Failure error={cluster.error} onRetry={() => void cluster.refetch()} />
+      ) : (
+        <Loading what="the cluster" />
+      )}
     </Page>
   );
 }
@@ -46,17 +50,23 @@ function ClusterDetails({ organisation, cluster }: { organisation: Organisation;
   return (
     <Page
       title={cluster.name}
+      parent={{ to: `/orgs/${org}/clusters`, label: 'All clusters' }}
       aside={<ClusterStateBadge state={cluster.state} />}
       lead={<CopyableId value={cluster.id} what="cluster id" />}
     >
       {secret ? (
-        <Panel title="Database password" description={`For user app of database main. You need it to connect to ${cluster.name}.`}>
+        <Panel
+          title="Database password"
+          description={`For user app of database main. You need it to connect to ${cluster.name}.`}
+        >
           <OnceSecretCard secret={secret} onStored={forget} />
         </Panel>
       ) : null}
       <ClusterOperation org={org} cluster={cluster} />
       <ClusterTrouble cluster={cluster} />
-      {serving && connection.error ? <Failure error={connection.error} onRetry={() => void connection.refetch()} /> : null}
+      {serving && connection.error ? (
+        <Failure error={connection.error} onRetry={() => void connection.refetch()} />
+      ) : null}
       {serving && connection.isPending ? <Loading what="connection details" /> : null}
       {serving && connection.data ? (
         <>
@@ -83,14 +93,18 @@ function ClusterOperation({ org, cluster }: { org: string; cluster: Cluster }) {
   }, [finished, queryClient, org]);
 
   if (error) return <Failure error={error} />;
-  if (!followed || followed.operation.target !== cluster.id) return null;
+  if (followed?.operation.target !== cluster.id) return null;
   const deleting = followed.operation.kind.includes('delete');
   return (
     <OperationProgress
       org={org}
       followed={followed}
       title={deleting ? 'Deleting the cluster' : 'Creating the cluster'}
-      success={deleting ? 'The cluster is deleted; its id will not be used again' : 'The cluster is ready: login, write and read succeeded through its endpoint'}
+      success={
+        deleting
+          ? 'The cluster is deleted; its id will not be used again'
+          : 'The cluster is ready: login, write and read succeeded through its endpoint'
+      }
     />
   );
 }
@@ -140,8 +154,12 @@ function ClusterFacts({ cluster }: { cluster: Cluster }) {
 function DeletePanel({ organisation, cluster }: { organisation: Organisation; cluster: Cluster }) {
   const navigate = useNavigate();
   const [asking, setAsking] = useState(false);
-  if (cluster.state === 'deleted') return <ButtonLink to={`/orgs/${organisation.id}/clusters`}>Back to clusters</ButtonLink>;
-  const reason = cluster.state === 'deleting' ? 'The cluster is being deleted.' : refusalReason(organisation.role, 'delete_clusters');
+  if (cluster.state === 'deleted')
+    return <ButtonLink to={`/orgs/${organisation.id}/clusters`}>Back to clusters</ButtonLink>;
+  const reason =
+    cluster.state === 'deleting'
+      ? 'The cluster is being deleted.'
+      : refusalReason(organisation.role, 'delete_clusters');
   return (
     <Panel
       tone="danger"
@@ -162,7 +180,9 @@ function DeletePanel({ organisation, cluster }: { organisation: Organisation; cl
             onDeleting={(operation) => {
               setAsking(false);
               window.scrollTo({ top: 0 });
-              void navigate(`/orgs/${organisation.id}/clusters/${cluster.id}?operation=${operation}`, { replace: true });
+              void navigate(`/orgs/${organisation.id}/clusters/${cluster.id}?operation=${operation}`, {
+                replace: true,
+              });
             }}
           />
         </Dialog>

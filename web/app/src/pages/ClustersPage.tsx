@@ -24,12 +24,19 @@ export function ClustersPage({ organisation }: { organisation: Organisation }) {
     </ButtonLink>
   ) : null;
   return (
-    <Page title="Clusters" lead={`The databases of ${organisation.name}.`} actions={rows.length > 0 ? create : undefined}>
+    <Page
+      title="Clusters"
+      lead={`The databases of ${organisation.name}.`}
+      actions={rows.length > 0 ? create : undefined}
+    >
       {clusters.isPending ? <Loading what="clusters" /> : null}
       {clusters.error ? <Failure error={clusters.error} onRetry={() => void clusters.refetch()} /> : null}
       {clusters.data && rows.length === 0 ? (
         <EmptyState title="No clusters yet" action={create}>
-          <p>A cluster is a PostgreSQL-compatible database that keeps every change as an immutable, signed record. From nothing to a first row takes three steps:</p>
+          <p>
+            A cluster is a PostgreSQL-compatible database that keeps every change as an immutable, signed record. From
+            nothing to a first row takes three steps:
+          </p>
           <ol>
             <li>Create a cluster and store its password, which is shown once.</li>
             <li>Download its CA certificate and paste the psql line that the cluster page shows.</li>
@@ -43,9 +50,16 @@ export function ClustersPage({ organisation }: { organisation: Organisation }) {
           rows={rows}
           keyOf={({ id }) => id}
           columns={[
-            { header: 'Name', rowHeader: true, cell: ({ id, name }) => <Link to={`/orgs/${org}/clusters/${id}`}>{name}</Link> },
+            {
+              header: 'Name',
+              rowHeader: true,
+              cell: ({ id, name }) => <Link to={`/orgs/${org}/clusters/${id}`}>{name}</Link>,
+            },
             { header: 'State', cell: ({ state }) => <ClusterStateBadge state={state} /> },
-            { header: 'Region', cell: ({ region, node_count }) => `${region} · ${node_count} ${node_count === 1 ? 'node' : 'nodes'}` },
+            {
+              header: 'Region',
+              cell: ({ region, node_count }) => `${region} · ${node_count} ${node_count === 1 ? 'node' : 'nodes'}`,
+            },
             { header: 'Created', cell: ({ created_at }) => <Timestamp time={created_at} /> },
             { header: 'Id', cell: ({ id }) => <CopyableId value={id} what="cluster id" short /> },
           ]}

@@ -7,14 +7,20 @@ import { Panel } from '@/ui/Panel';
 export function NewClusterPage({ organisation }: { organisation: Organisation }) {
   const navigate = useNavigate();
   return (
-    <Page title="Create cluster" lead={`In ${organisation.name}.`}>
+    <Page
+      title="Create cluster"
+      parent={{ to: `/orgs/${organisation.id}/clusters`, label: 'All clusters' }}
+      lead={`In ${organisation.name}.`}
+    >
       <Panel
         title="Cluster"
         description="One node in region local, with a database named main and a user named app. It is called ready only after a login, a write and a read have succeeded through its public endpoint."
       >
         <CreateClusterForm
           organisation={organisation}
-          onCreated={({ cluster, operation }) => void navigate(`/orgs/${organisation.id}/clusters/${cluster}?operation=${operation}`)}
+          onCreated={({ cluster, operation }) =>
+            void navigate(`/orgs/${organisation.id}/clusters/${cluster}?operation=${operation}`)
+          }
         />
       </Panel>
     </Page>

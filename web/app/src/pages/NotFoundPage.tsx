@@ -3,7 +3,10 @@ import { Page } from '@/components/Page';
 
 export function NotFoundPage() {
   return (
-    <Page title="There is nothing here" lead="The address is wrong, or it names something that your account may not see. Both look the same on purpose." >
+    <Page
+      title="There is nothing here"
+      lead="The address is wrong, or it names something that your account may not see. Both look the same on purpose."
+    >
       <div>
         <ButtonLink to="/" variant="primary">
           To your clusters

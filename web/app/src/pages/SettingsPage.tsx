@@ -52,7 +52,10 @@ function Passkeys() {
           columns={[
             { header: 'Name', rowHeader: true, cell: ({ name }) => name },
             { header: 'Created', cell: ({ created_at }) => <Timestamp time={created_at} /> },
-            { header: 'Last used', cell: ({ last_used_at }) => (last_used_at ? <Timestamp time={last_used_at} /> : 'not since') },
+            {
+              header: 'Last used',
+              cell: ({ last_used_at }) => (last_used_at ? <Timestamp time={last_used_at} /> : 'not since'),
+            },
             { header: 'Id', cell: ({ id }) => <CopyableId value={id} what="passkey id" short /> },
           ]}
         />
@@ -80,12 +83,21 @@ function Sessions() {
           rows={sessions.data.items}
           keyOf={({ id }) => id}
           columns={[
-            { header: 'Browser', rowHeader: true, cell: ({ user_agent }) => <span title={user_agent ?? undefined}>{browserOf(user_agent)}</span> },
+            {
+              header: 'Browser',
+              rowHeader: true,
+              cell: ({ user_agent }) => <span title={user_agent ?? undefined}>{browserOf(user_agent)}</span>,
+            },
             { header: 'Last seen', cell: ({ last_seen_at }) => <Timestamp time={last_seen_at} /> },
             { header: 'Expires', cell: ({ expires_at }) => <Timestamp time={expires_at} /> },
             {
               header: 'Actions',
-              cell: (session) => (session.current ? <Badge tone="ok">this browser</Badge> : <Button onClick={() => setRevoking(session)}>Revoke…</Button>),
+              cell: (session) =>
+                session.current ? (
+                  <Badge tone="ok">this browser</Badge>
+                ) : (
+                  <Button onClick={() => setRevoking(session)}>Revoke…</Button>
+                ),
             },
           ]}
         />

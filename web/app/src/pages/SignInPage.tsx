@@ -36,7 +36,8 @@ export function SignInPage() {
           }}
         />
         <p>
-          New here? <Link to={next === null ? '/signup' : `/signup?next=${encodeURIComponent(next)}`}>Create an account</Link>
+          New here?{' '}
+          <Link to={next === null ? '/signup' : `/signup?next=${encodeURIComponent(next)}`}>Create an account</Link>
         </p>
       </Page>
     </SignedOutFrame>

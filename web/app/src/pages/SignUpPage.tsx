@@ -14,7 +14,10 @@ export function SignUpPage() {
   const obstacle = passkeyObstacle();
   return (
     <SignedOutFrame>
-      <Page title="Create your account" lead="Your device keeps a passkey and asks for your fingerprint, face or PIN. There is no password to lose.">
+      <Page
+        title="Create your account"
+        lead="Your device keeps a passkey and asks for your fingerprint, face or PIN. There is no password to lose."
+      >
         {obstacle === null ? null : (
           <Notice tone="warn" title="Passkeys are not available here">
             <p>{obstacle}</p>

@@ -11,14 +11,25 @@ export function buttonClass(variant: ButtonVariant = 'secondary'): string {
 
 type ButtonProps = Omit<ButtonHTMLAttributes<HTMLButtonElement>, 'disabled' | 'className'> & {
   variant?: ButtonVariant;
-  /** Why the button cannot be used now. It stays focusable, so that the reason can be read by everyone. */
+  /**
+   * Why the button cannot be used now. It stays focusable, so that the reason can be read by everyone. The reason
+   * grows to the right of a submit button, which begins a row, and to the left of others, which tend to end one.
+   */
   disabledReason?: string | undefined;
   /** Work is under way; a second press does nothing. */
   busy?: boolean;
   children: ReactNode;
 };
 
-export function Button({ variant = 'secondary', disabledReason, busy = false, type = 'button', onClick, children, ...rest }: ButtonProps) {
+export function Button({
+  variant = 'secondary',
+  disabledReason,
+  busy = false,
+  type = 'button',
+  onClick,
+  children,
+  ...rest
+}: ButtonProps) {
   const reasonId = useId();
   const blocked = disabledReason !== undefined || busy;
   return (
@@ -39,7 +50,11 @@ export function Button({ variant = 'secondary', disabledReason, busy = false, ty
         {children}
       </button>
       {disabledReason === undefined ? null : (
-        <span id={reasonId} role="tooltip" className={styles.reason}>
+        <span
+          id={reasonId}
+          role="tooltip"
+          className={classes(styles.reason, type === 'submit' ? styles.fromStart : styles.fromEnd)}
+        >
           {disabledReason}
         </span>
       )}

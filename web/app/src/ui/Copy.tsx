@@ -16,7 +16,13 @@ export function CopyButton({ text, what, labelled = false }: CopyButtonProps) {
   const message = state === 'copied' ? 'Copied' : state === 'failed' ? 'Copying was refused; select the text' : '';
   return (
     <span className={styles.holder}>
-      <button type="button" className={classes(styles.button, labelled && styles.labelled)} aria-label={`Copy ${what}`} title={`Copy ${what}`} onClick={() => void copy(text)}>
+      <button
+        type="button"
+        className={classes(styles.button, labelled && styles.labelled)}
+        aria-label={`Copy ${what}`}
+        title={`Copy ${what}`}
+        onClick={() => void copy(text)}
+      >
         <Icon name={state === 'copied' ? 'check' : state === 'failed' ? 'alert' : 'copy'} />
         {labelled ? <span aria-hidden="true">{state === 'copied' ? 'Copied' : 'Copy'}</span> : null}
       </button>
@@ -31,7 +37,7 @@ export function CopyButton({ text, what, labelled = false }: CopyButtonProps) {
 export function CopyableId({ value, what, short = false }: { value: string; what: string; short?: boolean }) {
   return (
     <span className={styles.id}>
-      <code className={styles.value} title={value}>
+      <code className={classes(styles.value, short && styles.short)} title={value}>
         {short ? shortened(value) : value}
       </code>
       <CopyButton text={value} what={what} />
@@ -39,13 +45,24 @@ export function CopyableId({ value, what, short = false }: { value: string; what
   );
 }
 
-/** Text to paste elsewhere, kept in its own lines. */
-export function CodeBlock({ text, what, wrap = false }: { text: string; what: string; wrap?: boolean }) {
+type CodeBlockProps = {
+  text: string;
+  what: string;
+  /** Long lines scroll, or go on in the next line between words (commands) or anywhere (keys). */
+  wrap?: 'none' | 'words' | 'characters';
+};
+
+/** Text to paste elsewhere. */
+export function CodeBlock({ text, what, wrap = 'none' }: CodeBlockProps) {
   return (
     <div className={styles.block}>
       {/* Scrollable, therefore reachable by keyboard. */}
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
-      <pre className={classes(styles.code, wrap && styles.wrap)} tabIndex={0} aria-label={what}>
+      <pre
+        className={classes(styles.code, wrap !== 'none' && styles.wrap, wrap === 'characters' && styles.characters)}
+        tabIndex={0}
+        aria-label={what}
+      >
         <code>{text}</code>
       </pre>
       <div className={styles.corner}>

@@ -40,7 +40,15 @@ export function Disclosure({ label, button, children }: DisclosureProps) {
 
   return (
     <div ref={holder} className={styles.holder}>
-      <button ref={opener} type="button" className={styles.button} aria-label={label} aria-expanded={open} aria-controls={id} onClick={() => setOpen(!open)}>
+      <button
+        ref={opener}
+        type="button"
+        className={styles.button}
+        aria-label={label}
+        aria-expanded={open}
+        aria-controls={id}
+        onClick={() => setOpen(!open)}
+      >
         <span className={styles.text}>{button}</span>
         <span className={classes(styles.chevron, open && styles.turned)}>
           <Icon name="chevron" />

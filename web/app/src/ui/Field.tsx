@@ -36,7 +36,13 @@ export function SelectField({ label, hint, error, options, ...select }: SelectFi
   const id = useId();
   return (
     <FieldFrame id={id} label={label} hint={hint} error={error}>
-      <select {...select} id={id} className={classes(styles.control, styles.select)} aria-invalid={error === undefined ? undefined : true} aria-describedby={describedBy(id, hint, error)}>
+      <select
+        {...select}
+        id={id}
+        className={classes(styles.control, styles.select)}
+        aria-invalid={error === undefined ? undefined : true}
+        aria-describedby={describedBy(id, hint, error)}
+      >
         {options.map((option) => (
           <option key={option.value} value={option.value}>
             {option.label}
@@ -69,6 +75,8 @@ function FieldFrame({ id, label, hint, error, children }: Frame & { id: string; 
 }
 
 function describedBy(id: string, hint: ReactNode, error: string | undefined): string | undefined {
-  const ids = [error === undefined ? null : `${id}-error`, hint === undefined ? null : `${id}-hint`].filter((each) => each !== null);
+  const ids = [error === undefined ? null : `${id}-error`, hint === undefined ? null : `${id}-hint`].filter(
+    (each) => each !== null,
+  );
   return ids.length === 0 ? undefined : ids.join(' ');
 }

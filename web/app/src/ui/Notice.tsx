@@ -15,7 +15,10 @@ const ICONS = { info: 'info', warn: 'alert', danger: 'alert', ok: 'check' } as c
 
 export function Notice({ tone, title, live = false, children }: NoticeProps) {
   return (
-    <div className={classes(styles.notice, styles[tone])} role={live ? (tone === 'danger' ? 'alert' : 'status') : undefined}>
+    <div
+      className={classes(styles.notice, styles[tone])}
+      role={live ? (tone === 'danger' ? 'alert' : 'status') : undefined}
+    >
       <span className={styles.icon}>
         <Icon name={ICONS[tone]} />
       </span>

@@ -11,9 +11,19 @@ export function Progress({ label, steps }: { label: string; steps: readonly Prog
   return (
     <ol className={styles.steps} aria-label={label}>
       {steps.map((step, index) => (
-        <li key={index} className={classes(styles.step, styles[step.state])} aria-current={step.state === 'current' ? 'step' : undefined}>
+        <li
+          key={index}
+          className={classes(styles.step, styles[step.state])}
+          aria-current={step.state === 'current' ? 'step' : undefined}
+        >
           <span className={styles.marker} aria-hidden="true">
-            {step.state === 'done' ? <Icon name="check" /> : step.state === 'failed' ? <Icon name="cross" /> : index + 1}
+            {step.state === 'done' ? (
+              <Icon name="check" />
+            ) : step.state === 'failed' ? (
+              <Icon name="cross" />
+            ) : (
+              index + 1
+            )}
           </span>
           <span className={styles.label}>{step.label}</span>
           <span className="visually-hidden">, {WORDS[step.state]}</span>
