@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Commands, and the Debian packages that bring them.
+# Commands or paths, and the Debian packages that bring them.
 PACKAGES=(
     "cc gcc"
     "make make"
@@ -14,6 +14,7 @@ PACKAGES=(
     "/usr/lib/postgresql/15/bin/pgbench postgresql-15"
     "/usr/lib/postgresql/15/bin/initdb postgresql-15"
     "chromium chromium"
+    "/usr/share/fonts/truetype/liberation fonts-liberation"
 )
 CARGO_TOOLS=(cargo-nextest cargo-deny)
 NODE_VERSION_MIN=20.19
@@ -41,7 +42,7 @@ as_root() {
 missing=()
 for entry in "${PACKAGES[@]}"; do
     read -r command package <<<"$entry"
-    if ! has "$command" && [[ ! " ${missing[*]} " = *" $package "* ]]; then
+    if ! has "$command" && ! [ -e "$command" ] && [[ ! " ${missing[*]} " = *" $package "* ]]; then
         missing+=("$package")
     fi
 done
