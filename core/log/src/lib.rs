@@ -13,9 +13,14 @@
 //! only), who proposes entries (`craton-consensus`), clocks, and locking against a second process.
 
 mod disk;
+mod tenant;
 mod wal;
 
 pub use disk::{Disk, DiskFile, RealDisk};
+pub use tenant::{
+    LogReader, SyncJob, TENANT_SEGMENT_BYTES_DEFAULT, TenantLog, TenantLogError, TenantLogOptions, TenantLogRecovery,
+    TornRecords,
+};
 pub use wal::{
     BATCH_BYTES_MAX, Damage, RandomFill, TornTail, WAL_SEGMENT_BYTES_DEFAULT, Wal, WalEntries, WalEntry, WalError,
     WalOptions, WalRecovery,
