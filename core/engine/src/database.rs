@@ -91,7 +91,7 @@ pub struct EventRecord {
 }
 
 /// Bytes that one read takes from the log at most, beyond its first record.
-const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
+const READ_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 impl Database {
     /// The database's name.

@@ -93,8 +93,7 @@ impl Flusher {
     }
 }
 
-/// Flushes one tenant: the log first, so that no view is ever ahead of it. The writer is locked only to take
-/// the state and to sync the log, not while the view is written.
+/// Flushes one tenant. The writer is locked only to set things aside, not while the disk works.
 fn flush_tenant(writer: &Mutex<crate::tenant_writer::TenantWriter>) -> Result<LogIndex, EngineError> {
     let mut locked = writer.lock();
     let Some(flush) = locked.begin_flush()? else {

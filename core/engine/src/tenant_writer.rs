@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use craton_kernel::{ApplyError, Command, Outcome, RowReader, TenantState, ViewWrite, apply, replay};
-use craton_log::{Disk, TenantLog, TenantLogOptions};
+use craton_log::{Disk, LogReader, SyncJob, TenantLog, TenantLogOptions};
 use craton_projection::{Applied, Flush, Projection, ProjectionError, ProjectionOptions, RowVersion};
+use craton_proof::HashReader;
 use craton_types::{LogIndex, Offset, PrimaryKey, Record, RecordKind, TableId, TenantId, Timestamp, VersionedRow};
+
+use parking_lot::Mutex;
 
 use crate::EngineError;
 use crate::keyring::TenantKeys;
@@ -18,7 +21,7 @@ use crate::tenants::create_directory;
 /// Records that a rebuild reads at once.
 const REBUILD_RECORDS_MAX: usize = 256;
 /// Bytes that a rebuild reads at once; at least one record is read.
-const REBUILD_BYTES_MAX: usize = 16 * 1024 * 1024;
+const REBUILD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A rebuild flushes whenever this many bytes of rows wait in memory.
 const REBUILD_FLUSH_BYTES: usize = 32 * 1024 * 1024;
 
@@ -29,7 +32,7 @@ pub(crate) struct TenantWriter {
     /// The last consensus entry whose commands for this tenant are applied.
     pub(crate) applied: LogIndex,
     log: TenantLog,
-    mark: LogMark,
+    mark: Arc<Mutex<LogMark>>,
     /// The last consensus entry whose effects are on disk.
     flushed: LogIndex,
     data_end: Offset,
@@ -69,10 +72,10 @@ impl TenantWriter {
                     source,
                 }
             })?;
-        let mark = LogMark::open(directory.join("log_mark"))?;
+        let mark = Arc::new(Mutex::new(LogMark::open(directory.join("log_mark"))?));
         let projection = open_projection(directory, &name, &keys)?;
         let saved = load_state(&projection, &name, tenant, is_system)?;
-        let saved = saved.filter(|(state, _)| belongs_to(state, &log));
+        let saved = saved.filter(|(state, _)| belongs_to(state, &log.reader()));
         let (projection, state, applied) = match saved {
             Some((state, applied)) => (projection, state, applied),
             None => {
@@ -109,7 +112,7 @@ impl TenantWriter {
     /// Replays the records that the log is known to hold past the view. What lies beyond the mark is applied
     /// again from the write-ahead log.
     fn rebuild(&mut self) -> Result<(), EngineError> {
-        let Some((marked_end, marked_index)) = self.mark.get().filter(|(end, _)| *end > self.state.end) else {
+        let Some((marked_end, marked_index)) = self.mark.lock().get().filter(|(end, _)| *end > self.state.end) else {
             return Ok(());
         };
         tracing::info!(
@@ -235,29 +238,21 @@ impl TenantWriter {
         }
     }
 
-    /// Syncs the log and sets the view's memory aside; `None` when there is nothing to flush.
+    /// Sets the log's buffer and the view's memory aside for the disk; `None` when there is nothing to flush.
     pub(crate) fn begin_flush(&mut self) -> Result<Option<TenantFlush>, EngineError> {
         if self.flushed == self.applied {
             return Ok(None);
         }
-        self.log.sync().map_err(|source| self.tenant.log_error(source))?;
-        self.mark.set(self.state.end, self.applied)?;
-        let applied = Applied {
-            log_index: self.applied,
-            end: self.state.end,
-            hash: self.state.last_hash,
-        };
-        let flush = self
-            .tenant
-            .projection
-            .freeze(applied)
-            .map_err(|source| self.tenant.projection_error(source))?;
-        let state = self.state.to_bytes();
+        let log = self.log.begin_sync().map_err(|source| self.tenant.log_error(source))?;
+        let applied = Applied { log_index: self.applied, end: self.state.end, hash: self.state.last_hash };
+        let view = self.tenant.projection.freeze(applied).map_err(|source| self.tenant.projection_error(source))?;
         Ok(Some(TenantFlush {
             tenant: Arc::clone(&self.tenant),
-            index: self.applied,
-            flush,
-            state,
+            mark: Arc::clone(&self.mark),
+            applied,
+            log,
+            view,
+            state: self.state.to_bytes(),
         }))
     }
 
@@ -284,26 +279,29 @@ impl TenantWriter {
 /// A flush that was begun; it is finished without holding the writer.
 pub(crate) struct TenantFlush {
     tenant: Arc<Tenant>,
-    index: LogIndex,
-    flush: Flush,
+    mark: Arc<Mutex<LogMark>>,
+    applied: Applied,
+    log: SyncJob,
+    view: Flush,
     state: Vec<u8>,
 }
 
 impl TenantFlush {
-    /// Writes the view; returns the entry that it reaches.
+    /// Syncs the log, moves its mark and writes the view, in this order, so that no view is ever ahead of its
+    /// log. Returns the entry that is now on disk.
     pub(crate) fn finish(self) -> Result<LogIndex, EngineError> {
-        self.flush
-            .commit(&self.state)
-            .map_err(|source| self.tenant.projection_error(source))?;
-        Ok(self.index)
+        self.log.run().map_err(|source| self.tenant.log_error(source))?;
+        self.mark.lock().set(self.applied.end, self.applied.log_index)?;
+        self.view.commit(&self.state).map_err(|source| self.tenant.projection_error(source))?;
+        Ok(self.applied.log_index)
     }
 }
 
 /// Whether a saved state is one of this log: its last record is there, with the hash that the state has.
-fn belongs_to(state: &TenantState, log: &TenantLog) -> bool {
+fn belongs_to(state: &TenantState, log: &LogReader) -> bool {
     match state.end.get().checked_sub(1) {
         None => true,
-        Some(last) => log.record_hash_at(Offset::new(last)) == Some(state.last_hash),
+        Some(last) => log.hash(0, last).is_ok_and(|hash| hash == state.last_hash),
     }
 }
 

@@ -424,32 +424,40 @@ impl Session {
     ) -> Result<WriteSet, SqlError> {
         let mut attempts = 0;
         loop {
-            let around = self.surroundings();
-            let plan = self.current_plan(prepared, &around.catalogue)?;
-            let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end());
-            let context = self.context(around.now, parameters, &functions);
-            let mut written =
-                transaction::with_source(self.transaction.as_ref(), &around.view, |source| match plan.kind() {
-                    PlanKind::Write(write) => craton_query::execute_write(write, source, &context),
-                    PlanKind::CopyIn(copy) => {
-                        craton_query::copy_in(copy, copy_data.unwrap_or_default(), source, &context)
-                    }
-                    _ => unreachable!("only writing plans come here"),
-                })?;
-            if let Some(transaction) = &mut self.transaction {
-                transaction.keep(std::mem::take(&mut written.writes))?;
-                return Ok(written);
-            }
-            if written.writes.is_empty() {
-                return Ok(written);
-            }
+            let (mut written, catalogue) = self.find_writes(prepared, parameters, copy_data)?;
             let rows = std::mem::take(&mut written.writes);
-            match self.commit_rows(rows, &around.catalogue).await? {
+            if let Some(transaction) = &mut self.transaction {
+                transaction.keep(rows)?;
+                return Ok(written);
+            }
+            if rows.is_empty() {
+                return Ok(written);
+            }
+            match self.commit_rows(rows, &catalogue).await? {
                 None => return Ok(written),
                 Some(conflict) if attempts >= CONFLICT_ATTEMPTS_MAX => return Err(conflict),
                 Some(_) => attempts += 1,
             }
         }
+    }
+
+    /// What a writing statement would write now, and the catalogue that says so.
+    fn find_writes(
+        &self,
+        prepared: &Prepared,
+        parameters: &[Value],
+        copy_data: Option<&[u8]>,
+    ) -> Result<(WriteSet, Arc<Catalogue>), SqlError> {
+        let around = self.surroundings();
+        let plan = self.current_plan(prepared, &around.catalogue)?;
+        let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end());
+        let context = self.context(around.now, parameters, &functions);
+        let written = transaction::with_source(self.transaction.as_ref(), &around.view, |source| match plan.kind() {
+            PlanKind::Write(write) => craton_query::execute_write(write, source, &context),
+            PlanKind::CopyIn(copy) => craton_query::copy_in(copy, copy_data.unwrap_or_default(), source, &context),
+            _ => unreachable!("only writing plans come here"),
+        })?;
+        Ok((written, around.catalogue))
     }
 
     /// Commits a single statement's writes; `Some` when another writer got in between.

@@ -3,7 +3,6 @@
 //! Transactions are serializable: what was read is checked again when the commit is applied (optimistic
 //! concurrency control; Kung and Robinson 1981). A conflict is SQLSTATE 40001.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use craton_query::{
     TransactionWrites, Variables,
 };
 use craton_types::{Offset, PrimaryKey, RowWrite, TableId, Timestamp, VersionedRow};
+use parking_lot::Mutex;
 
 use super::view::View;
 use super::{Response, Session, Surroundings, refusal_error};
@@ -33,7 +33,7 @@ pub(super) struct Transaction {
     now: Timestamp,
     schema: Vec<SchemaWrite>,
     writes: TransactionWrites,
-    reads: RefCell<Reads>,
+    reads: Mutex<Reads>,
 }
 
 /// What a transaction has read.
@@ -75,20 +75,19 @@ impl Reads {
 /// Rows as a transaction reads them, noting what it reads.
 struct NotingView<'a> {
     view: &'a View,
-    reads: &'a RefCell<Reads>,
+    reads: &'a Mutex<Reads>,
 }
 
 impl RowSource for NotingView<'_> {
     fn get(&self, table: TableId, key: &PrimaryKey) -> Result<Option<VersionedRow>, SourceError> {
         let row = self.view.get(table, key)?;
-        self.reads
-            .borrow_mut()
+        self.reads.lock()
             .note_row(table, key, row.as_ref().map(|row| row.version));
         Ok(row)
     }
 
     fn scan<'a>(&'a self, table: TableId, range: KeyRange, direction: Direction) -> Result<Scan<'a>, SourceError> {
-        self.reads.borrow_mut().note_table(table);
+        self.reads.lock().note_table(table);
         self.view.scan(table, range, direction)
     }
 }
@@ -190,7 +189,7 @@ impl Session {
             now: around.now,
             schema: Vec::new(),
             writes: TransactionWrites::default(),
-            reads: RefCell::default(),
+            reads: Mutex::default(),
         });
         Response::command(tag)
     }
