@@ -25,8 +25,9 @@ setup: ## Installs every system package and tool that is missing
 	@scripts/setup.sh
 
 .PHONY: fmt
-fmt: ## Formats the Rust code
+fmt: $(CONSOLE_DEPENDENCIES) ## Formats the Rust code and the console
 	cargo fmt --all
+	cd web && npm run --silent format
 
 .PHONY: check
 check: setup $(CONSOLE) ## Formatting, lints, documentation, licences and the console's types: what CI runs before the tests
