@@ -42,6 +42,7 @@ test: setup $(CONSOLE) ## Every test; PACKAGE=craton-log for one crate, ARGS='-E
 	cargo nextest run --locked --no-fail-fast $(if $(PACKAGE),--package $(PACKAGE),--workspace) $(ARGS)
 ifeq ($(PACKAGE)$(ARGS),)
 	cd web && npm run --silent test
+	scripts/test-console.sh
 endif
 
 .PHONY: clean
