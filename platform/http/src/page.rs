@@ -30,7 +30,7 @@ pub struct PageQuery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
     /// How many items fit on the page.
-    pub limit: usize,
+    pub limit: u32,
     /// The cursor after which the page starts, as [`Page::new`] was given it.
     pub after: Option<String>,
 }
@@ -49,10 +49,7 @@ impl PageQuery {
             ));
         }
         let after = self.page_token.map(|token| decode(&token)).transpose()?;
-        Ok(PageRequest {
-            limit: limit as usize,
-            after,
-        })
+        Ok(PageRequest { limit, after })
     }
 }
 
@@ -68,7 +65,7 @@ impl PageRequest {
 
     /// How many items to read: one more than fit, to know whether another page follows.
     #[must_use]
-    pub fn read_limit(&self) -> usize {
+    pub fn read_limit(&self) -> u32 {
         self.limit + 1
     }
 }
@@ -98,13 +95,22 @@ pub struct Page<T> {
 impl<T> Page<T> {
     /// Makes a page of up to [`PageRequest::read_limit`] items; `cursor` names an item's place.
     pub fn new(mut items: Vec<T>, request: &PageRequest, cursor: impl FnOnce(&T) -> String) -> Self {
-        let more = items.len() > request.limit;
-        items.truncate(request.limit);
+        let limit = request.limit as usize;
+        let more = items.len() > limit;
+        items.truncate(limit);
         let next_page_token = items
             .last()
             .filter(|_| more)
             .map(|last| URL_SAFE_NO_PAD.encode(cursor(last)));
         Self { items, next_page_token }
+    }
+
+    /// The page with each item turned into something else.
+    pub fn map<U>(self, turn: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(turn).collect(),
+            next_page_token: self.next_page_token,
+        }
     }
 
     /// A list that is short by nature and always fits on one page.
@@ -145,7 +151,11 @@ mod tests {
                 .iter()
                 .copied()
                 .filter(|item| after.is_none_or(|after| *item > after));
-            let page = Page::new(rest.take(request.read_limit()).collect(), &request, ToString::to_string);
+            let page = Page::new(
+                rest.take(request.read_limit() as usize).collect(),
+                &request,
+                ToString::to_string,
+            );
             seen.extend(page.items);
             token = page.next_page_token;
             if token.is_none() {

@@ -34,8 +34,11 @@ pub(crate) fn parse_suffix(digits: &str) -> Option<Uuid> {
     // 26 digits hold 130 bits, so the first digit of a UUID is at most 7.
     let fits = digits.len() == SUFFIX_DIGITS && digits.as_bytes()[0] <= b'7';
     let uuid = Uuid::from_u128(fits.then(|| base32::decode_u128(digits)).flatten()?);
-    let is_v7 = uuid.get_version_num() == 7 && uuid.get_variant() == uuid::Variant::RFC4122;
-    is_v7.then_some(uuid)
+    is_v7(uuid).then_some(uuid)
+}
+
+fn is_v7(uuid: Uuid) -> bool {
+    uuid.get_version_num() == 7 && uuid.get_variant() == uuid::Variant::RFC4122
 }
 
 /// An identifier that [`crate::Environment::new_id`] can make.
@@ -64,6 +67,12 @@ macro_rules! typed_id {
             #[must_use]
             pub const fn as_uuid(&self) -> Uuid {
                 self.0
+            }
+
+            /// Wraps a UUID, if it is of version 7.
+            #[must_use]
+            pub fn from_uuid(uuid: Uuid) -> Option<Self> {
+                is_v7(uuid).then_some(Self(uuid))
             }
 
             /// The 26 base 32 digits without the prefix.
