@@ -14,6 +14,7 @@
 mod calendar;
 mod checkpoint;
 mod disclosure;
+mod log_verify;
 mod note;
 mod receipt;
 mod receipt_text;
@@ -25,6 +26,9 @@ mod value_text;
 pub use calendar::timestamp_text;
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use disclosure::DisclosureError;
+pub use log_verify::{
+    Finding, LogFault, LogPart, LogSummary, LogVerifyError, LogVerifyOptions, SegmentSource, verify_log,
+};
 pub use note::{
     KeyName, KeyNameError, NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteKeyId, SignerKey, VerifierKey,
     VerifierKeyError,

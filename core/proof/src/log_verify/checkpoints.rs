@@ -1,0 +1,191 @@
+//! The Merkle tree of the log and the checkpoints that vouch for it.
+
+use std::collections::VecDeque;
+
+use craton_types::{Hash, Offset, TenantId};
+
+use super::LogVerifyOptions;
+use super::fault::{Finding, LogVerifyError};
+use crate::note::NOTE_BYTES_MAX;
+use crate::tree::{Frontier, empty_root};
+use crate::{Checkpoint, CheckpointError};
+
+/// How far a checkpoint's size may lie behind its record: the leaves kept to compute the root there, 32 MiB.
+const WINDOW_RECORDS: usize = 1_048_576;
+
+/// What is wrong with a checkpoint record's content.
+pub(super) struct CheckpointFault {
+    pub(super) field: &'static str,
+    pub(super) finding: Finding,
+}
+
+pub(super) struct Checkpoints<'a> {
+    options: &'a LogVerifyOptions,
+    given: Option<Checkpoint>,
+    /// The tree over the first records, and the leaves that are not in it yet.
+    tree: Frontier,
+    recent: VecDeque<Hash>,
+    pub(super) last: Option<Checkpoint>,
+    pub(super) count: u64,
+    given_matched: bool,
+}
+
+impl<'a> Checkpoints<'a> {
+    pub(super) fn new(options: &'a LogVerifyOptions) -> Result<Self, LogVerifyError> {
+        let open = |note: &String| match &options.key {
+            Some(key) => Checkpoint::open(note.as_bytes(), key),
+            None => Checkpoint::parse_unverified(note.as_bytes()),
+        };
+        let given = options.checkpoint.as_ref().map(open).transpose()?;
+        let given_is_empty = given.as_ref().is_some_and(|given| given.size == 0);
+        if given_is_empty && given.as_ref().is_some_and(|given| given.root != empty_root()) {
+            return Err(CheckpointError::Root.into());
+        }
+        Ok(Self {
+            options,
+            given,
+            tree: Frontier::new(),
+            recent: VecDeque::new(),
+            last: None,
+            count: 0,
+            given_matched: given_is_empty,
+        })
+    }
+
+    /// How many records there are.
+    pub(super) fn records(&self) -> u64 {
+        self.tree.size() + self.recent.len() as u64
+    }
+
+    /// Appends a record's hash. Gives a fault when the log has just reached the given checkpoint and differs from it.
+    pub(super) fn push(&mut self, leaf: Hash) -> Option<CheckpointFault> {
+        self.recent.push_back(leaf);
+        if self.recent.len() > WINDOW_RECORDS {
+            self.advance(self.tree.size() + 1);
+        }
+        self.compare_with_given()
+    }
+
+    fn compare_with_given(&mut self) -> Option<CheckpointFault> {
+        let given = self.given.as_ref().filter(|given| given.size == self.records())?;
+        let found = self.root();
+        if given.root == found {
+            self.given_matched = true;
+            return None;
+        }
+        Some(CheckpointFault {
+            field: "given checkpoint root",
+            finding: self.not_the_signed_records(given.size, given.root, found),
+        })
+    }
+
+    /// Checks the content of the checkpoint record at `offset`.
+    pub(super) fn check(&mut self, note: &[u8], tenant: TenantId, offset: Offset) -> Result<(), CheckpointFault> {
+        let checkpoint = self.open(note)?;
+        let fault = |field, expected: String, found: String| CheckpointFault {
+            field,
+            finding: Finding::Differs { expected, found },
+        };
+        let origin = checkpoint.origin.as_str();
+        if origin
+            .rsplit_once('/')
+            .is_none_or(|(_, last)| last != tenant.to_string())
+        {
+            let expected = format!("an origin that ends in /{tenant}");
+            return Err(fault("checkpoint origin", expected, origin.to_owned()));
+        }
+        if let Some(last) = self.last.as_ref().filter(|last| last.origin != checkpoint.origin) {
+            return Err(fault("checkpoint origin", last.origin.to_string(), origin.to_owned()));
+        }
+        let size = checkpoint.size;
+        let size_min = self.last.as_ref().map_or(0, |last| last.size);
+        if size < size_min || size > offset.get() {
+            let expected = format!("{size_min} to {offset} records");
+            return Err(fault("checkpoint size", expected, size.to_string()));
+        }
+        if size < self.tree.size() {
+            let expected = format!("a size at most {WINDOW_RECORDS} records behind its own record");
+            return Err(fault("checkpoint size", expected, size.to_string()));
+        }
+        self.advance(size);
+        let found = self.tree.root();
+        if found != checkpoint.root {
+            return Err(CheckpointFault {
+                field: "checkpoint root",
+                finding: self.not_the_signed_records(size, checkpoint.root, found),
+            });
+        }
+        self.count += 1;
+        self.last = Some(checkpoint);
+        Ok(())
+    }
+
+    fn open(&self, note: &[u8]) -> Result<Checkpoint, CheckpointFault> {
+        if note.len() > NOTE_BYTES_MAX {
+            let reason = format!("a checkpoint has at most {NOTE_BYTES_MAX} bytes");
+            return Err(CheckpointFault {
+                field: "checkpoint note",
+                finding: Finding::Malformed { reason },
+            });
+        }
+        let opened = match &self.options.key {
+            Some(key) => Checkpoint::open(note, key),
+            None => Checkpoint::parse_unverified(note),
+        };
+        opened.map_err(|error| CheckpointFault {
+            field: field_of(&error),
+            finding: Finding::Checkpoint(error),
+        })
+    }
+
+    fn not_the_signed_records(&self, size: u64, expected: Hash, found: Hash) -> Finding {
+        Finding::NotTheSignedRecords {
+            from: Offset::new(self.last.as_ref().map_or(0, |last| last.size.min(size))),
+            end: Offset::new(size),
+            expected,
+            found,
+        }
+    }
+
+    /// The root over all records.
+    pub(super) fn root(&self) -> Hash {
+        let mut tree = self.tree.clone();
+        self.recent.iter().for_each(|leaf| tree.push(*leaf));
+        tree.root()
+    }
+
+    /// The size of the given checkpoint, when the log has not reached it.
+    pub(super) fn given_but_not_reached(&self) -> Option<u64> {
+        let given = self.given.as_ref().filter(|_| !self.given_matched)?;
+        Some(given.size)
+    }
+
+    /// The size of the given checkpoint, when the log matches it.
+    pub(super) fn given_size(&self) -> Option<u64> {
+        let given = self.given.as_ref().filter(|_| self.given_matched)?;
+        Some(given.size)
+    }
+
+    fn advance(&mut self, size: u64) {
+        while self.tree.size() < size {
+            let leaf = self
+                .recent
+                .pop_front()
+                .expect("the size was checked to be at most all records");
+            self.tree.push(leaf);
+        }
+    }
+}
+
+fn field_of(error: &CheckpointError) -> &'static str {
+    use crate::NoteError;
+    match error {
+        CheckpointError::Note(NoteError::BadSignature { .. } | NoteError::NoTrustedSignature { .. }) => {
+            "checkpoint signature"
+        }
+        CheckpointError::Note(_) | CheckpointError::Extension => "checkpoint note",
+        CheckpointError::Origin | CheckpointError::OtherLog { .. } => "checkpoint origin",
+        CheckpointError::Size => "checkpoint size",
+        CheckpointError::Root => "checkpoint root",
+    }
+}

@@ -1,0 +1,72 @@
+//! The formats, byte by byte, as they were first released: a log, a receipt and a key in files.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p craton-proof golden` writes the files anew; a change of them is a change of
+//! format, which needs a new version byte and a second set of files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use craton_proof::{LogVerifyOptions, Receipt, VerifierKey};
+
+use crate::support::{Log, Segment, verify};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+}
+
+fn files(log: &Log) -> Vec<(String, Vec<u8>)> {
+    let segments = log
+        .segments()
+        .into_iter()
+        .map(|segment| (format!("log/{}", segment.name), segment.bytes));
+    let texts = [
+        ("receipt.txt", log.receipt(8, &[2])),
+        ("key.txt", format!("{}\n", log.signer.verifier())),
+        ("checkpoint.txt", log.checkpoint(22)),
+    ];
+    let texts = texts
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), text.into_bytes()));
+    segments.chain(texts).collect()
+}
+
+#[test]
+fn golden_files_are_what_is_written() {
+    let files = files(&Log::new());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::create_dir_all(folder().join("log")).expect("a folder");
+        for (name, bytes) in &files {
+            fs::write(folder().join(name), bytes).expect("a file");
+        }
+    }
+    for (name, bytes) in files {
+        assert!(
+            fs::read(folder().join(&name)).expect("a golden file") == bytes,
+            "{name} differs"
+        );
+    }
+}
+
+#[test]
+fn golden_files_verify() {
+    let read = |name: &str| fs::read_to_string(folder().join(name)).expect("a golden file");
+    let key: VerifierKey = read("key.txt").trim_end().parse().expect("a key");
+    let receipt = Receipt::verify(read("receipt.txt").as_bytes(), &key).expect("genuine");
+    assert_eq!(receipt.header.offset.get(), 8);
+    let mut segments: Vec<Segment> = fs::read_dir(folder().join("log"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry"))
+        .map(|entry| Segment {
+            name: entry.file_name().into_string().expect("a name"),
+            bytes: fs::read(entry.path()).expect("a file"),
+        })
+        .collect();
+    segments.sort_by(|a, b| a.name.cmp(&b.name));
+    let options = LogVerifyOptions {
+        key: Some(key),
+        checkpoint: Some(read("checkpoint.txt")),
+        allow_torn_tail: false,
+    };
+    let summary = verify(&segments, &options).expect("intact");
+    assert_eq!((summary.records, summary.signed_records()), (22, 22));
+}

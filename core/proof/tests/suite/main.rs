@@ -1,0 +1,8 @@
+//! The promises of the verifier: what is intact verifies, and what is not is named.
+
+mod damage;
+mod forgery;
+mod golden;
+mod log;
+mod receipt;
+mod support;
