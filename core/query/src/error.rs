@@ -59,6 +59,8 @@ sql_states! {
     READ_ONLY_TRANSACTION = "25006";
     /// `BEGIN` inside a transaction, and its kin.
     ACTIVE_TRANSACTION = "25001";
+    /// The end of a transaction where there is none.
+    NO_ACTIVE_TRANSACTION = "25P01";
     /// A concurrent change; retry the transaction.
     SERIALIZATION_FAILURE = "40001";
     /// The role may not do that.
@@ -103,14 +105,22 @@ sql_states! {
     STATEMENT_TOO_COMPLEX = "54001";
     /// Too many columns.
     TOO_MANY_COLUMNS = "54011";
+    /// Too much waits already; try again.
+    INSUFFICIENT_RESOURCES = "53000";
+    /// The disk is full; reads go on.
+    DISK_FULL = "53100";
     /// A result that takes more memory than allowed.
     OUT_OF_MEMORY = "53200";
     /// The state does not allow it now.
     OBJECT_NOT_IN_PREREQUISITE_STATE = "55000";
     /// The setting cannot be changed.
     CANNOT_CHANGE_SETTING = "55P02";
+    /// The node stops.
+    ADMIN_SHUTDOWN = "57P01";
     /// The view could not be read.
     IO_ERROR = "58030";
+    /// A function found no row.
+    NO_DATA_FOUND = "P0002";
     /// A bug of ours.
     INTERNAL_ERROR = "XX000";
 }

@@ -135,6 +135,12 @@ impl Variables {
         Ok(())
     }
 
+    /// `SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY`, or `READ WRITE`.
+    pub fn set_default_read_only(&mut self, read_only: bool) {
+        let value = if read_only { "on" } else { "off" };
+        self.changed.insert("default_transaction_read_only", value.to_owned());
+    }
+
     /// `RESET ALL`, `DISCARD ALL`.
     pub fn reset_all(&mut self) {
         self.changed.clear();

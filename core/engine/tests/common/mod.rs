@@ -10,41 +10,41 @@ use craton_engine::{Database, Engine, EngineOptions, Response, Session, SqlError
 use craton_types::{ActorId, DatabaseName, Row, UserDefinition, Value};
 
 /// A folder with a node's data and its master key.
-pub struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         FileMasterKey::generate(&folder.path().join("master.key"), SecretBytes::new([42; 32])).expect("a key file");
         Self(folder)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.0.path().join("data")
     }
 
-    pub fn options(&self) -> EngineOptions {
+    pub(crate) fn options(&self) -> EngineOptions {
         let master = FileMasterKey::open(&self.0.path().join("master.key")).expect("the key file");
         EngineOptions::new(self.data(), "test.craton.localhost", Arc::new(master))
     }
 
-    pub fn open(&self) -> Engine {
+    pub(crate) fn open(&self) -> Engine {
         Engine::open(self.options()).expect("the node opens")
     }
 
     /// A copy as a crash at this moment would leave it, but for what the page cache still holds.
-    pub fn copy(&self) -> Self {
+    pub(crate) fn copy(&self) -> Self {
         let copy = tempfile::tempdir().expect("a temporary folder");
         copy_folder(self.0.path(), copy.path());
         Self(copy)
     }
 
     /// The folders of all tenants.
-    pub fn tenants(&self) -> Vec<PathBuf> {
+    pub(crate) fn tenants(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.data().join("tenants")).expect("the tenants' folder");
         entries.map(|entry| entry.expect("an entry").path()).collect()
     }
@@ -63,7 +63,7 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-pub fn user(name: &str, databases: &[&str]) -> UserDefinition {
+pub(crate) fn user(name: &str, databases: &[&str]) -> UserDefinition {
     UserDefinition {
         name: name.to_owned(),
         actor: ActorId::NIL,
@@ -74,27 +74,27 @@ pub fn user(name: &str, databases: &[&str]) -> UserDefinition {
 }
 
 /// Creates a database and a user for it.
-pub async fn create(engine: &Engine, name: &str) -> Database {
+pub(crate) async fn create(engine: &Engine, name: &str) -> Database {
     let database = DatabaseName::parse(name).expect("a name");
     engine.create_database(&database, ActorId::NIL).await.expect("a database");
     engine.put_user(user(&format!("{name}_app"), &[name]), ActorId::NIL).await.expect("a user");
     engine.database(name).expect("the database")
 }
 
-pub fn session(engine: &Engine, database: &str) -> Session {
+pub(crate) fn session(engine: &Engine, database: &str) -> Session {
     let user = engine.user(&format!("{database}_app")).expect("the user");
     engine.open_session(database, &user).expect("a session")
 }
 
 /// Executes one statement.
-pub async fn run(session: &mut Session, sql: &str, parameters: &[Value]) -> Result<Response, SqlError> {
+pub(crate) async fn run(session: &mut Session, sql: &str, parameters: &[Value]) -> Result<Response, SqlError> {
     let statement = session.parse(sql)?.into_iter().next().expect("a statement");
     let prepared = session.prepare(&statement, &[])?;
     session.execute(&prepared, parameters).await
 }
 
 /// Executes a statement that must succeed and gives its command tag.
-pub async fn tag(session: &mut Session, sql: &str) -> String {
+pub(crate) async fn tag(session: &mut Session, sql: &str) -> String {
     match run(session, sql, &[]).await {
         Ok(Response::Command { tag, .. } | Response::Rows { tag, .. }) => tag,
         other => panic!("{sql}: {other:?}"),
@@ -102,7 +102,7 @@ pub async fn tag(session: &mut Session, sql: &str) -> String {
 }
 
 /// Executes a query that must succeed and gives its rows.
-pub async fn rows(session: &mut Session, sql: &str) -> Vec<Row> {
+pub(crate) async fn rows(session: &mut Session, sql: &str) -> Vec<Row> {
     match run(session, sql, &[]).await {
         Ok(Response::Rows { result, .. }) => result.rows,
         other => panic!("{sql}: {other:?}"),
@@ -110,7 +110,7 @@ pub async fn rows(session: &mut Session, sql: &str) -> Vec<Row> {
 }
 
 /// Executes a statement that must fail and gives its SQLSTATE.
-pub async fn sqlstate(session: &mut Session, sql: &str) -> String {
+pub(crate) async fn sqlstate(session: &mut Session, sql: &str) -> String {
     match run(session, sql, &[]).await {
         Err(error) => error.sqlstate.as_str().to_owned(),
         Ok(response) => panic!("{sql}: expected an error, got {response:?}"),
