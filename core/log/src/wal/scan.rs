@@ -100,14 +100,16 @@ impl Segment {
     /// interrupted. A record further on shows that it is neither: since a record is written only after
     /// everything before it was synced, that is corruption.
     fn classify_tail(&self, reason: Damage) -> Result<Option<Torn>, WalError> {
-        let mut chunk = vec![0; CHUNK_BYTES + RECORD_HEADER_BYTES];
+        let left = usize::try_from(self.header.capacity - self.end).unwrap_or(usize::MAX);
+        let mut chunk = vec![0; left.min(CHUNK_BYTES + RECORD_HEADER_BYTES)];
         let zeros = chunk.clone();
         let mut end = None;
         let mut start = self.end;
         while start < self.header.capacity {
             let left = usize::try_from(self.header.capacity - start).unwrap_or(usize::MAX);
             // Chunks overlap by a header, so that none is missed at a boundary.
-            let chunk = &mut chunk[..left.min(CHUNK_BYTES + RECORD_HEADER_BYTES)];
+            let length = left.min(chunk.len());
+            let chunk = &mut chunk[..length];
             self.read(chunk, start)?;
             // Comparing is far quicker than searching, and nearly all of the segment is zeros.
             if *chunk != zeros[..chunk.len()] {
