@@ -31,6 +31,7 @@ export default defineConfig({
     include: ['app/src/**/*.test.{ts,tsx}', 'mock-api/**/*.test.ts'],
     setupFiles: [here('./test/setup.ts')],
     css: { modules: { classNameStrategy: 'non-scoped' } },
+    testTimeout: 30_000,
     restoreMocks: true,
     unstubGlobals: true,
   },

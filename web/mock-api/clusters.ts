@@ -1,4 +1,4 @@
-import type { Cluster, Connection } from '../app/src/api/types';
+import type { Cluster, Connection, Operation } from '../app/src/api/types';
 import { secretOf } from './ids';
 import { invalid, notFound, Refusal } from './problem';
 import { accepted, created, ok, pageOf, signedIn, textOf, type Route, type SignedInCall } from './routing';
@@ -33,6 +33,7 @@ function findOperation(call: SignedInCall): MockOperation {
   return operation;
 }
 
+const isFinished = ({ state }: Operation) => ['succeeded', 'failed', 'cancelled'].includes(state);
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 export function connectionOf(cluster: Cluster): Connection {
@@ -209,7 +210,11 @@ export const clusterRoutes: Route[] = [
     const wait = /^(\d+)s$/.exec(call.url.searchParams.get('wait') ?? '');
     const until = Date.now() + Number(wait?.[1] ?? 0) * 1000;
     const before = JSON.stringify(call.state.operationView(operation));
-    while (Date.now() < until && JSON.stringify(call.state.operationView(operation)) === before) await pause(25);
+    const settled = () => {
+      const now = call.state.operationView(operation);
+      return isFinished(now) || JSON.stringify(now) !== before;
+    };
+    while (Date.now() < until && !settled()) await pause(25);
     return ok(call.state.operationView(operation));
   }),
   signedIn('get', '/api/v1/orgs/{org}/operations/{operation}/events', (call) => {
@@ -224,7 +229,7 @@ export const clusterRoutes: Route[] = [
           const text = JSON.stringify(current);
           if (text !== last) controller.enqueue(encoder.encode(`event: operation\ndata: ${text}\n\n`));
           last = text;
-          if (['succeeded', 'failed', 'cancelled'].includes(current.state)) break;
+          if (isFinished(current)) break;
           await pause(25);
         }
         if (open) controller.close();

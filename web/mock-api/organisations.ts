@@ -26,7 +26,7 @@ export const organisationRoutes: Route[] = [
       name,
       slug,
       created_at: state.iso(),
-      roles: new Map([[user.id, 'owner']]),
+      roles: new Map<string, Role>([[user.id, 'owner']]),
       clusters: [],
       operations: [],
       apiKeys: [],

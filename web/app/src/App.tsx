@@ -1,7 +1,8 @@
 import { QueryCache, QueryClient, QueryClientProvider } from '@tanstack/react-query';
-import { useState, type ReactNode } from 'react';
+import { useState } from 'react';
 import { isSignedOut, toApiError } from './api/problem';
 import { meQuery } from './api/queries';
+import { ErrorBoundary } from './components/ErrorBoundary';
 import { OnceSecretProvider } from './hooks/useOnceSecret';
 import { AppRoutes } from './routes';
 
@@ -24,11 +25,15 @@ export function createQueryClient(): QueryClient {
 }
 
 /** The console below a router, which the caller provides. */
-export function App({ children = <AppRoutes /> }: { children?: ReactNode }) {
+export function App() {
   const [queryClient] = useState(createQueryClient);
   return (
     <QueryClientProvider client={queryClient}>
-      <OnceSecretProvider>{children}</OnceSecretProvider>
+      <OnceSecretProvider>
+        <ErrorBoundary resetKey="console">
+          <AppRoutes />
+        </ErrorBoundary>
+      </OnceSecretProvider>
     </QueryClientProvider>
   );
 }

@@ -1,6 +1,6 @@
 import createClient from 'openapi-fetch';
 import type { paths } from './generated/schema';
-import { errorFromNetwork, errorFromResponse } from './problem';
+import { errorFromNetwork, errorFromResponse, nameOf } from './problem';
 
 /** The API of this origin. The session travels in a cookie that scripts cannot read. */
 export const api = createClient<paths>({
@@ -18,7 +18,7 @@ export async function answerOf<Data>(call: Promise<Answer<Data>>): Promise<Data>
   try {
     answer = await call;
   } catch (cause) {
-    if (cause instanceof DOMException && cause.name === 'AbortError') throw cause;
+    if (nameOf(cause) === 'AbortError') throw cause;
     throw errorFromNetwork();
   }
   if (!answer.response.ok) throw errorFromResponse(answer.response, answer.error);

@@ -29,17 +29,20 @@ export function watchOperation(org: string, id: string, handlers: WatchHandlers)
   let events: EventSource | null = null;
 
   const poll = async () => {
+    // The first look answers at once, the following ones when something has changed.
+    let wait: { wait?: string } = {};
     while (!stopped()) {
       try {
         const path = { org, operation: id };
         const operation = await answerOf(
           api.GET('/api/v1/orgs/{org}/operations/{operation}', {
-            params: { path, query: { wait: POLL_WAIT } },
+            params: { path, query: wait },
             signal: abort.signal,
           }),
         );
         handlers.onOperation(operation, 'polling');
         if (isFinished(operation)) return;
+        wait = { wait: POLL_WAIT };
         await pause(POLL_PAUSE_MS, abort.signal);
       } catch (cause) {
         if (stopped()) return;

@@ -2,6 +2,7 @@
  * Passkey ceremonies: the JSON of the API on one side, the browser's `navigator.credentials` on the other.
  * Encoding follows WebAuthn Level 3, sections 5.1.9 and 5.1.10 (base64url without padding for all binary members).
  */
+import { nameOf } from './problem';
 
 export function base64UrlOf(buffer: ArrayBuffer): string {
   const binary = String.fromCharCode(...new Uint8Array(buffer));
@@ -112,8 +113,7 @@ async function ceremony(run: () => Promise<Credential | null>): Promise<PublicKe
 
 /** The names are those of WebAuthn Level 3, sections 5.1.3 and 5.1.4. */
 function reasonOf(error: unknown): string {
-  const name = error instanceof Error ? error.name : '';
-  switch (name) {
+  switch (nameOf(error)) {
     case 'NotAllowedError':
       return 'The passkey prompt was dismissed or timed out. Try again when you are ready.';
     case 'InvalidStateError':

@@ -33,8 +33,7 @@ export function useOperation(
     });
   }, [org, id, key]);
 
-  if (seen === null || seen.key !== key) return { followed: null, error: null };
-  return { followed: seen.followed, error: seen.error };
+  return seen?.key === key ? { followed: seen.followed, error: seen.error } : { followed: null, error: null };
 }
 
 function withStep(before: FollowedOperation | null, operation: Operation): readonly (string | undefined)[] {

@@ -1,3 +1,4 @@
+/* eslint-disable jsx-a11y/no-noninteractive-tabindex -- a block that scrolls must be reachable by keyboard */
 import { useCopy } from '@/hooks/useCopy';
 import { classes } from './classes';
 import { Icon } from './Icon';
@@ -56,8 +57,6 @@ type CodeBlockProps = {
 export function CodeBlock({ text, what, wrap = 'none' }: CodeBlockProps) {
   return (
     <div className={styles.block}>
-      {/* Scrollable, therefore reachable by keyboard. */}
-      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
       <pre
         className={classes(styles.code, wrap !== 'none' && styles.wrap, wrap === 'characters' && styles.characters)}
         tabIndex={0}

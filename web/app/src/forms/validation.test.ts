@@ -1,0 +1,25 @@
+import { expect, it } from 'vitest';
+import { clusterNameProblem, requiredText } from './validation';
+
+it.each([
+  ['', 'Enter a name.'],
+  ['a', undefined],
+  ['patient-records-2', undefined],
+  ['a'.repeat(40), undefined],
+  ['a'.repeat(41), 'Use at most 40 characters.'],
+  ['Records', 'Use lower-case letters, digits and hyphens only.'],
+  ['two words', 'Use lower-case letters, digits and hyphens only.'],
+  ['ä', 'Use lower-case letters, digits and hyphens only.'],
+])('cluster name %j: %j', (name, message) => {
+  expect(clusterNameProblem(name)).toBe(message);
+});
+
+it.each([
+  ['', 'Enter your name.'],
+  ['   ', 'Enter your name.'],
+  ['Ada', undefined],
+  ['a'.repeat(80), undefined],
+  ['a'.repeat(81), 'Use at most 80 characters.'],
+])('text %j: %j', (text, message) => {
+  expect(requiredText(text, 'your name')).toBe(message);
+});
