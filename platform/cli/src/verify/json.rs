@@ -1,0 +1,155 @@
+//! Results as JSON, for programs. Names are those of the formats' fields.
+
+use craton_proof::{Checkpoint, LogPart, LogSummary, LogVerifyError, VerifiedReceipt, timestamp_text, value_text};
+use craton_types::{Change, Row, TableSummary, Value};
+use serde_json::{Map, Value as Json, json};
+
+pub(super) fn receipt(receipt: &VerifiedReceipt) -> Json {
+    let header = &receipt.header;
+    let changes = receipt.changes.iter().map(|verified| {
+        let mut change = change(receipt, &verified.change);
+        change["chunk"] = verified.chunk_index.into();
+        change
+    });
+    json!({
+        "verified": true,
+        "position": header.offset.get(),
+        "time": receipt.time_text(),
+        "tenant": header.tenant.to_string(),
+        "stream": receipt.summary.stream,
+        "stream_sequence": header.stream_sequence.get(),
+        "actor": header.actor.to_string(),
+        "correlation_id": header.correlation_id.to_string(),
+        "idempotency_id": header.idempotency_id.to_string(),
+        "key_epoch": header.key_epoch.get(),
+        "record_hash": receipt.record_hash.to_string(),
+        "changes": changes.collect::<Vec<_>>(),
+        "checkpoint": checkpoint(&receipt.checkpoint),
+        "key": receipt.key.to_string(),
+    })
+}
+
+fn change(receipt: &VerifiedReceipt, change: &Change) -> Json {
+    match change {
+        Change::Row(row) => {
+            let Some(table) = receipt.table(row) else {
+                return json!({ "kind": "row" });
+            };
+            let action = match (&row.before, &row.after) {
+                (None, _) => "inserted",
+                (Some(_), Some(_)) => "updated",
+                (Some(_), None) => "deleted",
+            };
+            let known = row.after.as_ref().or(row.before.as_ref());
+            json!({
+                "kind": "row",
+                "action": action,
+                "table": table.name,
+                "primary_key": known.map(|row| primary_key(table, row)),
+                "before": row.before.as_ref().map(|row| object(table, row)),
+                "after": row.after.as_ref().map(|row| object(table, row)),
+            })
+        }
+        Change::CreateTable(schema) => json!({
+            "kind": "create_table",
+            "table": schema.name,
+            "columns": schema.columns.iter().map(|column| &column.name).collect::<Vec<_>>(),
+        }),
+        Change::DropTable { name, .. } => json!({ "kind": "drop_table", "table": name }),
+        Change::Event(bytes) => json!({
+            "kind": "event",
+            "text": std::str::from_utf8(bytes).ok(),
+            "bytes": value(&Value::Bytes(bytes.clone())),
+        }),
+        Change::CreateDatabase(database) => json!({
+            "kind": "create_database",
+            "database": database.name,
+            "tenant": database.tenant.to_string(),
+        }),
+        Change::PutUser(user) => json!({
+            "kind": "put_user",
+            "user": user.name,
+            "actor": user.actor.to_string(),
+        }),
+        Change::DropUser { name } => json!({ "kind": "drop_user", "user": name }),
+    }
+}
+
+fn primary_key(table: &TableSummary, row: &Row) -> Json {
+    let columns = table.primary_key.iter().filter_map(|position| {
+        let position = usize::from(*position);
+        Some((table.columns.get(position)?.clone(), value(row.get(position)?)))
+    });
+    Json::Object(columns.collect())
+}
+
+fn object(table: &TableSummary, row: &Row) -> Json {
+    let columns = table.columns.iter().zip(row);
+    Json::Object(
+        columns
+            .map(|(name, field)| (name.clone(), value(field)))
+            .collect::<Map<_, _>>(),
+    )
+}
+
+/// JSON's own types where they hold the value exactly, text otherwise.
+fn value(value: &Value) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(value) => (*value).into(),
+        Value::Float(value) => (*value).into(),
+        Value::Text(text) | Value::Json(text) => text.clone().into(),
+        other => value_text(other).trim_matches('\'').into(),
+    }
+}
+
+fn checkpoint(checkpoint: &Checkpoint) -> Json {
+    json!({
+        "origin": checkpoint.origin.as_str(),
+        "size": checkpoint.size,
+        "root": checkpoint.root.to_string(),
+    })
+}
+
+pub(super) fn log(summary: &LogSummary) -> Json {
+    json!({
+        "verified": true,
+        "tenant": summary.tenant.to_string(),
+        "segments": summary.segments,
+        "records": summary.records,
+        "first_time": summary.first_time.map(timestamp_text),
+        "last_time": summary.last_time.map(timestamp_text),
+        "root": summary.root.to_string(),
+        "last_hash": summary.last_hash.to_string(),
+        "checkpoints": summary.checkpoints,
+        "last_checkpoint": summary.last_checkpoint.as_ref().map(checkpoint),
+        "key": summary.key.as_ref().map(ToString::to_string),
+        "given_checkpoint_size": summary.given_checkpoint_size,
+        "signed_records": summary.signed_records(),
+        "unsigned_records": summary.unsigned_records(),
+        "torn_bytes": summary.torn_bytes,
+        "untracked_streams": summary.untracked_streams,
+    })
+}
+
+pub(super) fn log_error(error: &LogVerifyError) -> Json {
+    let mut result = json!({ "verified": false, "error": error.to_string() });
+    if let LogVerifyError::Fault(fault) = error {
+        result["record"] = fault.offset.get().into();
+        result["part"] = part(fault.part).into();
+        result["field"] = fault.field.into();
+        result["file"] = fault.file.clone().into();
+        result["byte"] = fault.position.into();
+        result["finding"] = fault.finding.to_string().into();
+    }
+    result
+}
+
+pub(super) const fn part(part: LogPart) -> &'static str {
+    match part {
+        LogPart::SegmentHeader => "segment header before the record",
+        LogPart::Record => "record",
+        LogPart::SegmentFooter => "segment footer before the record",
+    }
+}

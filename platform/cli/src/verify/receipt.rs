@@ -1,0 +1,24 @@
+//! `craton verify receipt`.
+
+use std::path::Path;
+
+use craton_proof::{PROOF_BYTES_MAX, Receipt, VerifierKey};
+use serde_json::json;
+
+use super::{Outcome, json};
+
+pub(super) fn verify(path: &Path, key: &VerifierKey) -> anyhow::Result<Outcome> {
+    let text = super::read_bounded(path, PROOF_BYTES_MAX)?;
+    Ok(match Receipt::verify(&text, key) {
+        Ok(verified) => Outcome {
+            verified: true,
+            text: format!("The receipt verifies.\n\n{verified}"),
+            json: json::receipt(&verified),
+        },
+        Err(error) => Outcome {
+            verified: false,
+            text: format!("The receipt does NOT verify.\n\n  {error}\n"),
+            json: json!({ "verified": false, "error": error.to_string() }),
+        },
+    })
+}
