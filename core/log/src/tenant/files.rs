@@ -120,8 +120,14 @@ impl NamedFile {
             .map_err(TenantLogError::io("write", &self.path))
     }
 
+    /// # Errors
+    /// Whatever the reason, what was not durable before may be lost: a full disk is no exception.
     pub(super) fn sync(&self) -> Result<(), TenantLogError> {
-        self.file.sync_data().map_err(TenantLogError::io("sync", &self.path))
+        self.file.sync_data().map_err(|source| TenantLogError::Io {
+            operation: "sync",
+            path: self.path.to_path_buf(),
+            source,
+        })
     }
 
     pub(super) fn cut(&self, length: u64) -> Result<(), TenantLogError> {
@@ -146,5 +152,6 @@ pub(super) fn hashes_name(level: usize) -> String {
 
 /// The first offset that a segment's name says.
 pub(super) fn parse_segment_name(name: &str) -> Option<u64> {
-    name.strip_suffix(SEGMENT_SUFFIX)?.parse().ok()
+    let first = name.strip_suffix(SEGMENT_SUFFIX)?.parse().ok()?;
+    (name == segment_name(first)).then_some(first)
 }

@@ -84,3 +84,43 @@ pub(super) fn read_position(
     let whole = file.fill(&mut bytes, (FIXED_BYTES + segment.frontier_bytes()) as u64 + entry * 8)?;
     Ok(whole.then(|| u64::from_be_bytes(bytes)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use craton_types::Hash;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    proptest! {
+        #[test]
+        fn indexes_survive_a_round_trip_and_no_flip(
+            first in 0u64..200, record_count in 1u64..300, at in any::<proptest::sample::Index>(), bit in 0..8,
+        ) {
+            let disk = MemoryDisk::new();
+            let files = Files::create_dir(Arc::new(disk.clone()), Path::new("/d")).expect("created");
+            let segment = ClosedSegment { first, record_count };
+            let mut frontier = Frontier::new();
+            (0..segment.end()).for_each(|_| frontier.push(Hash::new([3; 32])));
+            let positions: Vec<u64> = (0..record_count.div_ceil(INDEX_INTERVAL)).map(|entry| entry * 1_000).collect();
+            write_index(&files, segment, &frontier, &positions).expect("written");
+
+            let file = files.open(&index_name(first)).expect("opened");
+            prop_assert_eq!(read_frontier(&file, segment).expect("readable"), Some(frontier));
+            for (entry, position) in (0..).zip(positions) {
+                prop_assert_eq!(read_position(&file, segment, entry).expect("readable"), Some(position));
+            }
+            let other = ClosedSegment { record_count: record_count + 1, ..segment };
+            prop_assert_eq!(read_frontier(&file, other).expect("readable"), None);
+            disk.tamper(&disk.paths()[0], |bytes| {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1u8 << bit;
+            });
+            prop_assert_eq!(read_frontier(&file, segment).expect("readable"), None);
+        }
+    }
+}

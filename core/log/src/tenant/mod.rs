@@ -182,8 +182,8 @@ impl TenantLog {
     /// Makes all appended records durable, published or not, and returns the offset after them.
     ///
     /// # Errors
-    /// [`TenantLogError::NoSpace`] when the records cannot be written: the call may be repeated. Otherwise the log is
-    /// poisoned.
+    /// [`TenantLogError::NoSpace`] when the records cannot be written: the call may be repeated.
+    /// [`TenantLogError::Io`] poisons the log.
     pub fn sync(&mut self) -> Result<Offset, TenantLogError> {
         self.begin_sync()?.run()
     }
@@ -375,8 +375,7 @@ impl SyncJob {
     /// Syncs and returns the offset after the records that are durable now.
     ///
     /// # Errors
-    /// [`TenantLogError::Poisoned`], or [`TenantLogError::Io`] or [`TenantLogError::NoSpace`] from the disk, which
-    /// poison the log.
+    /// [`TenantLogError::Poisoned`], or [`TenantLogError::Io`], which poisons the log.
     pub fn run(self) -> Result<Offset, TenantLogError> {
         if self.shared.poisoned.load(Ordering::Acquire) {
             return Err(TenantLogError::Poisoned);
@@ -390,8 +389,11 @@ impl SyncJob {
         };
         if self.shared.mark.lock().synced() < self.records && first < self.records {
             self.shared.poison_if_failed(file.sync())?;
-            let advanced = self.shared.mark.lock().advance(self.records);
-            self.shared.poison_if_failed(advanced)?;
+            // Without the mark the records are durable all the same, and known to be with the next one.
+            match self.shared.mark.lock().advance(self.records) {
+                Err(TenantLogError::NoSpace { .. }) => {}
+                advanced => self.shared.poison_if_failed(advanced)?,
+            }
         }
         Ok(durable)
     }

@@ -20,7 +20,9 @@ use super::files::{Files, NamedFile, hashes_name};
 pub(super) const TILE_HEIGHT: u8 = 8;
 /// Entries of a full tile.
 pub(super) const TILE_ENTRIES: u64 = 1 << TILE_HEIGHT;
-const HASH_BYTES: u64 = 32;
+const HASH_BYTES: usize = 32;
+/// The same, as a file position.
+const HASH_LENGTH: u64 = 32;
 /// Checked tiles that are kept: 8 KiB each.
 const TILES_CACHED_MAX: usize = 32;
 
@@ -92,7 +94,7 @@ impl PendingEntries {
             let bytes: Vec<u8> = entries.iter().flat_map(|hash| hash.as_bytes()).copied().collect();
             levels.0[level]
                 .file
-                .write(&bytes, entries_before(level, first) * HASH_BYTES)?;
+                .write(&bytes, entries_before(level, first) * HASH_LENGTH)?;
         }
         Ok(())
     }
@@ -196,15 +198,15 @@ pub(super) fn read_tile(file: &NamedFile, index: u64) -> Result<Option<Vec<Hash>
 /// Writes a full tile again.
 pub(super) fn write_tile(file: &NamedFile, index: u64, entries: &[Hash]) -> Result<(), TenantLogError> {
     let bytes: Vec<u8> = entries.iter().flat_map(|hash| hash.as_bytes()).copied().collect();
-    file.write(&bytes, index * TILE_ENTRIES * HASH_BYTES)
+    file.write(&bytes, index * TILE_ENTRIES * HASH_LENGTH)
 }
 
 /// Reads the entries `start..end`; `None` when the file ends before.
 pub(super) fn read_entries(file: &NamedFile, start: u64, end: u64) -> Result<Option<Vec<Hash>>, TenantLogError> {
     let count = usize::try_from(end - start).expect("at most a tile");
-    let mut bytes = vec![0; count * HASH_BYTES as usize];
-    let whole = file.fill(&mut bytes, start * HASH_BYTES)?;
-    let hashes = bytes.as_chunks::<{ HASH_BYTES as usize }>().0;
+    let mut bytes = vec![0; count * HASH_BYTES];
+    let whole = file.fill(&mut bytes, start * HASH_LENGTH)?;
+    let hashes = bytes.as_chunks::<HASH_BYTES>().0;
     Ok(whole.then(|| hashes.iter().map(|hash| Hash::new(*hash)).collect()))
 }
 

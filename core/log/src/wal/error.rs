@@ -143,6 +143,16 @@ pub enum WalError {
 }
 
 impl WalError {
+    /// For `map_err`: names the operation. For calls after which the log cannot go on, whatever the reason.
+    pub(super) fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+
     /// For `map_err`: names the operation, and tells a full disk from a failing one.
     pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();

@@ -288,7 +288,7 @@ impl Wal {
             return Err(self.poison_unless_full(error));
         }
         if let Err(error) = active.file.sync_data() {
-            let error = WalError::io("sync", &active.path)(error);
+            let error = WalError::failed("sync", &active.path)(error);
             self.poisoned = true;
             return Err(error);
         }

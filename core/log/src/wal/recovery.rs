@@ -81,8 +81,8 @@ impl Wal {
             random,
         };
         let sequences = storage.list()?;
-        let generation = sequences.last().map_or(1, |newest| newest + 1);
         let mut chain = load_chain(&storage, &sequences)?;
+        let generation = chain.segments.last().map_or(1, |newest| newest.header.sequence + 1);
         let mut recovery = WalRecovery {
             generation,
             first_index: None,

@@ -69,8 +69,8 @@ pub(super) enum Found {
     },
 }
 
-pub(super) fn segment_path(dir: &Path, sequence: u64) -> PathBuf {
-    dir.join(format!("{sequence:020}{SUFFIX}"))
+fn segment_name(sequence: u64) -> String {
+    format!("{sequence:020}{SUFFIX}")
 }
 
 /// The bytes that a record with a plaintext of `text_bytes` occupies.
@@ -115,7 +115,9 @@ impl Storage {
             if name.ends_with(TMP_SUFFIX) {
                 let path = self.dir.join(name);
                 self.disk.remove(&path).map_err(WalError::io("remove", &path))?;
-            } else if let Some(Ok(sequence)) = name.strip_suffix(SUFFIX).map(str::parse) {
+            } else if let Some(Ok(sequence)) = name.strip_suffix(SUFFIX).map(str::parse)
+                && name == segment_name(sequence)
+            {
                 sequences.push(sequence);
             }
         }
@@ -124,7 +126,7 @@ impl Storage {
 
     /// Opens a segment and checks its header, not its records.
     pub(super) fn open_segment(&self, sequence: u64) -> Result<Segment, WalError> {
-        let path = segment_path(&self.dir, sequence);
+        let path = self.dir.join(segment_name(sequence));
         let file = self.disk.open(&path).map_err(WalError::io("open", &path))?;
         let corrupt = |position, reason| WalError::Corrupt {
             segment: sequence,
@@ -218,20 +220,24 @@ impl Storage {
 
     /// Gives a prepared segment its name: from here on it is part of the log.
     pub(super) fn publish_segment(&self, segment: &mut Segment) -> Result<(), WalError> {
-        let path = segment_path(&self.dir, segment.header.sequence);
+        let path = self.dir.join(segment_name(segment.header.sequence));
         self.disk
             .rename(&segment.path, &path)
-            .map_err(WalError::io("rename", &segment.path))?;
-        self.disk.sync_dir(&self.dir).map_err(WalError::io("sync", &self.dir))?;
+            .map_err(WalError::failed("rename", &segment.path))?;
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(WalError::failed("sync", &self.dir))?;
         segment.path = path;
         Ok(())
     }
 
     /// Removes a segment, durably, so that segments disappear in order.
     pub(super) fn remove_segment(&self, sequence: u64) -> Result<(), WalError> {
-        let path = segment_path(&self.dir, sequence);
-        self.disk.remove(&path).map_err(WalError::io("remove", &path))?;
-        self.disk.sync_dir(&self.dir).map_err(WalError::io("sync", &self.dir))
+        let path = self.dir.join(segment_name(sequence));
+        self.disk.remove(&path).map_err(WalError::failed("remove", &path))?;
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(WalError::failed("sync", &self.dir))
     }
 }
 
