@@ -9,9 +9,17 @@ use craton_types::TenantId;
 
 use crate::EngineError;
 use crate::entry::{Entry, decode_entry, decode_entry_head};
+use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
 use crate::proposer::{Reply, Waiting, WaitingEntries};
+use crate::tenant::Tenant;
 use crate::tenants::Tenants;
+
+/// Above this a view takes no further batch before a flush. One batch may bring it to several times as much.
+const VIEW_MEMORY_BYTES_HIGH: usize = 64 * 1024 * 1024;
+
+/// Makes room in a view whose memory is full.
+type Relieve<'a> = &'a dyn Fn(&Tenant) -> Result<(), EngineError>;
 
 /// What the applier thread works with.
 pub(crate) struct Applier {
@@ -19,14 +27,15 @@ pub(crate) struct Applier {
     pub(crate) tenants: Arc<Tenants>,
     pub(crate) waiting: Arc<WaitingEntries>,
     pub(crate) health: Arc<Health>,
+    pub(crate) closing: Arc<Closing>,
     pub(crate) boot: u64,
 }
 
 impl Applier {
     /// Applies what was committed before the node was opened, so that it serves what it acknowledged.
-    pub(crate) fn recover(&self) -> Result<(), EngineError> {
+    pub(crate) fn recover(&self, flusher: &Flusher) -> Result<(), EngineError> {
         while let Some(entry) = self.consensus.next_recovered()? {
-            self.apply(&entry)?;
+            self.apply(&entry, &|_| flusher.flush_all())?;
         }
         Ok(())
     }
@@ -35,7 +44,7 @@ impl Applier {
     pub(crate) fn run(self) {
         loop {
             let result = match self.consensus.next_committed() {
-                Ok(entry) => self.apply(&entry),
+                Ok(entry) => self.apply(&entry, &|tenant| self.wait_for_memory(tenant)),
                 Err(ConsensusError::Closed) => return,
                 Err(error) => Err(error.into()),
             };
@@ -49,7 +58,7 @@ impl Applier {
         }
     }
 
-    fn apply(&self, committed: &CommittedEntry) -> Result<(), EngineError> {
+    fn apply(&self, committed: &CommittedEntry, relieve: Relieve<'_>) -> Result<(), EngineError> {
         let (boot, sequence, timestamp) = decode_entry_head(&committed.payload)?;
         let waiting = if boot == self.boot {
             self.waiting.lock().remove(&sequence)
@@ -61,14 +70,19 @@ impl Applier {
             None => (decode_entry(&committed.payload)?.commands, Vec::new()),
         };
         let entry = Entry { timestamp, commands };
-        let outcomes = self.apply_to_tenants(committed, &entry)?;
+        let outcomes = self.apply_to_tenants(committed, &entry, relieve)?;
         self.tenants.set_applied_index(committed.index);
         answer(replies, outcomes);
         Ok(())
     }
 
     /// Groups the commands by tenant, keeping their order, and applies each group.
-    fn apply_to_tenants(&self, committed: &CommittedEntry, entry: &Entry) -> Result<Vec<Option<Outcome>>, EngineError> {
+    fn apply_to_tenants(
+        &self,
+        committed: &CommittedEntry,
+        entry: &Entry,
+        relieve: Relieve<'_>,
+    ) -> Result<Vec<Option<Outcome>>, EngineError> {
         let mut groups: HashMap<TenantId, Vec<usize>> = HashMap::new();
         for (position, command) in entry.commands.iter().enumerate() {
             groups.entry(command.tenant).or_default().push(position);
@@ -83,6 +97,10 @@ impl Applier {
                 .iter()
                 .map(|&position| Arc::clone(&entry.commands[position]))
                 .collect();
+            let shared = Arc::clone(&writer.lock().tenant);
+            if shared.projection.memory_bytes() > VIEW_MEMORY_BYTES_HIGH {
+                relieve(&shared)?;
+            }
             let mut writer = writer.lock();
             if committed.index <= writer.applied {
                 continue;
@@ -95,6 +113,18 @@ impl Applier {
             }
         }
         Ok(outcomes)
+    }
+
+    /// Holds the next batch back while the view's memory is full. Then the proposer waits as well, its queue
+    /// fills, and clients are told to come back.
+    fn wait_for_memory(&self, tenant: &Tenant) -> Result<(), EngineError> {
+        while tenant.projection.memory_bytes() > VIEW_MEMORY_BYTES_HIGH {
+            self.health.check()?;
+            if self.closing.ask_for_flush() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn open_created_databases(&self, commands: &[Arc<Command>], outcomes: &[Outcome]) -> Result<(), EngineError> {

@@ -20,7 +20,7 @@ use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
 use crate::keyring::{Keyring, TenantKeys};
 use crate::lock::DirectoryLock;
-use crate::proposer::{ProposalQueue, Proposer, WaitingEntries, proposal_queue};
+use crate::proposer::{LogUse, ProposalQueue, Proposer, ProposerCounters, WaitingEntries, proposal_queue};
 use crate::tenants::{SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
 use crate::{Clock, Commit, Database, EngineError, Random, Session, SystemClock, SystemRandom};
 
@@ -77,6 +77,7 @@ struct Inner {
     flusher: Arc<Flusher>,
     closing: Arc<Closing>,
     stopping: Arc<AtomicBool>,
+    counters: Arc<ProposerCounters>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: DirectoryLock,
 }
@@ -122,6 +123,8 @@ pub(crate) struct Request {
 pub struct EngineStatus {
     /// Each database's name, how many records its log holds, and how many of them a checkpoint covers.
     pub databases: Vec<DatabaseStatus>,
+    /// How the write-ahead log was used since the node was opened.
+    pub log_use: LogUse,
     /// Why the node stopped, if it did.
     pub stop_reason: Option<String>,
 }
@@ -169,6 +172,7 @@ impl Engine {
         let wal = open_wal(&data_dir.join("wal"), disk, keyring.wal, Arc::clone(&random))?;
         let consensus: Arc<dyn Consensus> = Arc::new(SingleNode::new(wal, tenants.oldest_applied()));
         let health = Arc::new(Health::default());
+        let closing = Arc::new(Closing::default());
         let waiting = Arc::new(WaitingEntries::default());
         let boot = u64::from_be_bytes(random_array(random.as_ref()));
         let applier = Applier {
@@ -176,26 +180,28 @@ impl Engine {
             tenants: Arc::clone(&tenants),
             waiting: Arc::clone(&waiting),
             health: Arc::clone(&health),
+            closing: Arc::clone(&closing),
             boot,
         };
-        applier.recover()?;
         let (proposals, receiver) = proposal_queue(Arc::clone(&health));
         let stopping = Arc::new(AtomicBool::new(false));
+        let counters = Arc::new(ProposerCounters::default());
         let proposer = Proposer {
             consensus: Arc::clone(&consensus),
             clock: Arc::clone(&clock),
             waiting,
             health: Arc::clone(&health),
             stopping: Arc::clone(&stopping),
+            counters: Arc::clone(&counters),
             boot,
         };
-        let closing = Arc::new(Closing::default());
         let flusher = Arc::new(Flusher {
             consensus: Arc::clone(&consensus),
             tenants: Arc::clone(&tenants),
             health: Arc::clone(&health),
             closing: Arc::clone(&closing),
         });
+        applier.recover(&flusher)?;
         let node = Arc::new(Node {
             tenants,
             proposals,
@@ -223,6 +229,7 @@ impl Engine {
             flusher,
             closing,
             stopping,
+            counters,
             threads: Mutex::new(threads),
             _lock: lock,
         })))

@@ -17,30 +17,55 @@ use crate::tenants::Tenants;
 
 /// How often tenants are looked at.
 const PERIOD: Duration = Duration::from_millis(500);
+/// How long the applier waits between two looks at a view whose memory is full.
+const BACKPRESSURE_WAIT: Duration = Duration::from_millis(2);
 /// A tenant with fewer bytes of unflushed rows waits for [`PERIODS_MAX`].
 const UNFLUSHED_BYTES_TARGET: usize = 16 * 1024 * 1024;
 /// After this many periods a tenant is flushed however little it wrote.
 const PERIODS_MAX: u32 = 10;
 
-/// Wakes the background threads when the node closes.
+/// Wakes the background threads, to work early or because the node closes.
 #[derive(Default)]
 pub(crate) struct Closing {
-    closed: Mutex<bool>,
+    state: Mutex<Wakes>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct Wakes {
+    closed: bool,
+    flush: bool,
 }
 
 impl Closing {
     /// Waits for the given time; whether the node closes.
     pub(crate) fn wait(&self, time: Duration) -> bool {
-        let mut closed = self.closed.lock();
-        if !*closed {
-            self.changed.wait_for(&mut closed, time);
+        let mut state = self.state.lock();
+        if !state.closed {
+            self.changed.wait_for(&mut state, time);
         }
-        *closed
+        state.closed
+    }
+
+    /// Waits for the given time or until a flush is asked for; whether the node closes.
+    fn wait_for_flush(&self, time: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.closed && !state.flush {
+            self.changed.wait_for(&mut state, time);
+        }
+        state.flush = false;
+        state.closed
+    }
+
+    /// Asks for a flush now, and waits a moment for it; whether the node closes.
+    pub(crate) fn ask_for_flush(&self) -> bool {
+        self.state.lock().flush = true;
+        self.changed.notify_all();
+        self.wait(BACKPRESSURE_WAIT)
     }
 
     pub(crate) fn close(&self) {
-        *self.closed.lock() = true;
+        self.state.lock().closed = true;
         self.changed.notify_all();
     }
 }
@@ -57,7 +82,7 @@ impl Flusher {
     /// Runs until the node closes; the last flush is [`Flusher::flush_all`]'s.
     pub(crate) fn run(&self) {
         let mut periods = 0;
-        while !self.closing.wait(PERIOD) {
+        while !self.closing.wait_for_flush(PERIOD) {
             periods += 1;
             let everything = periods >= PERIODS_MAX;
             if everything {

@@ -45,4 +45,5 @@ pub use craton_query::{PlanKind, ResultColumn, ResultSet, SqlError, SqlState, St
 pub use database::{Append, Commit, Database, EventPage, EventRecord};
 pub use engine::{DatabaseStatus, Engine, EngineOptions, EngineStatus};
 pub use error::EngineError;
+pub use proposer::LogUse;
 pub use session::{Prepared, Response, Session, TransactionStatus};

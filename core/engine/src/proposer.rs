@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use craton_consensus::Consensus;
 use craton_kernel::{Command, Outcome};
@@ -105,6 +105,39 @@ impl ProposalQueue {
     }
 }
 
+/// What the proposer has done since the node was opened.
+#[derive(Debug, Default)]
+pub(crate) struct ProposerCounters {
+    entries: AtomicU64,
+    commands: AtomicU64,
+    bytes: AtomicU64,
+    wait_nanoseconds: AtomicU64,
+}
+
+/// How the write-ahead log was used since the node was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogUse {
+    /// Entries made durable; each took one `fdatasync`.
+    pub entries: u64,
+    /// Commands in them.
+    pub commands: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Nanoseconds that the proposer waited for them to become durable.
+    pub wait_nanoseconds: u64,
+}
+
+impl ProposerCounters {
+    pub(crate) fn read(&self) -> LogUse {
+        LogUse {
+            entries: self.entries.load(Ordering::Relaxed),
+            commands: self.commands.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            wait_nanoseconds: self.wait_nanoseconds.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// What the proposer thread works with.
 pub(crate) struct Proposer {
     pub(crate) consensus: Arc<dyn Consensus>,
@@ -112,6 +145,7 @@ pub(crate) struct Proposer {
     pub(crate) waiting: Arc<WaitingEntries>,
     pub(crate) health: Arc<Health>,
     pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) counters: Arc<ProposerCounters>,
     pub(crate) boot: u64,
 }
 
@@ -141,7 +175,11 @@ impl Proposer {
             replies.push(proposal.reply);
             encoded.push(proposal.encoded);
         }
-        let payload = encode_entry(self.boot, sequence, self.clock.now(), &encoded);
+        let now = self.clock.now();
+        let payload = encode_entry(self.boot, sequence, now, &encoded);
+        let counters = &self.counters;
+        counters.commands.fetch_add(commands.len() as u64, Ordering::Relaxed);
+        counters.bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
         self.waiting.lock().insert(sequence, Waiting { commands, replies });
         let Err(error) = self.consensus.propose(payload) else {
             return true;

@@ -9,7 +9,7 @@ use craton_kernel::{Catalogue, TenantState};
 use craton_log::LogReader;
 use craton_projection::Projection;
 use craton_proof::Frontier;
-use craton_types::{Hash, Offset, TenantId, Timestamp, UserDefinition};
+use craton_types::{Offset, TenantId, UserDefinition};
 
 use crate::EngineError;
 
@@ -28,10 +28,6 @@ pub(crate) struct Tenant {
 pub(crate) struct Head {
     /// The offset of the next record.
     pub(crate) end: Offset,
-    /// The record hash of the last record.
-    pub(crate) last_hash: Hash,
-    /// The last record's time.
-    pub(crate) last_timestamp: Timestamp,
     /// The Merkle tree over all records.
     pub(crate) frontier: Frontier,
     /// How many records the last checkpoint covers.
@@ -50,8 +46,6 @@ impl Head {
     pub(crate) fn of(state: &TenantState, data_end: Offset) -> Self {
         Self {
             end: state.end,
-            last_hash: state.last_hash,
-            last_timestamp: state.last_timestamp,
             frontier: state.frontier.clone(),
             checkpoint_size: state.checkpoint_size,
             checkpoint_offset: state.checkpoint_offset,

@@ -25,6 +25,10 @@ const REBUILD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A rebuild flushes whenever this many bytes of rows wait in memory.
 const REBUILD_FLUSH_BYTES: usize = 32 * 1024 * 1024;
 
+/// What a view's unflushed rows may take in memory. The applier holds batches back long before; this is room
+/// for the largest one.
+const VIEW_MEMORY_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
 /// The writing side of a tenant.
 pub(crate) struct TenantWriter {
     pub(crate) tenant: Arc<Tenant>,
@@ -244,8 +248,16 @@ impl TenantWriter {
             return Ok(None);
         }
         let log = self.log.begin_sync().map_err(|source| self.tenant.log_error(source))?;
-        let applied = Applied { log_index: self.applied, end: self.state.end, hash: self.state.last_hash };
-        let view = self.tenant.projection.freeze(applied).map_err(|source| self.tenant.projection_error(source))?;
+        let applied = Applied {
+            log_index: self.applied,
+            end: self.state.end,
+            hash: self.state.last_hash,
+        };
+        let view = self
+            .tenant
+            .projection
+            .freeze(applied)
+            .map_err(|source| self.tenant.projection_error(source))?;
         Ok(Some(TenantFlush {
             tenant: Arc::clone(&self.tenant),
             mark: Arc::clone(&self.mark),
@@ -292,7 +304,9 @@ impl TenantFlush {
     pub(crate) fn finish(self) -> Result<LogIndex, EngineError> {
         self.log.run().map_err(|source| self.tenant.log_error(source))?;
         self.mark.lock().set(self.applied.end, self.applied.log_index)?;
-        self.view.commit(&self.state).map_err(|source| self.tenant.projection_error(source))?;
+        self.view
+            .commit(&self.state)
+            .map_err(|source| self.tenant.projection_error(source))?;
         Ok(self.applied.log_index)
     }
 }
@@ -310,11 +324,15 @@ const VIEW_FILE: &str = "view.redb";
 fn open_projection(directory: &Path, name: &str, keys: &TenantKeys) -> Result<Projection, EngineError> {
     let path = directory.join(VIEW_FILE);
     let key = keys.kek.projection_store_key();
-    match Projection::open(&path, &key, ProjectionOptions::default()) {
+    let options = ProjectionOptions {
+        memory_bytes_max: VIEW_MEMORY_BYTES_MAX,
+        ..ProjectionOptions::default()
+    };
+    match Projection::open(&path, &key, options) {
         Err(error) if error.is_rebuildable() => {
             tracing::warn!(database = name, %error, "the view is discarded and rebuilt");
             discard_projection(directory)?;
-            Projection::open(&path, &key, ProjectionOptions::default())
+            Projection::open(&path, &key, options)
         }
         opened => opened,
     }

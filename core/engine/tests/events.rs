@@ -19,7 +19,9 @@ fn append(stream: &str, expected: ExpectedSequence, event: &str) -> Append {
 }
 
 fn stream_texts(database: &Database, stream: &str) -> Vec<String> {
-    let records = database.read_stream(stream, StreamSequence::ZERO, 1_000).expect("the stream reads");
+    let records = database
+        .read_stream(stream, StreamSequence::ZERO, 1_000)
+        .expect("the stream reads");
     records
         .into_iter()
         .flat_map(|record| record.events)
@@ -33,12 +35,21 @@ async fn appended_events_are_read_back_in_order_and_by_stream() {
     let engine = folder.open();
     let database = create(&engine, "main").await;
     for (stream, event) in [("a", "1"), ("b", "2"), ("a", "3")] {
-        database.append(append(stream, ExpectedSequence::Any, event)).await.expect("appended");
+        database
+            .append(append(stream, ExpectedSequence::Any, event))
+            .await
+            .expect("appended");
     }
     assert_eq!(stream_texts(&database, "a"), ["1", "3"]);
     assert_eq!(stream_texts(&database, "b"), ["2"]);
     let page = database.read_events(Offset::ZERO, 2).expect("the log reads");
-    assert_eq!(page.records.iter().map(|record| record.stream.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(
+        page.records
+            .iter()
+            .map(|record| record.stream.as_str())
+            .collect::<Vec<_>>(),
+        ["a", "b"]
+    );
     let rest = database.read_events(page.next, 10).expect("the log reads");
     assert_eq!(rest.records.len(), 1);
 }
@@ -48,9 +59,15 @@ async fn an_append_at_the_wrong_place_is_refused_with_what_is_there() {
     let folder = Folder::new();
     let engine = folder.open();
     let database = create(&engine, "main").await;
-    database.append(append("a", ExpectedSequence::Exactly(0), "1")).await.expect("appended");
+    database
+        .append(append("a", ExpectedSequence::Exactly(0), "1"))
+        .await
+        .expect("appended");
     let refused = database.append(append("a", ExpectedSequence::Exactly(0), "2")).await;
-    let Err(EngineError::Refused(Refusal::StreamMoved { expected: 0, actual: 1, .. })) = refused else {
+    let Err(EngineError::Refused(Refusal::StreamMoved {
+        expected: 0, actual: 1, ..
+    })) = refused
+    else {
         panic!("expected a refusal, got {refused:?}");
     };
 }
@@ -60,7 +77,10 @@ async fn a_retry_with_the_same_id_gives_the_first_attempts_commit() {
     let folder = Folder::new();
     let engine = folder.open();
     let database = create(&engine, "main").await;
-    let once = Append { idempotency_id: IdempotencyId::new([9; 16]), ..append("a", ExpectedSequence::Any, "1") };
+    let once = Append {
+        idempotency_id: IdempotencyId::new([9; 16]),
+        ..append("a", ExpectedSequence::Any, "1")
+    };
     let first = database.append(once.clone()).await.expect("appended");
     let second = database.append(once).await.expect("recognised");
     assert_eq!(first, second);
@@ -76,7 +96,10 @@ async fn acknowledged_events_survive_a_copy_taken_at_any_moment() {
     for round in 0..5 {
         for number in 0..20 {
             let event = format!("{round}.{number}");
-            database.append(append("a", ExpectedSequence::Any, &event)).await.expect("appended");
+            database
+                .append(append("a", ExpectedSequence::Any, &event))
+                .await
+                .expect("appended");
             expected.push(event);
         }
         let copy = folder.copy();
@@ -92,7 +115,10 @@ async fn a_closed_node_reopens_where_it_was_and_a_lost_view_is_rebuilt() {
     let engine = folder.open();
     let database = create(&engine, "main").await;
     for number in 0..50 {
-        database.append(append("a", ExpectedSequence::Exactly(number), &number.to_string())).await.expect("appended");
+        database
+            .append(append("a", ExpectedSequence::Exactly(number), &number.to_string()))
+            .await
+            .expect("appended");
     }
     let head = database.end();
     engine.close().expect("closed");
@@ -101,10 +127,15 @@ async fn a_closed_node_reopens_where_it_was_and_a_lost_view_is_rebuilt() {
         std::fs::remove_file(tenant.join("view.redb")).expect("the view is there");
     }
     let engine = folder.open();
-    let database = engine.database("main").expect("databases are rebuilt from the system tenant's log");
+    let database = engine
+        .database("main")
+        .expect("databases are rebuilt from the system tenant's log");
     assert_eq!(database.end(), head);
     assert_eq!(stream_texts(&database, "a").len(), 50);
-    database.append(append("a", ExpectedSequence::Exactly(50), "50")).await.expect("the stream goes on");
+    database
+        .append(append("a", ExpectedSequence::Exactly(50), "50"))
+        .await
+        .expect("the stream goes on");
     assert!(engine.user("main_app").is_some());
 }
 
@@ -113,7 +144,10 @@ async fn an_event_has_a_receipt_that_verifies_offline() {
     let folder = Folder::new();
     let engine = folder.open();
     let database = create(&engine, "main").await;
-    let commit = database.append(append("a", ExpectedSequence::Any, "proved")).await.expect("appended");
+    let commit = database
+        .append(append("a", ExpectedSequence::Any, "proved"))
+        .await
+        .expect("appended");
     let receipt = database.receipt(commit.offset).await.expect("a receipt");
     let key: VerifierKey = database.log_key().parse().expect("a verifier key");
     let verified = Receipt::verify(receipt.as_bytes(), &key).expect("it verifies");
@@ -125,7 +159,10 @@ async fn an_event_has_a_receipt_that_verifies_offline() {
 async fn one_process_holds_a_data_directory() {
     let folder = Folder::new();
     let _engine = folder.open();
-    assert!(matches!(craton_engine::Engine::open(folder.options()), Err(EngineError::DirectoryInUse { .. })));
+    assert!(matches!(
+        craton_engine::Engine::open(folder.options()),
+        Err(EngineError::DirectoryInUse { .. })
+    ));
 }
 
 #[tokio::test]
@@ -134,7 +171,12 @@ async fn databases_are_created_once_and_reserved_names_are_refused() {
     let engine = folder.open();
     create(&engine, "main").await;
     let name = |text| craton_types::DatabaseName::parse(text).expect("a name");
-    assert!(!engine.create_database(&name("main"), ActorId::NIL).await.expect("it exists"));
+    assert!(
+        !engine
+            .create_database(&name("main"), ActorId::NIL)
+            .await
+            .expect("it exists")
+    );
     assert!(matches!(
         engine.create_database(&name("system"), ActorId::NIL).await,
         Err(EngineError::DatabaseReserved { .. })

@@ -24,12 +24,25 @@ async fn rows_are_written_changed_deleted_and_read() {
     create(&engine, "main").await;
     let mut session = session(&engine, "main");
     assert_eq!(tag(&mut session, TABLE).await, "CREATE TABLE");
-    assert_eq!(tag(&mut session, "INSERT INTO people VALUES (1, 'Ada'), (2, 'Bob'), (3, 'Cyd')").await, "INSERT 0 3");
-    assert_eq!(tag(&mut session, "UPDATE people SET name = 'Ada L.' WHERE id = 1").await, "UPDATE 1");
+    assert_eq!(
+        tag(
+            &mut session,
+            "INSERT INTO people VALUES (1, 'Ada'), (2, 'Bob'), (3, 'Cyd')"
+        )
+        .await,
+        "INSERT 0 3"
+    );
+    assert_eq!(
+        tag(&mut session, "UPDATE people SET name = 'Ada L.' WHERE id = 1").await,
+        "UPDATE 1"
+    );
     assert_eq!(tag(&mut session, "DELETE FROM people WHERE id >= 3").await, "DELETE 1");
     let found = rows(&mut session, "SELECT id, name FROM people ORDER BY id DESC").await;
     assert_eq!(found, [vec![int(2), text("Bob")], vec![int(1), text("Ada L.")]]);
-    assert_eq!(sqlstate(&mut session, "INSERT INTO people VALUES (1, 'Eve')").await, "23505");
+    assert_eq!(
+        sqlstate(&mut session, "INSERT INTO people VALUES (1, 'Eve')").await,
+        "23505"
+    );
     assert_eq!(sqlstate(&mut session, "SELECT * FROM nowhere").await, "42P01");
 }
 
@@ -43,11 +56,19 @@ async fn the_past_stays_readable_also_of_dropped_tables() {
     tag(&mut session, "INSERT INTO people VALUES (1, 'Ada')").await;
     tag(&mut session, "UPDATE people SET name = 'Grace' WHERE id = 1").await;
     tag(&mut session, "DELETE FROM people WHERE id = 1").await;
-    for (position, expected) in [(0, vec![]), (1, vec![vec![text("Ada")]]), (2, vec![vec![text("Grace")]]), (3, vec![])] {
+    for (position, expected) in [
+        (0, vec![]),
+        (1, vec![vec![text("Ada")]]),
+        (2, vec![vec![text("Grace")]]),
+        (3, vec![]),
+    ] {
         let sql = format!("SELECT name FROM people AS OF POSITION {position}");
         assert_eq!(rows(&mut session, &sql).await, expected, "{sql}");
     }
-    assert_eq!(sqlstate(&mut session, "SELECT name FROM people AS OF POSITION 99").await, "22023");
+    assert_eq!(
+        sqlstate(&mut session, "SELECT name FROM people AS OF POSITION 99").await,
+        "22023"
+    );
     tag(&mut session, "SET craton.as_of_position = 1").await;
     assert_eq!(rows(&mut session, "SELECT name FROM people").await, [vec![text("Ada")]]);
     assert_eq!(sqlstate(&mut session, "DELETE FROM people").await, "25006");
@@ -96,13 +117,19 @@ async fn transactions_are_serializable() {
     // Write skew: each goes off call because it sees the other on call (Berenson et al., 1995).
     for (session, id) in [(&mut one, 1), (&mut two, 2)] {
         tag(session, "BEGIN").await;
-        assert_eq!(rows(session, "SELECT count(*) FROM people WHERE name = 'on call'").await, [vec![int(2)]]);
+        assert_eq!(
+            rows(session, "SELECT count(*) FROM people WHERE name = 'on call'").await,
+            [vec![int(2)]]
+        );
         tag(session, &format!("UPDATE people SET name = 'off' WHERE id = {id}")).await;
     }
     assert_eq!(tag(&mut one, "COMMIT").await, "COMMIT");
     assert_eq!(sqlstate(&mut two, "COMMIT").await, "40001");
     assert_eq!(two.transaction_status(), TransactionStatus::Idle);
-    assert_eq!(rows(&mut two, "SELECT count(*) FROM people WHERE name = 'on call'").await, [vec![int(1)]]);
+    assert_eq!(
+        rows(&mut two, "SELECT count(*) FROM people WHERE name = 'on call'").await,
+        [vec![int(1)]]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,7 +138,11 @@ async fn single_statements_wait_for_each_other_instead_of_failing() {
     let engine = folder.open();
     create(&engine, "main").await;
     let mut first = session(&engine, "main");
-    tag(&mut first, "CREATE TABLE counters (id bigint PRIMARY KEY, n bigint NOT NULL)").await;
+    tag(
+        &mut first,
+        "CREATE TABLE counters (id bigint PRIMARY KEY, n bigint NOT NULL)",
+    )
+    .await;
     tag(&mut first, "INSERT INTO counters VALUES (1, 0)").await;
     let tasks: Vec<_> = (0..4)
         .map(|_| {
@@ -137,17 +168,29 @@ async fn a_rows_receipt_proves_its_value_and_its_deletion() {
     let key: VerifierKey = database.log_key().parse().expect("a verifier key");
     let mut session = session(&engine, "main");
     tag(&mut session, TABLE).await;
-    tag(&mut session, "INSERT INTO people VALUES (1, 'Ada'), (2, 'Bob'), (3, 'Cyd')").await;
-    for (statement, told) in [("UPDATE people SET name = 'Grace' WHERE id = 2", "Grace"), ("DELETE FROM people WHERE id = 2", "Grace")] {
+    tag(
+        &mut session,
+        "INSERT INTO people VALUES (1, 'Ada'), (2, 'Bob'), (3, 'Cyd')",
+    )
+    .await;
+    for (statement, told) in [
+        ("UPDATE people SET name = 'Grace' WHERE id = 2", "Grace"),
+        ("DELETE FROM people WHERE id = 2", "Grace"),
+    ] {
         tag(&mut session, statement).await;
         let answer = rows(&mut session, "SELECT craton_receipt('people', 2)").await;
-        let [Value::Text(receipt)] = answer[0].as_slice() else { panic!("a text, got {answer:?}") };
+        let [Value::Text(receipt)] = answer[0].as_slice() else {
+            panic!("a text, got {answer:?}")
+        };
         let verified = Receipt::verify(receipt.as_bytes(), &key).expect("it verifies");
         assert_eq!(verified.changes.len(), 1);
         let shown = verified.to_string();
         assert!(shown.contains(told) && !shown.contains("Cyd"), "{shown}");
     }
-    assert_eq!(sqlstate(&mut session, "SELECT craton_receipt('people', 99)").await, "P0002");
+    assert_eq!(
+        sqlstate(&mut session, "SELECT craton_receipt('people', 99)").await,
+        "P0002"
+    );
 }
 
 #[tokio::test]
@@ -165,8 +208,14 @@ async fn databases_with_equal_tables_see_nothing_of_each_other() {
     assert_eq!(sqlstate(&mut b, "SELECT craton_receipt('people', 1)").await, "P0002");
     assert_eq!(tag(&mut b, "UPDATE people SET name = 'Eve'").await, "UPDATE 0");
     let user = engine.user("clinic_a_app").expect("the user");
-    assert!(matches!(engine.open_session("clinic_b", &user), Err(EngineError::DatabaseDenied { .. })));
-    assert!(matches!(engine.open_session("system", &user), Err(EngineError::DatabaseMissing { .. })));
+    assert!(matches!(
+        engine.open_session("clinic_b", &user),
+        Err(EngineError::DatabaseDenied { .. })
+    ));
+    assert!(matches!(
+        engine.open_session("system", &user),
+        Err(EngineError::DatabaseMissing { .. })
+    ));
 }
 
 #[tokio::test]
@@ -193,11 +242,22 @@ async fn a_read_only_user_may_only_read() {
     let engine = folder.open();
     create(&engine, "main").await;
     tag(&mut session(&engine, "main"), TABLE).await;
-    let auditor = craton_types::UserDefinition { read_only: true, ..common::user("auditor", &["main"]) };
-    engine.put_user(auditor, craton_types::ActorId::NIL).await.expect("a user");
-    let mut auditor = engine.open_session("main", &engine.user("auditor").expect("the user")).expect("a session");
+    let auditor = craton_types::UserDefinition {
+        read_only: true,
+        ..common::user("auditor", &["main"])
+    };
+    engine
+        .put_user(auditor, craton_types::ActorId::NIL)
+        .await
+        .expect("a user");
+    let mut auditor = engine
+        .open_session("main", &engine.user("auditor").expect("the user"))
+        .expect("a session");
     assert!(rows(&mut auditor, "SELECT * FROM people").await.is_empty());
-    assert_eq!(sqlstate(&mut auditor, "INSERT INTO people VALUES (1, 'Eve')").await, "42501");
+    assert_eq!(
+        sqlstate(&mut auditor, "INSERT INTO people VALUES (1, 'Eve')").await,
+        "42501"
+    );
 }
 
 #[tokio::test]
@@ -208,14 +268,27 @@ async fn copied_lines_become_one_record() {
     let mut session = session(&engine, "main");
     tag(&mut session, TABLE).await;
     let before = database.end();
-    let statement = session.parse("COPY people FROM STDIN (FORMAT csv)").expect("it parses").remove(0);
+    let statement = session
+        .parse("COPY people FROM STDIN (FORMAT csv)")
+        .expect("it parses")
+        .remove(0);
     let prepared = session.prepare(&statement, &[]).expect("it binds");
-    let Ok(Response::CopyIn { columns_count: 2 }) = session.execute(&prepared, &[]).await else { panic!("copy in") };
+    let Ok(Response::CopyIn { columns_count: 2 }) = session.execute(&prepared, &[]).await else {
+        panic!("copy in")
+    };
     let data: String = (0..500).map(|id| format!("{id},\"name, {id}\"\n")).collect();
     session.copy_in(&prepared, data.as_bytes()).await.expect("copied");
     assert_eq!(database.end().get(), before.get() + 1);
-    let failed = session.copy_in(&prepared, b"500,ok\nnot a number,x\n").await.expect_err("the second line is wrong");
+    let failed = session
+        .copy_in(&prepared, b"500,ok\nnot a number,x\n")
+        .await
+        .expect_err("the second line is wrong");
     assert_eq!(failed.sqlstate.as_str(), "22P02");
-    assert_eq!(rows(&mut session, "SELECT count(*) FROM people").await, [vec![int(500)]]);
-    assert!(matches!(run(&mut session, "SELECT name FROM people WHERE id = $1", &[int(7)]).await, Ok(Response::Rows { result, .. }) if result.rows == [vec![text("name, 7")]]));
+    assert_eq!(
+        rows(&mut session, "SELECT count(*) FROM people").await,
+        [vec![int(500)]]
+    );
+    assert!(
+        matches!(run(&mut session, "SELECT name FROM people WHERE id = $1", &[int(7)]).await, Ok(Response::Rows { result, .. }) if result.rows == [vec![text("name, 7")]])
+    );
 }

@@ -81,7 +81,8 @@ struct NotingView<'a> {
 impl RowSource for NotingView<'_> {
     fn get(&self, table: TableId, key: &PrimaryKey) -> Result<Option<VersionedRow>, SourceError> {
         let row = self.view.get(table, key)?;
-        self.reads.lock()
+        self.reads
+            .lock()
             .note_row(table, key, row.as_ref().map(|row| row.version));
         Ok(row)
     }

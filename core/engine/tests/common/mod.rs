@@ -76,8 +76,14 @@ pub(crate) fn user(name: &str, databases: &[&str]) -> UserDefinition {
 /// Creates a database and a user for it.
 pub(crate) async fn create(engine: &Engine, name: &str) -> Database {
     let database = DatabaseName::parse(name).expect("a name");
-    engine.create_database(&database, ActorId::NIL).await.expect("a database");
-    engine.put_user(user(&format!("{name}_app"), &[name]), ActorId::NIL).await.expect("a user");
+    engine
+        .create_database(&database, ActorId::NIL)
+        .await
+        .expect("a database");
+    engine
+        .put_user(user(&format!("{name}_app"), &[name]), ActorId::NIL)
+        .await
+        .expect("a user");
     engine.database(name).expect("the database")
 }
 
