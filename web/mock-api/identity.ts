@@ -18,7 +18,7 @@ function openSession(state: MockState, userId: string, request: Request): Record
     created_at: now.toISOString(),
     last_seen_at: now.toISOString(),
     expires_at: new Date(now.getTime() + SESSION_MS).toISOString(),
-    user_agent: request.headers.get('user-agent'),
+    user_agent: request.headers.get('user-agent') ?? '',
   });
   return { 'set-cookie': `${SESSION_COOKIE}=${token}; Path=/; HttpOnly; SameSite=Lax` };
 }
@@ -29,7 +29,7 @@ function takeCeremony({ state, body }: Call, kind: 'register' | 'login') {
   const ceremony = state.ceremonies.get(id);
   state.ceremonies.delete(id);
   if (ceremony?.kind !== kind)
-    throw new Refusal(422, 'ceremony_expired', 'This passkey ceremony has expired or was already used. Start again.');
+    throw new Refusal(422, 'ceremony_over', 'This passkey ceremony has expired or was already used. Start again.');
   return ceremony;
 }
 
@@ -39,8 +39,6 @@ export const identityRoutes: Route[] = [
     const displayName = textOf(body, 'display_name').trim();
     if (displayName === '') throw invalid('/display_name', 'required', 'Enter a name.');
     if (!email.includes('@')) throw invalid('/email', 'invalid_email', 'This is not an email address.');
-    if (state.users.some((user) => user.email === email))
-      throw new Refusal(409, 'email_taken', 'There is already an account for this email address.');
     const user: User = { id: state.id('usr'), display_name: displayName, email, created_at: state.iso() };
     const challenge = secretOf(32);
     const id = state.id('cer');
@@ -108,9 +106,9 @@ export const identityRoutes: Route[] = [
     const passkey = state.passkeys[index];
     const user = state.users.find((candidate) => candidate.id === passkey?.userId);
     if (!passkey || !user)
-      throw new Refusal(401, 'unknown_passkey', 'This passkey belongs to no account here. It may have been removed.');
+      throw new Refusal(401, 'sign_in_failed', 'This passkey belongs to no account here. It may have been removed.');
     state.passkeys[index] = { ...passkey, last_used_at: state.iso() };
-    return { ...ok({ user }), headers: openSession(state, user.id, request) };
+    return { ...ok({ user, receipt: state.receipt() }), headers: openSession(state, user.id, request) };
   }),
   signedIn('post', '/auth/logout', ({ state, session }) => {
     state.sessions.splice(state.sessions.indexOf(session), 1);

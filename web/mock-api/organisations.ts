@@ -16,7 +16,7 @@ export function requireRole({ state, user, parameters }: SignedInCall, ...allowe
 export const organisationRoutes: Route[] = [
   signedIn('post', '/api/v1/orgs', ({ state, user, body }) => {
     const name = textOf(body, 'name').trim();
-    if (name === '' || name.length > 80) throw invalid('/name', 'length', 'Use 1 to 80 characters.');
+    if (name === '' || name.length > 100) throw invalid('/name', 'length', 'Use 1 to 100 characters.');
     const slug = name
       .toLowerCase()
       .replaceAll(/[^a-z0-9]+/g, '-')

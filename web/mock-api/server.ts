@@ -103,7 +103,10 @@ function authenticate(state: MockState, request: Request): Pick<SignedInCall, 'u
   return { user, session };
 }
 
-/** `Idempotency-Key`: the same key and body get the first answer again, another body is refused. */
+/**
+ * `Idempotency-Key`: the same key and body get the first answer again, though without what is told only once; another
+ * body is refused.
+ */
 async function replay(
   state: MockState,
   request: Request,
@@ -118,6 +121,9 @@ async function replay(
   if (earlier)
     return new Response(earlier.answer, { status: earlier.status, headers: { 'content-type': 'application/json' } });
   const response = await run();
-  if (response.ok) state.replays.set(key, { body, status: response.status, answer: await response.clone().text() });
+  if (response.ok) {
+    const answer = (await response.clone().text()).replaceAll(/"(secret|password)":"[^"]*"/g, '"$1":null');
+    state.replays.set(key, { body, status: response.status, answer });
+  }
   return response;
 }

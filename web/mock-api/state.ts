@@ -80,7 +80,7 @@ export class MockState {
     actor: User,
     type: string,
     aggregate: AuditEvent['aggregate'],
-    data: unknown,
+    data: Record<string, unknown>,
   ): Receipt {
     const receipt = this.receipt();
     organisation.auditEvents.unshift({
@@ -90,6 +90,7 @@ export class MockState {
       occurred_at: this.iso(),
       actor: { kind: 'user', id: actor.id, name: actor.display_name },
       aggregate,
+      request_id: this.id('req'),
       data,
     });
     return receipt;

@@ -12,6 +12,9 @@ import { createMockApi, type MockApi } from '../mock-api/server';
 
 export const STEP_MS = 60;
 
+/** Gets what the mock would answer, as a function; it need not call it. */
+type Answer = (forward: () => Promise<Response>) => Promise<Response>;
+
 export type World = {
   api: MockApi;
   queryClient: QueryClient;
@@ -19,7 +22,7 @@ export type World = {
   /** Requests so far, as `METHOD /path`. */
   requests: string[];
   /** Answers the next request whose `METHOD /path` matches in place of the mock. */
-  answerOnce: (pattern: RegExp, answer: () => Promise<Response>) => void;
+  answerOnce: (pattern: RegExp, answer: Answer) => void;
   location: () => string;
 };
 
@@ -62,19 +65,19 @@ export function openConsole(
   cookie: string | null = null,
 ): World {
   const requests: string[] = [];
-  const overrides: { pattern: RegExp; answer: () => Promise<Response> }[] = [];
+  const overrides: { pattern: RegExp; answer: Answer }[] = [];
   let session = cookie;
   vi.stubGlobal('fetch', async (request: Request) => {
     const line = `${request.method} ${new URL(request.url).pathname}`;
     requests.push(line);
-    const index = overrides.findIndex(({ pattern }) => pattern.test(line));
-    const [override] = index < 0 ? [] : overrides.splice(index, 1);
-    if (override) return override.answer();
     const headers = new Headers(request.headers);
     headers.set('origin', window.location.origin);
     if (session !== null) headers.set('cookie', `craton_session=${session}`);
     const body = request.method === 'GET' ? null : await request.text();
-    const response = await api.handle(new Request(request.url, { method: request.method, headers, body }));
+    const forward = () => api.handle(new Request(request.url, { method: request.method, headers, body }));
+    const index = overrides.findIndex(({ pattern }) => pattern.test(line));
+    const [override] = index < 0 ? [] : overrides.splice(index, 1);
+    const response = await (override ? override.answer(forward) : forward());
     const set = /craton_session=([^;]*)/.exec(response.headers.get('set-cookie') ?? '');
     if (set) session = set[1] === '' ? null : (set[1] ?? null);
     return response;

@@ -73,8 +73,9 @@ export function toApiError(error: unknown): ApiError {
   return new ApiError(0, 'console_failure', 'Something went wrong in the console', detail, null, false, {});
 }
 
+/** Whether there is no session (any more). A sign-in that failed is 401 too, but not this. */
 export function isSignedOut(error: unknown): boolean {
-  return error instanceof ApiError && error.status === 401;
+  return error instanceof ApiError && (error.code === 'unauthenticated' || error.code === 'session_expired');
 }
 
 /** The name of a thrown value. A `DOMException` has one too, whether or not it counts as an `Error`. */

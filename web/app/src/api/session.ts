@@ -13,7 +13,7 @@ export async function signUp({ displayName, email }: { displayName: string; emai
 }
 
 export async function signIn(): Promise<User> {
-  const start = await answerOf(api.POST('/auth/login/start', {}));
+  const start = await answerOf(api.POST('/auth/login/start', { body: {} }));
   const credential = await assertPasskey(start.options);
   const finish = await answerOf(
     api.POST('/auth/login/finish', { body: { ceremony_id: start.ceremony_id, credential } }),

@@ -70,7 +70,7 @@ export function DatabaseUsersPanel({ organisation, cluster }: { organisation: Or
       ) : null}
       {secret ? (
         <Dialog title={secret.label}>
-          <OnceSecretCard secret={secret} onStored={forget} />
+          <OnceSecretCard secret={secret} replacement="Rotate the password once more." onStored={forget} />
         </Dialog>
       ) : null}
     </Panel>

@@ -18,8 +18,8 @@ it.each([
   ['', 'Enter your name.'],
   ['   ', 'Enter your name.'],
   ['Ada', undefined],
-  ['a'.repeat(80), undefined],
-  ['a'.repeat(81), 'Use at most 80 characters.'],
+  ['ä'.repeat(100), undefined],
+  ['ä'.repeat(101), 'Use at most 100 characters.'],
 ])('text %j: %j', (text, message) => {
   expect(requiredText(text, 'your name')).toBe(message);
 });

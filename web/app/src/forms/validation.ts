@@ -1,10 +1,10 @@
 /** The limits that the API states; it decides, these messages only come sooner. */
 
-export const NAME_CHARACTERS_MAX = 80;
+export const NAME_CHARACTERS_MAX = 100;
 export const CLUSTER_NAME_CHARACTERS_MAX = 40;
 
 export function requiredText(value: string, what: string): string | undefined {
-  const length = value.trim().length;
+  const length = Array.from(value.trim()).length;
   if (length === 0) return `Enter ${what}.`;
   return length > NAME_CHARACTERS_MAX ? `Use at most ${NAME_CHARACTERS_MAX} characters.` : undefined;
 }

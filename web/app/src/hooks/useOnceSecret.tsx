@@ -1,8 +1,11 @@
 import { createContext, use, useCallback, useEffect, useMemo, useState, type ReactNode } from 'react';
 import type { Receipt } from '@/api/types';
 
-/** Something that the control plane tells exactly once. */
-export type OnceSecret = { label: string; value: string; receipt: Receipt };
+/**
+ * Something that the control plane tells exactly once. The value is `null` when the answer that carried it was lost
+ * on the way: a repeated request learns that it succeeded, but not the secret.
+ */
+export type OnceSecret = { label: string; value: string | null; receipt: Receipt };
 
 type Secrets = {
   held: ReadonlyMap<string, OnceSecret>;

@@ -96,7 +96,7 @@ export function ApiKeysPage({ organisation }: { organisation: Organisation }) {
       ) : null}
       {secret ? (
         <Dialog title={secret.label}>
-          <OnceSecretCard secret={secret} onStored={forget} />
+          <OnceSecretCard secret={secret} replacement="Revoke this key and create another." onStored={forget} />
         </Dialog>
       ) : null}
       {revoking ? (

@@ -54,7 +54,7 @@ function Events({ org }: { org: string }) {
             { header: 'Event', rowHeader: true, cell: (event) => <Event event={event} /> },
             {
               header: 'By',
-              cell: ({ actor }) => <span title={actor.id}>{actor.name ?? `${actor.kind} ${actor.id}`}</span>,
+              cell: ({ actor }) => <span title={actor.id ?? undefined}>{actor.name ?? actor.id ?? actor.kind}</span>,
             },
             { header: 'At', cell: ({ occurred_at }) => <Timestamp time={occurred_at} /> },
             {
@@ -75,6 +75,9 @@ function Event({ event }: { event: AuditEvent }) {
       <summary>{event.type}</summary>
       <p className={styles.aggregate}>
         {event.aggregate.kind} <CopyableId value={event.aggregate.id} what={`${event.aggregate.kind} id`} />
+      </p>
+      <p className={styles.aggregate}>
+        request <CopyableId value={event.request_id} what="request id" />
       </p>
       <pre aria-label={`Data of ${event.type}`}>
         <code>{JSON.stringify(event.data, null, 2)}</code>

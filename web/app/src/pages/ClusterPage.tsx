@@ -59,7 +59,11 @@ function ClusterDetails({ organisation, cluster }: { organisation: Organisation;
           title="Database password"
           description={`For user app of database main. You need it to connect to ${cluster.name}.`}
         >
-          <OnceSecretCard secret={secret} onStored={forget} />
+          <OnceSecretCard
+            secret={secret}
+            replacement="Rotate the password below once the cluster is ready."
+            onStored={forget}
+          />
         </Panel>
       ) : null}
       <ClusterOperation org={org} cluster={cluster} />

@@ -86,7 +86,7 @@ function Sessions() {
             {
               header: 'Browser',
               rowHeader: true,
-              cell: ({ user_agent }) => <span title={user_agent ?? undefined}>{browserOf(user_agent)}</span>,
+              cell: ({ user_agent }) => <span title={user_agent}>{browserOf(user_agent)}</span>,
             },
             { header: 'Last seen', cell: ({ last_seen_at }) => <Timestamp time={last_seen_at} /> },
             { header: 'Expires', cell: ({ expires_at }) => <Timestamp time={expires_at} /> },

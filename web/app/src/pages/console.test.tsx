@@ -274,8 +274,8 @@ describe('API keys', () => {
     await heading('No API keys yet');
   });
 
-  it('are not made twice when the first answer is lost', async () => {
-    const { user, answerOnce, organisation, api, requests } = openOrganisation('/api-keys');
+  it('are not made twice when the request is lost', async () => {
+    const { user, answerOnce, organisation, requests } = openOrganisation('/api-keys');
     await user.click(await button('Create API key'));
     const dialog = await screen.findByRole('dialog');
     await user.type(within(dialog).getByLabelText('Name'), 'pipeline');
@@ -286,7 +286,24 @@ describe('API keys', () => {
     await screen.findByLabelText('api key pipeline');
     expect(requests.filter((line) => line.startsWith('POST'))).toHaveLength(2);
     expect(organisation.apiKeys).toHaveLength(1);
-    expect(api.state.replays.size).toBe(1);
+  });
+
+  it('are not made twice when the answer is lost, and it is said that the secret is gone', async () => {
+    const { user, answerOnce, organisation } = openOrganisation('/api-keys');
+    await user.click(await button('Create API key'));
+    const dialog = await screen.findByRole('dialog');
+    await user.type(within(dialog).getByLabelText('Name'), 'pipeline');
+    answerOnce(/^POST .*api-keys/, async (forward) => {
+      await forward();
+      throw new TypeError('Failed to fetch');
+    });
+    await user.click(within(dialog).getByRole('button', { name: 'Create API key' }));
+    await screen.findByText('No answer');
+    await user.click(within(dialog).getByRole('button', { name: 'Create API key' }));
+    await screen.findByText(/Revoke this key and create another/);
+    expect(organisation.apiKeys).toHaveLength(1);
+    await user.click(await button('Understood'));
+    await screen.findByRole('rowheader', { name: 'pipeline' });
   });
 });
 

@@ -1008,7 +1008,11 @@ export interface paths {
                 path?: never;
                 cookie?: never;
             };
-            requestBody?: never;
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["LoginStart"];
+                };
+            };
             responses: {
                 /** @description ok */
                 200: {
@@ -1179,9 +1183,10 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         Actor: {
-            id: string;
-            kind: string;
-            name?: string | null;
+            id: string | null;
+            /** @enum {string} */
+            kind: "user" | "api_key" | "operator" | "node" | "system";
+            name: string | null;
         };
         Aggregate: {
             id: string;
@@ -1202,7 +1207,7 @@ export interface components {
         ApiKeyCreated: {
             api_key: components["schemas"]["ApiKey"];
             receipt: components["schemas"]["Receipt"];
-            secret: string;
+            secret: string | null;
         };
         ApiKeyPage: {
             items: components["schemas"]["ApiKey"][];
@@ -1217,6 +1222,7 @@ export interface components {
             occurred_at: string;
             position: number;
             record_hash: string;
+            request_id: string;
             type: string;
         };
         AuditEventPage: {
@@ -1291,7 +1297,7 @@ export interface components {
         };
         Credentials: {
             database: string;
-            password: string;
+            password: string | null;
             user: string;
         };
         DatabaseUser: {
@@ -1316,19 +1322,27 @@ export interface components {
             pointer: string;
         };
         LoggedIn: {
+            receipt: components["schemas"]["Receipt"];
             user: components["schemas"]["User"];
         };
         LoginFinish: {
             ceremony_id: string;
             credential: unknown;
         };
+        LoginStart: Record<string, never>;
         LogKey: {
             database: string;
             verifier_key: string;
         };
         Me: {
-            organisations: components["schemas"]["OrganisationSummary"][];
+            organisations: components["schemas"]["Membership"][];
             user: components["schemas"]["User"];
+        };
+        Membership: {
+            id: string;
+            name: string;
+            role: components["schemas"]["Role"];
+            slug: string;
         };
         Operation: {
             attempts: number;
@@ -1364,12 +1378,6 @@ export interface components {
             organisation: components["schemas"]["Organisation"];
             receipt: components["schemas"]["Receipt"];
         };
-        OrganisationSummary: {
-            id: string;
-            name: string;
-            role: components["schemas"]["Role"];
-            slug: string;
-        };
         Passkey: {
             /** Format: date-time */
             created_at: string;
@@ -1383,7 +1391,7 @@ export interface components {
             next_page_token: string | null;
         };
         PasswordRotated: {
-            password: string;
+            password: string | null;
             receipt: components["schemas"]["Receipt"];
             user: string;
         };
@@ -1425,7 +1433,7 @@ export interface components {
             id: string;
             /** Format: date-time */
             last_seen_at: string;
-            user_agent: string | null;
+            user_agent: string;
         };
         SessionPage: {
             items: components["schemas"]["Session"][];
