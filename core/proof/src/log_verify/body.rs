@@ -150,7 +150,7 @@ fn differs(expected: u64, found: u64) -> Finding {
 
 fn differs_from_hash(expected: Hash, found: Hash) -> Finding {
     Finding::Differs {
-        expected: format!("chunks with the tree hash {expected}"),
-        found: found.to_string(),
+        expected: format!("a body with payload_hash {expected}"),
+        found: format!("one with {found}"),
     }
 }

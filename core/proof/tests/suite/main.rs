@@ -4,5 +4,6 @@ mod damage;
 mod forgery;
 mod golden;
 mod log;
+mod python;
 mod receipt;
 mod support;

@@ -148,8 +148,8 @@ pub(super) fn log_error(error: &LogVerifyError) -> Json {
 
 pub(super) const fn part(part: LogPart) -> &'static str {
     match part {
-        LogPart::SegmentHeader => "segment header before the record",
+        LogPart::SegmentHeader => "segment header before record",
         LogPart::Record => "record",
-        LogPart::SegmentFooter => "segment footer before the record",
+        LogPart::SegmentFooter => "segment footer before record",
     }
 }

@@ -38,8 +38,7 @@ pub(super) fn verify(
     let mut text = "The log does NOT verify.\n\n".to_owned();
     if let LogVerifyError::Fault(fault) = &error {
         let rows = [
-            ("record", fault.offset.to_string()),
-            ("part", json::part(fault.part).to_owned()),
+            (json::part(fault.part), fault.offset.to_string()),
             ("field", fault.field.to_owned()),
             ("file", folder.join(&fault.file).display().to_string()),
             ("byte", fault.position.to_string()),

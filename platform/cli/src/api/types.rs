@@ -1,0 +1,134 @@
+//! What the API's answers say, as far as this program reads them.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// An organisation as a member of it sees it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Organisation {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) slug: String,
+    pub(crate) role: String,
+}
+
+/// A cluster.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Cluster {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) region: String,
+    pub(crate) node_count: u32,
+    pub(crate) state: ClusterState,
+    pub(crate) created_at: String,
+    pub(crate) ready_at: Option<String>,
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    pub(crate) last_error: Option<String>,
+}
+
+/// Where a cluster is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ClusterState {
+    Provisioning,
+    Ready,
+    Degraded,
+    Failed,
+    Deleting,
+    Deleted,
+}
+
+impl fmt::Display for ClusterState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Provisioning => "provisioning",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+        })
+    }
+}
+
+/// The answer to the creation of a cluster.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ClusterCreated {
+    pub(crate) cluster: Cluster,
+    pub(crate) operation: Operation,
+    pub(crate) credentials: Credentials,
+}
+
+/// A database user's first password.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Credentials {
+    pub(crate) user: String,
+    /// Absent when the request was a repetition of an earlier one.
+    pub(crate) password: Option<String>,
+    pub(crate) database: String,
+}
+
+/// The answer to the rotation of a password.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PasswordRotated {
+    pub(crate) user: String,
+    pub(crate) password: Option<String>,
+}
+
+/// Something that takes its time.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Operation {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) state: OperationState,
+    pub(crate) step: String,
+    pub(crate) steps_done: u32,
+    pub(crate) steps_total: u32,
+    pub(crate) error: Option<String>,
+}
+
+/// Where an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OperationState {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+/// How to connect to a cluster.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Connection {
+    pub(crate) host: String,
+    pub(crate) host_address: String,
+    pub(crate) port: u16,
+    pub(crate) database: String,
+    pub(crate) user: String,
+    pub(crate) uri: String,
+    pub(crate) psql: String,
+    pub(crate) log_keys: Vec<LogKey>,
+}
+
+/// The key that a database's log is signed with.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LogKey {
+    pub(crate) database: String,
+    pub(crate) verifier_key: String,
+}
+
+/// The answer to the creation of a join token.
+#[derive(Debug, Deserialize)]
+pub(crate) struct JoinTokenCreated {
+    pub(crate) token: String,
+}
+
+/// A machine of the fleet.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Node {
+    pub(crate) id: String,
+    pub(crate) state: String,
+}
