@@ -1,13 +1,19 @@
 //! Errors as RFC 9457 problem details.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use craton_platform_kernel::{ExecuteError, StoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::{self, RefOr};
 
 use crate::request::current_request_id;
+
+/// The media type of problems.
+const MEDIA_TYPE: &str = "application/problem+json";
 
 /// One field of a request that is not acceptable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -44,14 +50,19 @@ pub struct ProblemBody {
 }
 
 /// For the documents of routes: every error is a problem.
-#[derive(utoipa::IntoResponses)]
-#[response(
-    status = "default",
-    description = "The request failed",
-    content_type = "application/problem+json"
-)]
-#[expect(dead_code, reason = "only its documentation is used")]
-pub struct Problems(#[to_schema] ProblemBody);
+#[derive(Clone, Copy, Debug)]
+pub struct Problems;
+
+impl utoipa::IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        let schema = openapi::Ref::from_schema_name(ProblemBody::name());
+        let response = openapi::ResponseBuilder::new()
+            .description("The request failed")
+            .content(MEDIA_TYPE, openapi::Content::new(Some(schema)))
+            .build();
+        BTreeMap::from([("default".to_owned(), response.into())])
+    }
+}
 
 /// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,10 +237,7 @@ impl IntoResponse for Problem {
         };
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

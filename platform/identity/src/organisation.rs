@@ -178,11 +178,13 @@ impl Aggregate for Organisation {
 
 #[cfg(test)]
 mod tests {
+    use craton_platform_kernel::Environment;
     use craton_platform_kernel::testing::environment;
 
     use super::*;
 
     struct Story {
+        environment: Environment,
         org_id: OrgId,
         ada: UserId,
         ben: UserId,
@@ -194,6 +196,7 @@ mod tests {
             org_id: environment.new_id(),
             ada: environment.new_id(),
             ben: environment.new_id(),
+            environment,
         }
     }
 
@@ -309,15 +312,14 @@ mod tests {
     #[test]
     fn members_are_limited_at_the_edge() {
         let story = story();
-        let environment = environment();
         let mut events = story.created();
         while events.len() < MEMBERS_MAX {
-            let (user_id, role) = (environment.new_id(), Role::Viewer);
+            let (user_id, role) = (story.environment.new_id(), Role::Viewer);
             events.push(Event::MemberAdded { user_id, role });
         }
         let add = story.set(story.ben, Role::Viewer, Role::Owner);
         assert!(given_when(&events, add.clone()).is_ok(), "the last place");
-        let (user_id, role) = (environment.new_id(), Role::Viewer);
+        let (user_id, role) = (story.environment.new_id(), Role::Viewer);
         events.push(Event::MemberAdded { user_id, role });
         assert_eq!(given_when(&events, add), Err(Refusal::TooManyMembers));
     }

@@ -9,7 +9,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 use utoipa::ToSchema;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use uuid::Uuid;
 
+use crate::id::parse_suffix;
 use crate::{EventId, OrgId, RequestId, StreamName};
 
 /// A position in the platform's log, counted from zero.
@@ -72,6 +74,7 @@ impl ToSchema for RecordHash {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Receipt {
     /// The record's position in the log.
+    #[schema(value_type = u64)]
     pub position: Position,
     /// The record's hash.
     pub record_hash: RecordHash,
@@ -104,6 +107,15 @@ pub struct Actor {
     /// The session or key that was shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_id: Option<String>,
+}
+
+impl Actor {
+    /// The UUID within the id, as record headers carry it.
+    #[must_use]
+    pub fn uuid(&self) -> Option<Uuid> {
+        let (_, suffix) = self.id.as_ref().or(self.credential_id.as_ref())?.rsplit_once('_')?;
+        parse_suffix(suffix)
+    }
 }
 
 /// An event before the store has placed it.

@@ -43,6 +43,7 @@ pub struct AuditEvent {
     #[serde(rename = "type")]
     pub event_type: String,
     /// The position of its record in the platform's log.
+    #[schema(value_type = u64)]
     pub position: Position,
     /// The record's hash.
     pub record_hash: RecordHash,

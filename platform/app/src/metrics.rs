@@ -1,0 +1,105 @@
+//! Prometheus metrics, served on a listener of their own.
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use craton_platform_http::Problem;
+use craton_platform_kernel::Environment;
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::health::Health;
+
+/// What is counted. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    log_records: IntGauge,
+    view_lag: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let requests = IntCounterVec::new(
+            Opts::new("craton_platform_http_requests_total", "HTTP requests answered"),
+            &["method", "route", "status"],
+        )?;
+        let durations = HistogramVec::new(
+            HistogramOpts::new(
+                "craton_platform_http_request_duration_seconds",
+                "Time to an HTTP answer's headers",
+            ),
+            &["method", "route"],
+        )?;
+        let log_records = IntGauge::new("craton_platform_log_records", "Records in the platform's log")?;
+        let view_lag = IntGaugeVec::new(
+            Opts::new(
+                "craton_platform_view_lag_positions",
+                "Positions that a view is behind the log",
+            ),
+            &["view"],
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(durations.clone()))?;
+        registry.register(Box::new(log_records.clone()))?;
+        registry.register(Box::new(view_lag.clone()))?;
+        Ok(Self {
+            registry,
+            requests,
+            durations,
+            log_records,
+            view_lag,
+        })
+    }
+
+    fn render(&self, health: &Health) -> Result<Vec<u8>, prometheus::Error> {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.log_records.set(gauge(health.head()));
+        for (view, lag) in health.lags() {
+            self.view_lag.with_label_values(&[view]).set(gauge(lag));
+        }
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// Middleware: counts and times the request by its route, never by its path, which would grow without bound.
+pub(crate) async fn record(
+    State((metrics, environment)): State<(Metrics, Environment)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let method = request.method().to_string();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned());
+    let route = route.unwrap_or_else(|| "console".to_owned());
+    let started_at = environment.now();
+    let response = next.run(request).await;
+    let seconds = environment.now().duration_since(started_at).as_secs_f64();
+    metrics.durations.with_label_values(&[&method, &route]).observe(seconds);
+    let status = response.status().as_str().to_owned();
+    metrics.requests.with_label_values(&[&method, &route, &status]).inc();
+    response
+}
+
+/// The router of the metrics listener.
+pub(crate) fn router(metrics: Metrics, health: Health) -> Router {
+    let render = move || async move {
+        match metrics.render(&health) {
+            Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+            Err(error) => Problem::internal(&error).into_response(),
+        }
+    };
+    Router::new().route("/metrics", get(render))
+}

@@ -1,0 +1,199 @@
+//! Starts the platform's parts in order, and stops them in the other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use craton_engine::{Engine, EngineOptions};
+use craton_platform_data::Stores;
+use craton_platform_http::{PublicUrl, RateLimiting};
+use craton_platform_identity::{Identity, IdentityParts, IdentityProjection};
+use craton_platform_kernel::{Environment, EventStore, Ledger};
+use craton_platform_sqlite::{ReadModel, Views};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::health::Health;
+use crate::listener::{self, Listener, Peer};
+use crate::metrics::Metrics;
+use crate::router::AppState;
+use crate::settings::Settings;
+use crate::{maintenance, metrics, router, secrets};
+
+/// How long requests under way may take after a stop was asked for.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// A platform that serves.
+pub struct Platform {
+    address: SocketAddr,
+    metrics_address: SocketAddr,
+    public_url: PublicUrl,
+    engine: Engine,
+    /// Ends the listeners and what serves them.
+    stop_serving: CancellationToken,
+    serving: JoinSet<()>,
+    /// Ends what runs beside requests.
+    stop_working: CancellationToken,
+    working: JoinSet<()>,
+}
+
+impl std::fmt::Debug for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Platform({})", self.public_url)
+    }
+}
+
+impl Platform {
+    /// Starts everything; it serves when this returns.
+    ///
+    /// # Errors
+    /// When a file, an address or the log cannot be used.
+    pub async fn start(settings: Settings, environment: Environment) -> anyhow::Result<Self> {
+        let data_dir = &settings.data_dir;
+        std::fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+        let tls = match (&settings.tls_cert, &settings.tls_key) {
+            (Some(certificate), Some(key)) => Some(listener::tls_config(certificate, key)?),
+            _ => None,
+        };
+        let public = Listener::bind(settings.listen, tls).await;
+        let public = public.with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let private = Listener::bind(settings.metrics_listen, None).await;
+        let private = private.with_context(|| format!("cannot listen on {}", settings.metrics_listen))?;
+        let address = public.address();
+        let metrics_address = private.address();
+        let public_url = match settings.public_url.clone() {
+            Some(public_url) => public_url,
+            None => PublicUrl::parse(&format!("http://localhost:{}", address.port()))?,
+        };
+
+        let master_key_file = settings.master_key_file.clone();
+        let master_key_file = master_key_file.unwrap_or_else(|| data_dir.join(secrets::MASTER_KEY_FILE));
+        let master_key = secrets::master_key(&master_key_file, &environment)?;
+        let operator_key = secrets::operator_key(&data_dir.join(secrets::OPERATOR_KEY_FILE), &environment)?;
+
+        let options = EngineOptions::new(data_dir.join("log"), settings.log_origin.clone(), master_key);
+        let engine = tokio::task::spawn_blocking(|| Engine::open(options)).await?;
+        let engine = engine.context("the platform's log does not open")?;
+        let stores = Stores::open(&engine).await?;
+        let events: Arc<dyn EventStore> = Arc::new(stores.events.clone());
+
+        let views_dir = data_dir.join("views");
+        std::fs::create_dir_all(&views_dir).with_context(|| format!("cannot make {}", views_dir.display()))?;
+        let identity_view = ReadModel::open(&views_dir, Arc::new(IdentityProjection))?;
+        let views = Views::new(vec![identity_view.clone()]);
+
+        let stop_working = CancellationToken::new();
+        let mut working = JoinSet::new();
+        for view in views.iter() {
+            view.catch_up(&*events).await?;
+            working.spawn(view.clone().run(events.clone(), stop_working.clone()));
+        }
+        let ledger = Ledger::new(events.clone(), Arc::new(views.clone()), environment.clone());
+        let identity = Identity::new(IdentityParts {
+            ledger,
+            view: identity_view,
+            sessions: stores.sessions,
+            credential_use: stores.credential_use,
+            operator_key,
+            public_url: public_url.clone(),
+        })?;
+
+        let watched = engine.clone();
+        let health = Health::new(move || watched.stop_reason(), events, views);
+        let state = AppState {
+            environment,
+            identity: identity.clone(),
+            public_url: public_url.clone(),
+            health: health.clone(),
+            metrics: Metrics::new()?,
+            auth_rate: RateLimiting::new(settings.rate_limits.auth),
+            api_rate: RateLimiting::new(settings.rate_limits.api),
+        };
+        let rates = vec![state.auth_rate.clone(), state.api_rate.clone()];
+        working.spawn(maintenance::run(identity, rates, stop_working.clone()));
+
+        let stop_serving = CancellationToken::new();
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(
+            private,
+            metrics::router(state.metrics.clone(), health),
+            stop_serving.clone(),
+        ));
+        serving.spawn(serve(public, router::router(state), stop_serving.clone()));
+        tracing::info!(%address, %metrics_address, %public_url, "the platform serves");
+        Ok(Self {
+            address,
+            metrics_address,
+            public_url,
+            engine,
+            stop_serving,
+            serving,
+            stop_working,
+            working,
+        })
+    }
+
+    /// The address of API and console.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address of the metrics.
+    #[must_use]
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics_address
+    }
+
+    /// Where browsers reach the platform.
+    #[must_use]
+    pub fn public_url(&self) -> &PublicUrl {
+        &self.public_url
+    }
+
+    /// Ends when the platform cannot go on, and says why.
+    pub async fn failed(&self) -> String {
+        const EVERY: Duration = Duration::from_millis(500);
+        loop {
+            if let Some(reason) = self.engine.stop_reason() {
+                return reason;
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Takes no more requests, finishes those under way, and closes the log.
+    ///
+    /// # Errors
+    /// When the last flush fails; nothing acknowledged is lost even then.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_serving.cancel();
+        let finished = async { while self.serving.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_MAX, finished).await.is_err() {
+            tracing::warn!("requests under way are cut off");
+            self.serving.shutdown().await;
+        }
+        self.stop_working.cancel();
+        let finished = async { while self.working.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_MAX, finished).await.is_err() {
+            self.working.shutdown().await;
+        }
+        let engine = self.engine.clone();
+        tokio::task::spawn_blocking(move || engine.close())
+            .await?
+            .context("the log does not close")?;
+        tracing::info!("the platform has stopped");
+        Ok(())
+    }
+}
+
+async fn serve(listener: Listener, router: axum::Router, stop: CancellationToken) {
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let served = axum::serve(listener, service)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "a listener ended");
+    }
+}

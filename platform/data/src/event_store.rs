@@ -1,0 +1,160 @@
+//! The event store on the engine: streams are the engine's streams, records its records.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use craton_engine::{Append, Database, EngineError, EventRecord, ExpectedSequence, Refusal};
+use craton_platform_kernel::{
+    AppendError, Appended, EventEnvelope, EventStore, NewEvent, Position, Receipt, RecordHash, StoreError, StreamName,
+};
+use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset, StreamSequence};
+use tokio::sync::watch;
+
+use crate::error::of_engine;
+
+/// Records read from a stream at a time.
+const STREAM_PAGE_RECORDS: usize = 1024;
+
+/// Events on the engine. Cheap to clone.
+#[derive(Clone)]
+pub struct EngineEventStore {
+    database: Database,
+    head: Arc<watch::Sender<Position>>,
+}
+
+impl std::fmt::Debug for EngineEventStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EngineEventStore({})", self.database.name())
+    }
+}
+
+impl EngineEventStore {
+    /// Events of one database.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        let head = Arc::new(watch::Sender::new(database.end().get()));
+        Self { database, head }
+    }
+
+    /// The C2SP verifier key of the platform's log: what an auditor checks receipts against.
+    #[must_use]
+    pub fn log_key(&self) -> String {
+        self.database.log_key()
+    }
+
+    /// The C2SP receipt of the record at a position.
+    ///
+    /// # Errors
+    /// When there is no such record.
+    pub async fn receipt(&self, position: Position) -> Result<String, EngineError> {
+        self.database.receipt_for_offset(Offset::new(position)).await
+    }
+
+    async fn blocking<T, F>(&self, read: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Database) -> Result<T, EngineError> + Send + 'static,
+    {
+        let database = self.database.clone();
+        let task = tokio::task::spawn_blocking(move || read(&database));
+        let outcome = task.await.expect("a read does not panic");
+        outcome.map_err(|error| of_engine(&error))
+    }
+}
+
+fn envelopes(record: EventRecord) -> Result<Vec<EventEnvelope>, StoreError> {
+    let position = record.header.offset.get();
+    let damaged = |detail: String| StoreError::Damaged {
+        place: format!("position {position}"),
+        detail,
+    };
+    let stream: StreamName = record.stream.parse().map_err(|error| damaged(format!("{error}")))?;
+    let decode = |(index, bytes): (u32, Vec<u8>)| {
+        let event = serde_json::from_slice::<NewEvent>(&bytes).map_err(|error| damaged(error.to_string()))?;
+        Ok(EventEnvelope {
+            stream: stream.clone(),
+            sequence: record.header.stream_sequence.get(),
+            index,
+            position,
+            record_hash: RecordHash(*record.record_hash.as_bytes()),
+            event,
+        })
+    };
+    (0..).zip(record.events).map(decode).collect()
+}
+
+fn all_envelopes(records: Vec<EventRecord>) -> Result<Vec<EventEnvelope>, StoreError> {
+    let mut all = Vec::with_capacity(records.len());
+    for record in records {
+        all.extend(envelopes(record)?);
+    }
+    Ok(all)
+}
+
+#[async_trait]
+impl EventStore for EngineEventStore {
+    async fn append(&self, stream: &StreamName, expected: u64, events: Vec<NewEvent>) -> Result<Appended, AppendError> {
+        let first = events.first().expect("an append has events");
+        let actor = first
+            .actor
+            .uuid()
+            .map_or(ActorId::NIL, |uuid| ActorId::new(uuid.into_bytes()));
+        let correlation_id = CorrelationId::new(first.correlation_id.as_uuid().into_bytes());
+        let encode = |event: &NewEvent| serde_json::to_vec(event).expect("events are JSON");
+        let append = Append {
+            stream: stream.to_string(),
+            expected: ExpectedSequence::Exactly(expected),
+            events: events.iter().map(encode).collect(),
+            actor,
+            correlation_id,
+            idempotency_id: IdempotencyId::NIL,
+        };
+        let commit = self.database.append(append).await.map_err(|error| match error {
+            EngineError::Refused(Refusal::StreamMoved { .. }) => AppendError::VersionConflict {
+                stream: stream.clone(),
+                expected,
+            },
+            error => of_engine(&error).into(),
+        })?;
+        let position = commit.offset.get();
+        // Appends finish in any order, so the head only ever rises.
+        self.head.send_if_modified(|head| {
+            let rises = *head <= position;
+            *head = (*head).max(position + 1);
+            rises
+        });
+        Ok(Appended {
+            receipt: Receipt {
+                position,
+                record_hash: RecordHash(*commit.record_hash.as_bytes()),
+            },
+            sequence: commit.stream_sequence.get(),
+        })
+    }
+
+    async fn read_stream(&self, stream: &StreamName) -> Result<Vec<EventEnvelope>, StoreError> {
+        let stream = stream.to_string();
+        let read = move |database: &Database| {
+            let mut all = Vec::new();
+            loop {
+                let from = StreamSequence::new(all.len() as u64);
+                let page = database.read_stream(&stream, from, STREAM_PAGE_RECORDS)?;
+                let whole = page.len() == STREAM_PAGE_RECORDS;
+                all.extend(page);
+                if !whole {
+                    return Ok(all);
+                }
+            }
+        };
+        all_envelopes(self.blocking(read).await?)
+    }
+
+    async fn read_all(&self, from: Position, records_max: usize) -> Result<Vec<EventEnvelope>, StoreError> {
+        let read = move |database: &Database| database.read_events(Offset::new(from), records_max);
+        all_envelopes(self.blocking(read).await?.records)
+    }
+
+    fn watch(&self) -> watch::Receiver<Position> {
+        self.head.subscribe()
+    }
+}

@@ -1,0 +1,63 @@
+//! Opens the platform's databases in an engine.
+
+use std::sync::Arc;
+
+use craton_engine::Engine;
+use craton_platform_kernel::{CredentialUse, SessionStore};
+use craton_types::{ActorId, DatabaseName, UserDefinition};
+
+use crate::credential_use::EngineCredentialUse;
+use crate::event_store::EngineEventStore;
+use crate::session_store::EngineSessionStore;
+use crate::table::Table;
+use crate::{OpenError, credential_use, session_store};
+
+/// The database of the ledger: events and nothing else.
+pub const LEDGER_DATABASE: &str = "platform";
+/// The database of what comes and goes.
+pub const STATE_DATABASE: &str = "platform_state";
+
+/// The platform's stores.
+#[derive(Clone)]
+pub struct Stores {
+    /// The ledger.
+    pub events: EngineEventStore,
+    /// Browser sessions.
+    pub sessions: Arc<dyn SessionStore>,
+    /// When credentials were used.
+    pub credential_use: Arc<dyn CredentialUse>,
+}
+
+impl std::fmt::Debug for Stores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stores")
+    }
+}
+
+impl Stores {
+    /// Opens the stores, making their databases and tables in a new engine.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn open(engine: &Engine) -> Result<Self, OpenError> {
+        for name in [LEDGER_DATABASE, STATE_DATABASE] {
+            let name = DatabaseName::parse(name).expect("a constant name");
+            engine.create_database(&name, ActorId::NIL).await?;
+        }
+        let ledger = engine.database(LEDGER_DATABASE).expect("made above");
+        // Nobody logs in as this user: the engine is embedded and has no listener.
+        let user = UserDefinition {
+            name: "platform".to_owned(),
+            actor: ActorId::NIL,
+            scram_verifier: String::new(),
+            databases: Vec::new(),
+            read_only: false,
+        };
+        let open = |create| Table::open(engine, &user, create);
+        Ok(Self {
+            events: EngineEventStore::new(ledger),
+            sessions: Arc::new(EngineSessionStore::new(open(session_store::CREATE).await?)),
+            credential_use: Arc::new(EngineCredentialUse::new(open(credential_use::CREATE).await?)),
+        })
+    }
+}
