@@ -559,6 +559,57 @@ fn every_flipped_byte_is_named_and_never_served() {
     }
 }
 
+/// Whoever rewrites a record can make its checksum right, but not its hash.
+#[test]
+fn a_rewritten_record_is_not_served() {
+    let disk = MemoryDisk::new();
+    let mut log = open_with(&disk, 200_000).expect("created");
+    let records = records(1_000);
+    append_all(&mut log, &records).expect("appended");
+    log.sync().expect("synced");
+    drop(log);
+    let segments = files(&disk, ".segment");
+    assert_eq!(segments.len(), 2);
+    // In a full tile, in the last tile before the last segment, in the last segment.
+    let last_first: u64 = segments[1]
+        .file_stem()
+        .expect("a name")
+        .to_string_lossy()
+        .parse()
+        .expect("a number");
+    for offset in [100, last_first - 1, 999] {
+        let disk = disk.fork();
+        let at = usize::try_from(offset).expect("small");
+        let original = &records[at];
+        let mut other = original.clone();
+        other.header.actor = ActorId::new([9; 16]);
+        let mut before = Vec::new();
+        let mut after = Vec::new();
+        encode_record(&original.header.encode(), original, &mut before);
+        encode_record(&other.header.encode(), &other, &mut after);
+        let path = &segments[usize::from(offset >= last_first)];
+        disk.tamper(path, |bytes| {
+            let position = bytes.windows(before.len()).position(|window| window == before);
+            let position = position.expect("the record is there");
+            bytes[position..position + after.len()].copy_from_slice(&after);
+        });
+        match open_with(&disk, 200_000) {
+            // Nothing but a later checkpoint tells the very last record from what it was.
+            Ok(log) if offset == 999 => assert_eq!(all(&log).expect("readable").len(), 1_000),
+            Ok(log) => {
+                let read = log.reader().read(Offset::new(offset));
+                assert!(
+                    matches!(read, Err(TenantLogError::Corrupt { offset: found, field: "record_hash" }) if found.get() == offset),
+                    "record {offset}: {read:?}"
+                );
+                let others = log.reader().read_range(Offset::ZERO, at, u64::MAX);
+                assert_eq!(others.expect("the others are readable"), records[..at]);
+            }
+            Err(error) => panic!("record {offset}: {error}"),
+        }
+    }
+}
+
 #[test]
 fn damage_to_files_as_a_whole_is_corruption() {
     type Tamper = fn(&MemoryDisk, &[PathBuf]);

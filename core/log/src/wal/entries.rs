@@ -81,9 +81,11 @@ impl<'a> WalEntries<'a> {
     pub(super) fn new(wal: &'a Wal, from: LogIndex) -> Self {
         let before = |segment: &&Segment| segment.last.is_none_or(|(last, _)| last < from);
         let skipped = wal.segments.iter().take_while(before).count();
+        let segments = &wal.segments[skipped..];
+        let position = segments.first().map(|segment| segment.position_before(from));
         Self {
-            segments: &wal.segments[skipped..],
-            position: SEGMENT_HEADER_LENGTH,
+            segments,
+            position: position.unwrap_or(SEGMENT_HEADER_LENGTH),
             from,
             payload: Vec::new(),
             batch: Vec::new().into_iter(),

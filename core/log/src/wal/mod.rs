@@ -157,9 +157,8 @@ impl Wal {
         self.buffer.resize(RECORD_HEADER_BYTES, 0);
         join_entries(entries, &mut self.buffer);
         self.write_record((RecordKind::Entries, first.index, first.term, entry_count))?;
-        let active = self.active_mut();
-        active.first = active.first.or(Some(first.index));
-        active.last = Some(last);
+        let position = self.active().end - record_bytes(text_bytes);
+        self.active_mut().note_entries(position, first.index, last);
         self.unmarked = true;
         if self.buffer.capacity() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();

@@ -247,14 +247,3 @@ fn report(torn: &TornTail) -> UnplacedRecord {
         text: torn.encode().to_vec(),
     }
 }
-
-impl Segment {
-    /// Leaves out the last record, which begins at `position`; `before` is the last entry before it.
-    fn cut(&mut self, position: u64, before: Option<(LogIndex, craton_types::Term)>) {
-        self.end = position;
-        self.last = before;
-        if before == self.header.previous {
-            self.first = None;
-        }
-    }
-}

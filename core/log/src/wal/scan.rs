@@ -85,8 +85,7 @@ impl Segment {
                     }
                     last = Some((entry.index, entry.term));
                 }
-                self.first = self.first.or(Some(header.index));
-                self.last = last;
+                self.note_entries(header.position, header.index, last.ok_or_else(malformed)?);
             }
             RecordKind::Recovery => scan.recoveries.push(TornTail::decode(text).ok_or_else(malformed)?),
             RecordKind::Mark => {}

@@ -15,6 +15,8 @@ use super::format::{
 use super::{Damage, RandomFill, WalError};
 use crate::disk::{Disk, DiskFile};
 
+/// Entries are looked up by landmarks at least this far apart.
+const LANDMARK_BYTES: u64 = 64 * 1024;
 const SUFFIX: &str = ".wal";
 const TMP_SUFFIX: &str = ".wal.tmp";
 
@@ -38,6 +40,8 @@ pub(super) struct Segment {
     pub(super) first: Option<LogIndex>,
     /// The last entry in it or before it.
     pub(super) last: Option<(LogIndex, Term)>,
+    /// The first entry and the position of some records, ascending: where to begin looking for an entry.
+    landmarks: Vec<(LogIndex, u64)>,
 }
 
 /// A record before its place is known.
@@ -156,6 +160,7 @@ impl Storage {
             end: SEGMENT_HEADER_LENGTH,
             first: None,
             last: header.previous,
+            landmarks: Vec::new(),
         })
     }
 
@@ -182,6 +187,7 @@ impl Storage {
         let (cipher, key) = SegmentCipher::create(&self.wrapping_key, &header.associated(), &mut self.random);
         let mut first = None;
         let mut last = link.previous;
+        let mut landmarks = Vec::new();
         let mut buffer = header.encode(&key).to_vec();
         for record in records {
             let start = buffer.len();
@@ -190,6 +196,7 @@ impl Storage {
             if record.kind == RecordKind::Entries {
                 first = first.or(Some(record.index));
                 last = last_of(&record);
+                landmarks.push((record.index, start as u64));
             }
             let properties = (record.kind, record.index, record.term, record.entry_count);
             seal_record(&mut buffer, start, &cipher, start as u64, salt, properties);
@@ -207,6 +214,7 @@ impl Storage {
             end: created_end,
             first,
             last,
+            landmarks,
         })
     }
 
@@ -248,6 +256,36 @@ fn last_of(record: &UnplacedRecord) -> Option<(LogIndex, Term)> {
 }
 
 impl Segment {
+    /// Notes an entries record that was read or written at `position`, and its first and last entry.
+    pub(super) fn note_entries(&mut self, position: u64, first: LogIndex, last: (LogIndex, Term)) {
+        self.first = self.first.or(Some(first));
+        self.last = Some(last);
+        if self
+            .landmarks
+            .last()
+            .is_none_or(|(_, landmark)| position - landmark >= LANDMARK_BYTES)
+        {
+            self.landmarks.push((first, position));
+        }
+    }
+
+    /// Leaves out the last record, which begins at `position`; `before` is the last entry before it.
+    pub(super) fn cut(&mut self, position: u64, before: Option<(LogIndex, Term)>) {
+        self.end = position;
+        self.last = before;
+        if before == self.header.previous {
+            self.first = None;
+        }
+        self.landmarks.retain(|(_, landmark)| *landmark < position);
+    }
+
+    /// A position at which, or after which, the record with this entry begins.
+    pub(super) fn position_before(&self, index: LogIndex) -> u64 {
+        let after = self.landmarks.partition_point(|(first, _)| *first <= index);
+        let landmark = after.checked_sub(1).map(|at| self.landmarks[at].1);
+        landmark.unwrap_or(SEGMENT_HEADER_LENGTH)
+    }
+
     pub(super) fn corrupt(&self, position: u64, reason: Damage) -> WalError {
         WalError::Corrupt {
             segment: self.header.sequence,

@@ -167,7 +167,7 @@ fn a_segment_is_filled_to_its_last_byte() {
     let room = usize::try_from(SEGMENT_BYTES).expect("small") - SEGMENT_HEADER_BYTES;
     let mark = usize::try_from(MARK_BYTES).expect("small");
     let payload = room - mark - (RECORD_HEADER_BYTES + 12 + 16);
-    for (length, segments) in [(payload, 1), (payload + 1, 1), (payload + 2, 1)] {
+    for (length, newest) in [(payload, 1), (payload + 1, 2), (payload + 2, 2)] {
         let disk = MemoryDisk::new();
         let (mut wal, _) = open(&disk).expect("created");
         let first = WalEntry {
@@ -175,12 +175,10 @@ fn a_segment_is_filled_to_its_last_byte() {
             ..entry(1)
         };
         wal.append(&[first]).expect("appended");
-        assert_eq!(
-            segment_files(&disk).len(),
-            segments,
-            "an empty segment is replaced, not kept"
-        );
-        let capacity = disk.contents(&segment_files(&disk)[0]).expect("the segment").len();
+        let files = segment_files(&disk);
+        let expected = Path::new(DIR).join(format!("{newest:020}.wal"));
+        assert_eq!(files, [expected], "an empty segment is replaced, not kept");
+        let capacity = disk.contents(&files[0]).expect("the segment").len();
         assert_eq!(capacity, room.max(length + room - payload) + SEGMENT_HEADER_BYTES);
         wal.mark_synced().expect("there is room for a mark");
         wal.append(&entries(2..3)).expect("appended");
@@ -227,6 +225,38 @@ fn purging_removes_whole_segments_and_never_the_newest() {
     // The batch that was copied when opening is in the newest segment.
     wal.append(&entries(40..41))
         .expect("the next index is known even without entries");
+}
+
+#[test]
+fn an_entry_is_found_without_reading_the_log_through() {
+    let disk = MemoryDisk::new();
+    let options = WalOptions {
+        segment_bytes: 1024 * 1024,
+        ..options()
+    };
+    let open = || Wal::open(Arc::new(disk.clone()), Path::new(DIR), options.clone(), random());
+    let long = |index| WalEntry {
+        payload: vec![3; 10_000],
+        ..entry(index)
+    };
+    let (mut wal, _) = open().expect("created");
+    for index in 1..60 {
+        wal.append(&[long(index)]).expect("appended");
+    }
+    drop(wal);
+    let (mut wal, _) = open().expect("opened");
+    for index in 60..150 {
+        wal.append(&[long(index)]).expect("appended");
+    }
+    for from in 1..150 {
+        disk.set_fault(None);
+        let first = wal.entries_from(LogIndex::new(from)).expect("not purged").next();
+        assert_eq!(first.expect("an entry").expect("readable"), long(from));
+        // A header and a payload for each record in 64 KiB.
+        assert!(disk.calls() <= 16, "{} calls to find entry {from}", disk.calls());
+    }
+    let read: Vec<_> = wal.entries_from(LogIndex::new(30)).expect("not purged").collect();
+    assert_eq!(read.len(), 120);
 }
 
 #[test]
@@ -428,6 +458,21 @@ fn every_flipped_byte_is_corruption_or_a_torn_tail_by_the_rules() {
         (_, at) if at < last_start => Expected::Corrupt,
         (_, at) if at < last_end => Expected::Torn,
         _ => Expected::TornWithoutLoss,
+    });
+
+    // So does the copy that opening the log makes.
+    let reopened = several_segments();
+    open(&reopened).expect("opened");
+    let files = segment_files(&reopened);
+    assert_eq!(files.len(), 3);
+    let copied = records(&reopened.contents(&files[2]).expect("the segment"));
+    let copied_end = usize::try_from(copied.last().expect("the copied batch").end()).expect("small");
+    check_every_flip(&reopened, |number, at| match (number, at) {
+        (0, at) if at < first_end => Expected::Corrupt,
+        (1, at) if at < last_start => Expected::Corrupt,
+        (2, at) if at < copied_end => Expected::Corrupt,
+        (2, _) => Expected::TornWithoutLoss,
+        _ => Expected::Unharmed,
     });
 
     // A mark shows that the last batch was synced too.
