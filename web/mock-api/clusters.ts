@@ -5,14 +5,8 @@ import { accepted, created, ok, pageOf, signedIn, textOf, type Route, type Signe
 import { requireRole } from './organisations';
 import type { MockCluster, MockOperation } from './state';
 
-const CREATE_STEPS = [
-  'placing_nodes',
-  'issuing_certificates',
-  'starting_nodes',
-  'creating_database',
-  'probing_endpoint',
-];
-const DELETE_STEPS = ['closing_connections', 'stopping_nodes', 'writing_tombstone'];
+const CREATE_STEPS = ['placed', 'certificate', 'started', 'configured', 'probed'];
+const DELETE_STEPS = ['removed'];
 
 function find(call: SignedInCall) {
   const organisation = call.state.organisationOf(call.user, call.parameters['org'] ?? '');
@@ -38,7 +32,7 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 
 export function connectionOf(cluster: Cluster): Connection {
   const { host, port } = cluster;
-  const uri = `postgresql://app@${host}:${port}/main?sslmode=verify-full`;
+  const uri = `postgresql://app@${host}:${port}/main?sslmode=verify-full&hostaddr=127.0.0.1&sslrootcert=${cluster.name}-ca.pem`;
   const parameters = `host=${host} hostaddr=127.0.0.1 port=${port} dbname=main user=app sslmode=verify-full sslrootcert=${cluster.name}-ca.pem`;
   return {
     host,
@@ -97,7 +91,7 @@ export const clusterRoutes: Route[] = [
     const { state, user, body } = call;
     const organisation = requireRole(call, 'owner', 'admin', 'member');
     const name = textOf(body, 'name');
-    if (!/^[a-z0-9-]{1,40}$/.test(name))
+    if (!/^(?!-)[a-z0-9-]{1,40}(?<!-)$/.test(name))
       throw invalid('/name', 'pattern', 'Use 1 to 40 lower-case letters, digits and hyphens.');
     if (
       organisation.clusters.some(
@@ -108,8 +102,9 @@ export const clusterRoutes: Route[] = [
         { pointer: '/name', code: 'name_taken', detail: 'There is already a cluster with this name.' },
       ]);
     const nodeCount = Number(body['node_count'] ?? 1);
+    const id = state.id('clu');
     const cluster: MockCluster = {
-      id: state.id('clu'),
+      id,
       org_id: organisation.id,
       name,
       region: 'local',
@@ -117,7 +112,7 @@ export const clusterRoutes: Route[] = [
       state: 'provisioning',
       created_at: state.iso(),
       ready_at: null,
-      host: `${name}.local.craton.localhost`,
+      host: `${name}-${id.slice(-8)}.local.craton.localhost`,
       port: 54321 + organisation.clusters.length,
       nodes: Array.from({ length: nodeCount }, () => ({ node_id: state.id('node'), state: 'starting' })),
       last_error: null,

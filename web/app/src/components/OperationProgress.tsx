@@ -8,9 +8,10 @@ import { CopyableId } from '@/ui/Copy';
 import { Facts } from '@/ui/Facts';
 import { Notice } from '@/ui/Notice';
 import { Panel } from '@/ui/Panel';
-import { Progress, type ProgressStep } from '@/ui/Progress';
+import { Progress } from '@/ui/Progress';
 import { Timestamp } from '@/ui/Timestamp';
 import { Failure } from './Failure';
+import { stepLabel, stepsOf } from './operation-steps';
 
 type OperationProgressProps = {
   org: string;
@@ -92,28 +93,9 @@ function CancelButton({ org, operation }: { org: string; operation: Operation })
   );
 }
 
-/** `starting_nodes` as people write it. */
-export function humanStep(step: string): string {
-  const words = step.replaceAll(/[_.-]+/g, ' ').trim();
-  return words.charAt(0).toUpperCase() + words.slice(1);
-}
-
-export function stepsOf({ operation, steps }: FollowedOperation): ProgressStep[] {
-  return Array.from({ length: operation.steps_total }, (_, index) => {
-    const name = steps[index];
-    const label = name === undefined ? `Step ${index + 1}` : humanStep(name);
-    if (index < operation.steps_done) return { label, state: 'done' };
-    if (index > operation.steps_done) return { label, state: 'waiting' };
-    return {
-      label,
-      state: operation.state === 'failed' ? 'failed' : operation.state === 'cancelled' ? 'waiting' : 'current',
-    };
-  });
-}
-
 function announcement(operation: Operation): string {
   if (operation.state === 'succeeded') return 'Finished';
   if (operation.state === 'failed') return 'Failed';
   if (operation.state === 'cancelled') return 'Cancelled';
-  return `Step ${Math.min(operation.steps_done + 1, operation.steps_total)} of ${operation.steps_total}: ${humanStep(operation.step)}`;
+  return `Step ${Math.min(operation.steps_done + 1, operation.steps_total)} of ${operation.steps_total}: ${stepLabel(operation.step)}`;
 }

@@ -9,6 +9,8 @@ it.each([
   ['a'.repeat(41), 'Use at most 40 characters.'],
   ['Records', 'Use lower-case letters, digits and hyphens only.'],
   ['two words', 'Use lower-case letters, digits and hyphens only.'],
+  ['-a', 'Begin and end with a letter or a digit.'],
+  ['a-', 'Begin and end with a letter or a digit.'],
   ['ä', 'Use lower-case letters, digits and hyphens only.'],
 ])('cluster name %j: %j', (name, message) => {
   expect(clusterNameProblem(name)).toBe(message);

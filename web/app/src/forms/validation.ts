@@ -12,5 +12,6 @@ export function requiredText(value: string, what: string): string | undefined {
 export function clusterNameProblem(name: string): string | undefined {
   if (name === '') return 'Enter a name.';
   if (name.length > CLUSTER_NAME_CHARACTERS_MAX) return `Use at most ${CLUSTER_NAME_CHARACTERS_MAX} characters.`;
-  return /^[a-z0-9-]+$/.test(name) ? undefined : 'Use lower-case letters, digits and hyphens only.';
+  if (!/^[a-z0-9-]+$/.test(name)) return 'Use lower-case letters, digits and hyphens only.';
+  return name.startsWith('-') || name.endsWith('-') ? 'Begin and end with a letter or a digit.' : undefined;
 }

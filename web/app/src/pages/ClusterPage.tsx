@@ -76,7 +76,7 @@ function ClusterDetails({ organisation, cluster }: { organisation: Organisation;
         <>
           <ConnectionPanel org={org} cluster={cluster} connection={connection.data} />
           <DatabaseUsersPanel organisation={organisation} cluster={cluster} />
-          <VerificationPanel logKeys={connection.data.log_keys} />
+          <VerificationPanel connection={connection.data} />
         </>
       ) : null}
       <ClusterFacts cluster={cluster} />

@@ -11,35 +11,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Me"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Who am I */
+        get: operations["get_me"];
         put?: never;
         post?: never;
         delete?: never;
@@ -55,35 +28,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["PasskeyPage"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Lists my passkeys */
+        get: operations["list_my_passkeys"];
         put?: never;
         post?: never;
         delete?: never;
@@ -99,35 +45,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["SessionPage"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Lists my sessions */
+        get: operations["list_my_sessions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -146,35 +65,11 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    session: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                204: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content?: never;
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Revokes one of my sessions
+         * @description The session ends at once.
+         */
+        delete: operations["revoke_my_session"];
         options?: never;
         head?: never;
         patch?: never;
@@ -187,41 +82,14 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** Lists my organisations */
+        get: operations["list_organisations"];
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["CreateOrganisation"];
-                };
-            };
-            responses: {
-                /** @description ok */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["OrganisationCreated"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Creates an organisation
+         * @description Whoever creates it is its owner.
+         */
+        post: operations["create_organisation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -235,37 +103,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Organisation"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Shows an organisation */
+        get: operations["get_organisation"];
         put?: never;
         post?: never;
         delete?: never;
@@ -281,76 +120,14 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    limit?: number;
-                    page_token?: string;
-                };
-                header?: never;
-                path: {
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ApiKeyPage"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Lists API keys */
+        get: operations["list_api_keys"];
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["CreateApiKey"];
-                };
-            };
-            responses: {
-                /** @description ok */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ApiKeyCreated"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Creates an API key
+         * @description The key cannot have a role that its maker could not grant.
+         */
+        post: operations["create_api_key"];
         delete?: never;
         options?: never;
         head?: never;
@@ -367,36 +144,11 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    key: string;
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                204: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content?: never;
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Revokes an API key
+         * @description The key stops working at once.
+         */
+        delete: operations["revoke_api_key"];
         options?: never;
         head?: never;
         patch?: never;
@@ -409,40 +161,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    limit?: number;
-                    page_token?: string;
-                };
-                header?: never;
-                path: {
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["AuditEventPage"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Lists audit events */
+        get: operations["list_audit_events"];
         put?: never;
         post?: never;
         delete?: never;
@@ -801,6 +521,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/orgs/{org}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists members */
+        get: operations["list_members"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/members/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Adds a member or changes a member's role
+         * @description The person's id is what they see under `/api/v1/me` and hand over themselves. Nobody gives or takes a role
+         *     that they could not grant, and the last owner stays an owner.
+         */
+        put: operations["set_member"];
+        post?: never;
+        /**
+         * Removes a member
+         * @description Everyone may remove themselves, except the last owner.
+         */
+        delete: operations["remove_member"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/orgs/{org}/operations/{operation}": {
         parameters: {
             query?: never;
@@ -953,39 +715,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["LoginFinish"];
-                };
-            };
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["LoggedIn"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Finishes a sign-in
+         * @description Begins a new session; a session that the browser had before ends.
+         */
+        post: operations["login_finish"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1001,39 +735,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["LoginStart"];
-                };
-            };
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Ceremony"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Begins a sign-in
+         * @description Gives the options for `navigator.credentials.get`.
+         */
+        post: operations["login_start"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1049,33 +755,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                204: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content?: never;
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Signs out
+         * @description Ends the session at once and takes the cookie away.
+         */
+        post: operations["logout"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1091,39 +775,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["RegisterFinish"];
-                };
-            };
-            responses: {
-                /** @description ok */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Registered"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Finishes a registration
+         * @description Makes the account and signs its owner in with a session cookie.
+         */
+        post: operations["register_finish"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1139,39 +795,45 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["RegisterStart"];
-                };
-            };
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Ceremony"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
+        /**
+         * Begins a registration
+         * @description Gives the options for `navigator.credentials.create`.
+         */
+        post: operations["register_start"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
+        /** Is the process alive */
+        get: operations["get_health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** May the process have traffic */
+        get: operations["get_ready"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1188,51 +850,109 @@ export interface components {
             kind: "user" | "api_key" | "operator" | "node" | "system";
             name: string | null;
         };
+        /**
+         * @description What kind of principal made a change.
+         * @enum {string}
+         */
+        ActorKind: "user" | "api_key" | "operator" | "node" | "system";
         Aggregate: {
             id: string;
             kind: string;
         };
+        /** @description An API key, without its secret. */
         ApiKey: {
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
             created_at: string;
+            /** @description The person or key that made it. */
             created_by: string;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it ends; null for never.
+             */
             expires_at: string | null;
-            id: string;
-            /** Format: date-time */
+            /** @description The key's id. */
+            id: components["schemas"]["ApiKeyId"];
+            /**
+             * Format: date-time
+             * @description When it was last used, to five minutes; null for never.
+             */
             last_used_at: string | null;
+            /** @description What people call it. */
             name: string;
+            /** @description What it may do. */
             role: components["schemas"]["Role"];
         };
+        /** @description A new API key. */
         ApiKeyCreated: {
+            /** @description The key. */
             api_key: components["schemas"]["ApiKey"];
+            /** @description The record of its making. */
             receipt: components["schemas"]["Receipt"];
+            /** @description The bearer token, shown this once; null in a replay of the same request. */
             secret: string | null;
         };
+        /** @example key_01h455vb4pex5vsknk084sn02q */
+        ApiKeyId: string;
         ApiKeyPage: {
             items: components["schemas"]["ApiKey"][];
             next_page_token: string | null;
         };
-        AuditEvent: {
-            actor: components["schemas"]["Actor"];
-            aggregate: components["schemas"]["Aggregate"];
-            data: unknown;
+        /** @description Who made a change. */
+        AuditActor: {
+            /** @description Its id; null for the platform itself. */
+            id: string | null;
+            /** @description The kind of principal. */
+            kind: components["schemas"]["ActorKind"];
+            /** @description The person's or key's name, where it is known. */
+            name: string | null;
+        };
+        /** @description What was changed. */
+        AuditAggregate: {
+            /** @description Its id. */
             id: string;
-            /** Format: date-time */
+            /** @description Its kind, such as `cluster`. */
+            kind: string;
+        };
+        /** @description An event of the organisation. */
+        AuditEvent: {
+            /** @description Who caused it. */
+            actor: components["schemas"]["AuditActor"];
+            /** @description What it happened to. */
+            aggregate: components["schemas"]["AuditAggregate"];
+            /** @description The details, without hashes of secrets. */
+            data: Record<string, unknown>;
+            /** @description The event's id. */
+            id: components["schemas"]["EventId"];
+            /**
+             * Format: date-time
+             * @description When it was decided.
+             */
             occurred_at: string;
-            position: number;
-            record_hash: string;
-            request_id: string;
+            /** @description The position of its record in the platform's log. */
+            position: components["schemas"]["u64"];
+            /** @description The record's hash. */
+            record_hash: components["schemas"]["RecordHash"];
+            /** @description The request that caused it. */
+            request_id: components["schemas"]["RequestId"];
+            /** @description What happened, such as `organisation.member_added`. */
             type: string;
         };
         AuditEventPage: {
             items: components["schemas"]["AuditEvent"][];
             next_page_token: string | null;
         };
+        /** @description A passkey ceremony that waits for the browser. */
         Ceremony: {
-            ceremony_id: string;
-            options: unknown;
+            /** @description To be sent with the credential. */
+            ceremony_id: components["schemas"]["CeremonyId"];
+            /** @description The options for `navigator.credentials`, binary values as base64url. */
+            options: Record<string, unknown>;
         };
+        /** @example cer_01h455vb4pex5vsknk084sn02q */
+        CeremonyId: string;
         Cluster: {
             /** Format: date-time */
             created_at: string;
@@ -1281,10 +1001,16 @@ export interface components {
             uri: string;
             user: string;
         };
+        /** @description What the new key is to be. */
         CreateApiKey: {
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it ends; never when absent.
+             */
             expires_at?: string | null;
+            /** @description What people call it, 1 to 100 characters. */
             name: string;
+            /** @description What it may do. */
             role: components["schemas"]["Role"];
         };
         CreateCluster: {
@@ -1292,7 +1018,9 @@ export interface components {
             node_count?: number | null;
             region?: string | null;
         };
+        /** @description What the new organisation is called. */
         CreateOrganisation: {
+            /** @description 1 to 100 characters. */
             name: string;
         };
         Credentials: {
@@ -1316,32 +1044,81 @@ export interface components {
             name: string;
             snippet: string;
         };
+        /** @example evt_01h455vb4pex5vsknk084sn02q */
+        EventId: string;
         FieldError: {
             code: string;
             detail: string;
             pointer: string;
         };
+        /** @description The process is well. */
+        Healthy: {
+            /** @description Always `ok`. */
+            status: string;
+            /** @description The version of the platform. */
+            version: string;
+        };
+        /** @description A person who is signed in. */
         LoggedIn: {
+            /** @description The record of the sign-in. */
             receipt: components["schemas"]["Receipt"];
+            /** @description The person. */
             user: components["schemas"]["User"];
         };
+        /** @description The proof that the browser made. */
         LoginFinish: {
-            ceremony_id: string;
-            credential: unknown;
+            /** @description From the start. */
+            ceremony_id: components["schemas"]["CeremonyId"];
+            /** @description What `navigator.credentials.get` gave, binary values as base64url. */
+            credential: Record<string, unknown>;
         };
-        LoginStart: Record<string, never>;
+        /** @description Nothing: the browser finds the account by its passkey. */
+        LoginStart: Record<string, unknown>;
         LogKey: {
             database: string;
             verifier_key: string;
         };
+        /** @description The person who is asking. */
         Me: {
+            /** @description Their organisations. */
             organisations: components["schemas"]["Membership"][];
+            /** @description The person. */
             user: components["schemas"]["User"];
         };
-        Membership: {
-            id: string;
-            name: string;
+        /** @description A member of an organisation. */
+        Member: {
+            /** @description What others see. */
+            display_name: string;
+            /** @description Where the person can be reached. */
+            email: string;
+            /**
+             * Format: date-time
+             * @description When the person became a member.
+             */
+            joined_at: string;
+            /** @description The person's role. */
             role: components["schemas"]["Role"];
+            /** @description The person. */
+            user_id: components["schemas"]["UserId"];
+        };
+        /** @description A changed membership. */
+        MemberSet: {
+            /** @description The record of the change. */
+            receipt: components["schemas"]["Receipt"];
+            /** @description The person's role from now on. */
+            role: components["schemas"]["Role"];
+            /** @description The person. */
+            user_id: components["schemas"]["UserId"];
+        };
+        /** @description An organisation of a person, with the person's role. */
+        Membership: {
+            /** @description The organisation. */
+            id: components["schemas"]["OrgId"];
+            /** @description Its name. */
+            name: string;
+            /** @description The person's role there. */
+            role: components["schemas"]["Role"];
+            /** @description Its short name for addresses. */
             slug: string;
         };
         Operation: {
@@ -1366,26 +1143,203 @@ export interface components {
         };
         /** @enum {string} */
         OperationState: "queued" | "running" | "succeeded" | "failed" | "cancelled";
+        /** @description An organisation. */
         Organisation: {
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
             created_at: string;
-            id: string;
+            /** @description The organisation's id. */
+            id: components["schemas"]["OrgId"];
+            /** @description Its name. */
             name: string;
+            /** @description The role of whoever is asking. */
             role: components["schemas"]["Role"];
+            /** @description Its short name for addresses. */
             slug: string;
         };
+        /** @description A new organisation. */
         OrganisationCreated: {
+            /** @description The organisation. */
             organisation: components["schemas"]["Organisation"];
+            /** @description The record of its making. */
             receipt: components["schemas"]["Receipt"];
         };
+        /** @example org_01h455vb4pex5vsknk084sn02q */
+        OrgId: string;
+        /** @description A page of a list. */
+        Page_ApiKey: {
+            /** @description The items in order. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it was made.
+                 */
+                created_at: string;
+                /** @description The person or key that made it. */
+                created_by: string;
+                /**
+                 * Format: date-time
+                 * @description When it ends; null for never.
+                 */
+                expires_at: string | null;
+                /** @description The key's id. */
+                id: components["schemas"]["ApiKeyId"];
+                /**
+                 * Format: date-time
+                 * @description When it was last used, to five minutes; null for never.
+                 */
+                last_used_at: string | null;
+                /** @description What people call it. */
+                name: string;
+                /** @description What it may do. */
+                role: components["schemas"]["Role"];
+            }[];
+            /** @description Asks for the next page; null on the last one. */
+            next_page_token: string | null;
+        };
+        /** @description A page of a list. */
+        Page_AuditEvent: {
+            /** @description The items in order. */
+            items: {
+                /** @description Who caused it. */
+                actor: components["schemas"]["AuditActor"];
+                /** @description What it happened to. */
+                aggregate: components["schemas"]["AuditAggregate"];
+                /** @description The details, without hashes of secrets. */
+                data: Record<string, unknown>;
+                /** @description The event's id. */
+                id: components["schemas"]["EventId"];
+                /**
+                 * Format: date-time
+                 * @description When it was decided.
+                 */
+                occurred_at: string;
+                /** @description The position of its record in the platform's log. */
+                position: components["schemas"]["u64"];
+                /** @description The record's hash. */
+                record_hash: components["schemas"]["RecordHash"];
+                /** @description The request that caused it. */
+                request_id: components["schemas"]["RequestId"];
+                /** @description What happened, such as `organisation.member_added`. */
+                type: string;
+            }[];
+            /** @description Asks for the next page; null on the last one. */
+            next_page_token: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Member: {
+            /** @description The items in order. */
+            items: {
+                /** @description What others see. */
+                display_name: string;
+                /** @description Where the person can be reached. */
+                email: string;
+                /**
+                 * Format: date-time
+                 * @description When the person became a member.
+                 */
+                joined_at: string;
+                /** @description The person's role. */
+                role: components["schemas"]["Role"];
+                /** @description The person. */
+                user_id: components["schemas"]["UserId"];
+            }[];
+            /** @description Asks for the next page; null on the last one. */
+            next_page_token: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Organisation: {
+            /** @description The items in order. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it was made.
+                 */
+                created_at: string;
+                /** @description The organisation's id. */
+                id: components["schemas"]["OrgId"];
+                /** @description Its name. */
+                name: string;
+                /** @description The role of whoever is asking. */
+                role: components["schemas"]["Role"];
+                /** @description Its short name for addresses. */
+                slug: string;
+            }[];
+            /** @description Asks for the next page; null on the last one. */
+            next_page_token: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Passkey: {
+            /** @description The items in order. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it was added.
+                 */
+                created_at: string;
+                /** @description The passkey's id. */
+                id: components["schemas"]["PasskeyId"];
+                /**
+                 * Format: date-time
+                 * @description When it last signed in; null when it never did since it was added.
+                 */
+                last_used_at: string | null;
+                /** @description What the person calls it. */
+                name: string;
+            }[];
+            /** @description Asks for the next page; null on the last one. */
+            next_page_token: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Session: {
+            /** @description The items in order. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When the person signed in.
+                 */
+                created_at: string;
+                /** @description Whether this request came with it. */
+                current: boolean;
+                /**
+                 * Format: date-time
+                 * @description When it ends, used or not.
+                 */
+                expires_at: string;
+                /** @description The session's id. */
+                id: components["schemas"]["SessionId"];
+                /**
+                 * Format: date-time
+                 * @description When it was last used, to five minutes.
+                 */
+                last_seen_at: string;
+                /** @description The browser's own description. */
+                user_agent: string;
+            }[];
+            /** @description Asks for the next page; null on the last one. */
+            next_page_token: string | null;
+        };
+        /** @description A passkey. */
         Passkey: {
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it was added.
+             */
             created_at: string;
-            id: string;
-            /** Format: date-time */
+            /** @description The passkey's id. */
+            id: components["schemas"]["PasskeyId"];
+            /**
+             * Format: date-time
+             * @description When it last signed in; null when it never did since it was added.
+             */
             last_used_at: string | null;
+            /** @description What the person calls it. */
             name: string;
         };
+        /** @example pky_01h455vb4pex5vsknk084sn02q */
+        PasskeyId: string;
         PasskeyPage: {
             items: components["schemas"]["Passkey"][];
             next_page_token: string | null;
@@ -1405,47 +1359,97 @@ export interface components {
             title: string;
             type: string;
         };
+        /** @description Where a change stands in the platform's log: what an auditor checks later. */
         Receipt: {
-            position: number;
-            record_hash: string;
+            /** @description The record's position in the log. */
+            position: components["schemas"]["u64"];
+            /** @description The record's hash. */
+            record_hash: components["schemas"]["RecordHash"];
         };
+        RecordHash: string;
+        /** @description A new account. */
         Registered: {
+            /** @description The record of the registration. */
             receipt: components["schemas"]["Receipt"];
+            /** @description The person. */
             user: components["schemas"]["User"];
         };
+        /** @description The passkey that the browser made. */
         RegisterFinish: {
-            ceremony_id: string;
-            credential: unknown;
+            /** @description From the start. */
+            ceremony_id: components["schemas"]["CeremonyId"];
+            /** @description What `navigator.credentials.create` gave, binary values as base64url. */
+            credential: Record<string, unknown>;
+            /** @description What the person calls the passkey; "Passkey" when absent. */
             passkey_name?: string | null;
         };
+        /** @description Who is about to register. */
         RegisterStart: {
+            /** @description What others see, 1 to 100 characters. */
             display_name: string;
+            /** @description Where the person can be reached. */
             email: string;
         };
-        /** @enum {string} */
+        /** @example req_01h455vb4pex5vsknk084sn02q */
+        RequestId: string;
+        /**
+         * @description A role in an organisation.
+         * @enum {string}
+         */
         Role: "owner" | "admin" | "member" | "viewer" | "auditor";
+        /** @description A browser session. */
         Session: {
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When the person signed in.
+             */
             created_at: string;
+            /** @description Whether this request came with it. */
             current: boolean;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it ends, used or not.
+             */
             expires_at: string;
-            id: string;
-            /** Format: date-time */
+            /** @description The session's id. */
+            id: components["schemas"]["SessionId"];
+            /**
+             * Format: date-time
+             * @description When it was last used, to five minutes.
+             */
             last_seen_at: string;
+            /** @description The browser's own description. */
             user_agent: string;
         };
+        /** @example ses_01h455vb4pex5vsknk084sn02q */
+        SessionId: string;
         SessionPage: {
             items: components["schemas"]["Session"][];
             next_page_token: string | null;
         };
-        User: {
-            /** Format: date-time */
-            created_at: string;
-            display_name: string;
-            email: string;
-            id: string;
+        /** @description The role that a member is to have. */
+        SetMember: {
+            /** @description The role. */
+            role: components["schemas"]["Role"];
         };
+        /** Format: int64 */
+        u64: number;
+        /** @description A person. */
+        User: {
+            /**
+             * Format: date-time
+             * @description When the account was made.
+             */
+            created_at: string;
+            /** @description What others see. */
+            display_name: string;
+            /** @description Where the person can be reached. */
+            email: string;
+            /** @description The person's id. */
+            id: components["schemas"]["UserId"];
+        };
+        /** @example usr_01h455vb4pex5vsknk084sn02q */
+        UserId: string;
     };
     responses: never;
     parameters: never;
@@ -1454,4 +1458,1102 @@ export interface components {
     pathItems: never;
 }
 export type $defs = Record<string, never>;
-export type operations = Record<string, never>;
+export interface operations {
+    get_me: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The person and their organisations */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    list_my_passkeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The passkeys, oldest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Passkey"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    list_my_sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The live sessions, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Session"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    revoke_my_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session */
+                session: components["schemas"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The session has ended */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    list_organisations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The organisations, oldest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Organisation"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    create_organisation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateOrganisation"];
+            };
+        };
+        responses: {
+            /** @description The organisation */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrganisationCreated"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    get_organisation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The organisation */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Organisation"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    list_api_keys: {
+        parameters: {
+            query?: {
+                /** @description The most items to return, 1 to 100; 50 when absent. */
+                limit?: number;
+                /** @description The `next_page_token` of the previous page. */
+                page_token?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The keys in force, oldest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ApiKey"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    create_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateApiKey"];
+            };
+        };
+        responses: {
+            /** @description The key and its secret */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKeyCreated"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    revoke_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The key */
+                key: components["schemas"]["ApiKeyId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key is revoked */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    list_audit_events: {
+        parameters: {
+            query?: {
+                /** @description The most items to return, 1 to 100; 50 when absent. */
+                limit?: number;
+                /** @description The `next_page_token` of the previous page. */
+                page_token?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The events, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AuditEvent"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    list_members: {
+        parameters: {
+            query?: {
+                /** @description The most items to return, 1 to 100; 50 when absent. */
+                limit?: number;
+                /** @description The `next_page_token` of the previous page. */
+                page_token?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The members */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Member"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    set_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+                /** @description The person */
+                user: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetMember"];
+            };
+        };
+        responses: {
+            /** @description The membership */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberSet"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    remove_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+                /** @description The person */
+                user: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The person is no member any more */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    login_finish: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoginFinish"];
+            };
+        };
+        responses: {
+            /** @description The account; the session is in the cookie */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoggedIn"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    login_start: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoginStart"];
+            };
+        };
+        responses: {
+            /** @description Options for the browser */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ceremony"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    logout: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Signed out */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    register_finish: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RegisterFinish"];
+            };
+        };
+        responses: {
+            /** @description The account; the session is in the cookie */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Registered"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    register_start: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RegisterStart"];
+            };
+        };
+        responses: {
+            /** @description Options for the browser */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ceremony"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    get_health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Healthy"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+    get_ready: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It may */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Healthy"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @description The kind of problem, for programs; stable. */
+                        code: string;
+                        /** @description This occurrence, for people. */
+                        detail: string;
+                        /** @description The fields at fault, when the request was not acceptable. */
+                        errors: components["schemas"]["FieldError"][];
+                        /** @description The request, for support. */
+                        request_id: string;
+                        /** @description Whether the same request may succeed later. */
+                        retryable: boolean;
+                        /**
+                         * Format: int32
+                         * @description The HTTP status.
+                         */
+                        status: number;
+                        /** @description The kind of problem, for people; the same for every occurrence. */
+                        title: string;
+                        /** @description `urn:craton:problem:` and the code. */
+                        type: string;
+                    };
+                };
+            };
+        };
+    };
+}

@@ -1,0 +1,35 @@
+import type { FollowedOperation } from '@/hooks/useOperation';
+import type { ProgressStep } from '@/ui/Progress';
+
+/** The steps of each kind of operation in their order, so that those to come have a name as well. */
+const STEPS: Readonly<Record<string, readonly string[]>> = {
+  'cluster.create': ['placed', 'certificate', 'started', 'configured', 'probed'],
+  'cluster.delete': ['removed'],
+};
+
+const LABELS: Readonly<Record<string, string>> = {
+  placed: 'Choose nodes',
+  certificate: 'Issue certificates',
+  started: 'Start the servers',
+  configured: 'Create database and user',
+  probed: 'Probe the endpoint: TLS, login, a write and a read',
+  removed: 'Remove everything from the nodes',
+};
+
+/** What people read for a step; a step that is new to the console is shown by its own name. */
+export function stepLabel(step: string): string {
+  const words = step.replaceAll(/[_.-]+/g, ' ').trim();
+  return LABELS[step] ?? words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+export function stepsOf({ operation, steps: seen }: FollowedOperation): ProgressStep[] {
+  const known = STEPS[operation.kind] ?? [];
+  const names = known.length === operation.steps_total ? known : seen;
+  return Array.from({ length: operation.steps_total }, (_, index) => {
+    const name = names[index] ?? seen[index];
+    const label = name === undefined ? `Step ${index + 1}` : stepLabel(name);
+    if (index < operation.steps_done) return { label, state: 'done' };
+    if (index > operation.steps_done || operation.state === 'cancelled') return { label, state: 'waiting' };
+    return { label, state: operation.state === 'failed' ? 'failed' : 'current' };
+  });
+}
