@@ -39,8 +39,8 @@ pub struct Endpoint {
 pub struct ObservedDatabase {
     /// Its name.
     pub name: String,
-    /// The number of records in its log.
-    pub position: u64,
+    /// The position of its log's last record; `None` while the log is empty.
+    pub position: Option<u64>,
     /// The verifier key of its log (C2SP signed-note, a *vkey*).
     pub log_key: String,
 }
@@ -111,7 +111,10 @@ impl ObservedState {
 impl ObservedInstance {
     fn without_positions(&self) -> ObservedInstance {
         let mut instance = self.clone();
-        instance.databases.iter_mut().for_each(|database| database.position = 0);
+        instance
+            .databases
+            .iter_mut()
+            .for_each(|database| database.position = None);
         instance
     }
 }
@@ -137,7 +140,7 @@ pub(crate) mod tests {
                 applied: None,
                 databases: vec![ObservedDatabase {
                     name: "main".into(),
-                    position,
+                    position: Some(position),
                     log_key: "o+0+k".into(),
                 }],
                 error: None,

@@ -1,0 +1,352 @@
+//! `/api/v1/orgs/{org}/clusters`: clusters.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use craton_platform_http::{
+    Authenticated, JsonBody, Page, PageQuery, PathParams, Problem, Problems, QueryParams, ShownOnce,
+};
+use craton_platform_kernel::{ClusterId, NodeId, OrgId, Permission, Receipt};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::operations::OperationView;
+use crate::{
+    aggregate::cluster::{ClusterState as ClusterAggregate, Lifecycle},
+    fleet::{Fleet, Inner},
+    health::Health,
+    link::Snapshot,
+    name::{CLUSTER_NAME_BYTES_MAX, ClusterNameText, is_place_name},
+    reconciler::phase_name,
+    workflow::{
+        WorkflowError,
+        cluster::{self, APP_USER, MAIN_DATABASE},
+    },
+};
+use craton_agent_protocol::InstancePhase;
+
+/// The most nodes that a cluster may ask for.
+const NODE_COUNT_MAX: u32 = 1;
+
+/// What the new cluster shall be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateCluster {
+    /// 1 to 40 of a-z, 0-9 and hyphens, with a letter or digit at both ends; unique in the organisation.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+    pub(crate) name: String,
+    /// Where; the platform's own region when absent.
+    pub(crate) region: Option<String>,
+    /// How many nodes; 1 when absent, which is also the most.
+    #[schema(minimum = 1, maximum = 1)]
+    pub(crate) node_count: Option<u32>,
+}
+
+/// Where a cluster is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ClusterState {
+    /// It is being made.
+    Provisioning,
+    /// It was probed and can be connected to.
+    Ready,
+    /// It was ready, and a node is out of reach or its server does not answer.
+    Degraded,
+    /// It could not be made; the operation says why and can be retried.
+    Failed,
+    /// It is being removed.
+    Deleting,
+    /// It is gone.
+    Deleted,
+}
+
+/// One node's part in a cluster.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ClusterNode {
+    /// The node.
+    pub(crate) node_id: NodeId,
+    /// `offline`, `unknown` until it has reported, or what its agent reports: `awaiting_certificate`, `starting`,
+    /// `configuring`, `running`, `backoff`, `removing`.
+    pub(crate) state: String,
+}
+
+/// A cluster.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Cluster)]
+pub(crate) struct ClusterView {
+    /// The cluster's id.
+    pub(crate) id: ClusterId,
+    /// Its organisation.
+    pub(crate) org_id: OrgId,
+    /// Its name.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) region: String,
+    /// How many nodes it has.
+    pub(crate) node_count: u32,
+    /// Where it is in its life.
+    pub(crate) state: ClusterState,
+    /// When it was asked for.
+    pub(crate) created_at: Timestamp,
+    /// When it was first ready.
+    #[schema(required)]
+    pub(crate) ready_at: Option<Timestamp>,
+    /// Its host name, which its certificate is for.
+    pub(crate) host: String,
+    /// Its TCP port, once a node has chosen one and while that node is known to be there.
+    #[schema(required)]
+    pub(crate) port: Option<u16>,
+    /// The nodes that it was placed on.
+    pub(crate) nodes: Vec<ClusterNode>,
+    /// Why it failed or is degraded.
+    #[schema(required)]
+    pub(crate) last_error: Option<String>,
+}
+
+impl ClusterView {
+    pub(crate) fn new(cluster: &ClusterAggregate, snapshot: &Snapshot) -> Self {
+        let trouble = trouble(cluster, snapshot);
+        let state = match cluster.lifecycle {
+            Lifecycle::Provisioning => ClusterState::Provisioning,
+            Lifecycle::Ready if trouble.is_some() => ClusterState::Degraded,
+            Lifecycle::Ready => ClusterState::Ready,
+            Lifecycle::Failed => ClusterState::Failed,
+            Lifecycle::Deleting => ClusterState::Deleting,
+            Lifecycle::Deleted => ClusterState::Deleted,
+        };
+        let nodes = cluster.nodes.iter().map(|node_id| ClusterNode {
+            node_id: *node_id,
+            state: node_state(cluster, *node_id, snapshot).to_owned(),
+        });
+        Self {
+            id: cluster.cluster_id,
+            org_id: cluster.org_id,
+            name: cluster.name.clone(),
+            region: cluster.region.clone(),
+            node_count: cluster.node_count,
+            state,
+            created_at: cluster.created_at,
+            ready_at: cluster.ready_at,
+            host: cluster.host.to_string(),
+            port: endpoint(cluster, snapshot).map(|endpoint| endpoint.port),
+            nodes: nodes.collect(),
+            last_error: cluster.last_error.clone().or(trouble),
+        }
+    }
+}
+
+/// Where a cluster accepts clients, as far as its nodes have said.
+pub(super) fn endpoint<'a>(
+    cluster: &ClusterAggregate,
+    snapshot: &'a Snapshot,
+) -> Option<&'a craton_agent_protocol::Endpoint> {
+    let endpoints = cluster
+        .nodes
+        .iter()
+        .filter_map(|node_id| snapshot.instance(*node_id, cluster.cluster_id));
+    endpoints.filter_map(|instance| instance.endpoint.as_ref()).next()
+}
+
+fn node_state(cluster: &ClusterAggregate, node_id: NodeId, snapshot: &Snapshot) -> &'static str {
+    if snapshot.health(node_id) == Health::Offline {
+        return "offline";
+    }
+    snapshot
+        .instance(node_id, cluster.cluster_id)
+        .map_or("unknown", |instance| phase_name(instance.phase))
+}
+
+/// What keeps a ready cluster from serving. A node that has not reported since the platform started is given the time
+/// until it counts as offline.
+fn trouble(cluster: &ClusterAggregate, snapshot: &Snapshot) -> Option<String> {
+    if cluster.lifecycle != Lifecycle::Ready {
+        return None;
+    }
+    cluster.nodes.iter().find_map(|node_id| {
+        if snapshot.health(*node_id) == Health::Offline {
+            return Some(format!("node {node_id} is offline"));
+        }
+        snapshot.observed(*node_id)?;
+        match snapshot.instance(*node_id, cluster.cluster_id) {
+            None => Some(format!("node {node_id} no longer has the instance")),
+            Some(instance) => match instance.phase {
+                InstancePhase::Running | InstancePhase::Configuring => None,
+                phase => Some(match &instance.error {
+                    Some(error) => format!("node {node_id} reports {}: {error}", phase_name(phase)),
+                    None => format!("node {node_id} reports {}", phase_name(phase)),
+                }),
+            },
+        }
+    })
+}
+
+/// What to log in with. The password is shown in this answer and never again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Credentials {
+    /// The database user.
+    pub(crate) user: String,
+    /// Its password.
+    pub(crate) password: String,
+    /// The database.
+    pub(crate) database: String,
+}
+
+/// A new cluster.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ClusterCreated {
+    /// The cluster.
+    pub(crate) cluster: ClusterView,
+    /// The operation that makes it ready.
+    pub(crate) operation: OperationView,
+    /// What to log in with.
+    pub(crate) credentials: Credentials,
+    /// The record of its making.
+    pub(crate) receipt: Receipt,
+}
+
+/// A cluster that is being deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ClusterDeleted {
+    /// The operation that removes it.
+    pub(crate) operation: OperationView,
+    /// The record of the request.
+    pub(crate) receipt: Receipt,
+}
+
+/// Lists clusters
+#[utoipa::path(
+    get, path = "/api/v1/orgs/{org}/clusters", tag = "clusters", operation_id = "list_clusters",
+    params(("org" = OrgId, Path, description = "The organisation"), PageQuery),
+    responses((status = 200, description = "The clusters, oldest first", body = Page<ClusterView>), Problems),
+)]
+pub(crate) async fn list_clusters(
+    State(fleet): State<Fleet>,
+    authenticated: Authenticated,
+    PathParams(org_id): PathParams<OrgId>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> Result<Json<Page<ClusterView>>, Problem> {
+    authenticated.require(org_id, Permission::ReadClusters)?;
+    let request = query.parse()?;
+    let clusters = fleet
+        .0
+        .view
+        .clusters_of(org_id, request.after_parsed()?, request.read_limit())
+        .await?;
+    let snapshot = fleet.0.links.snapshot();
+    let views = clusters
+        .iter()
+        .map(|cluster| ClusterView::new(cluster, &snapshot))
+        .collect();
+    Ok(Json(Page::new(views, &request, |cluster: &ClusterView| {
+        cluster.id.to_string()
+    })))
+}
+
+/// Creates a cluster
+///
+/// The answer comes at once; the operation in it tells when the cluster is ready. The password is shown here only.
+#[utoipa::path(
+    post, path = "/api/v1/orgs/{org}/clusters", tag = "clusters", operation_id = "create_cluster",
+    params(("org" = OrgId, Path, description = "The organisation")),
+    request_body = CreateCluster,
+    responses((status = 201, description = "The cluster", body = ClusterCreated), Problems),
+)]
+pub(crate) async fn create_cluster(
+    State(fleet): State<Fleet>,
+    authenticated: Authenticated,
+    PathParams(org_id): PathParams<OrgId>,
+    JsonBody(body): JsonBody<CreateCluster>,
+) -> Result<Response, Problem> {
+    authenticated.require(org_id, Permission::ManageClusters)?;
+    let name = ClusterNameText::parse(&body.name).ok_or_else(|| {
+        let detail = format!(
+            "A name has 1 to {CLUSTER_NAME_BYTES_MAX} of a-z, 0-9 and hyphens, with a letter or digit at both ends."
+        );
+        Problem::invalid_field("/name", detail)
+    })?;
+    let region = body.region.unwrap_or_else(|| fleet.0.config.default_region.clone());
+    if !is_place_name(&region) {
+        return Err(Problem::invalid_field("/region", "There is no such region."));
+    }
+    let node_count = body.node_count.unwrap_or(1);
+    if !(1..=NODE_COUNT_MAX).contains(&node_count) {
+        return Err(Problem::invalid_field(
+            "/node_count",
+            "A cluster has one node in this version.",
+        ));
+    }
+    let context = authenticated.context();
+    let created = cluster::create(&fleet.0, &context, org_id, name, region, node_count).await?;
+    let location = format!("/api/v1/orgs/{org_id}/clusters/{}", created.cluster.cluster_id);
+    let view = ClusterCreated {
+        cluster: ClusterView::new(&created.cluster, &fleet.0.links.snapshot()),
+        operation: OperationView::new(&created.operation),
+        credentials: Credentials {
+            user: APP_USER.to_owned(),
+            password: created.password.to_string(),
+            database: MAIN_DATABASE.to_owned(),
+        },
+        receipt: created.receipt,
+    };
+    let mut response = (StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response();
+    response.extensions_mut().insert(ShownOnce(&["/credentials/password"]));
+    Ok(response)
+}
+
+/// Shows a cluster
+#[utoipa::path(
+    get, path = "/api/v1/orgs/{org}/clusters/{cluster}", tag = "clusters", operation_id = "get_cluster",
+    params(
+        ("org" = OrgId, Path, description = "The organisation"),
+        ("cluster" = ClusterId, Path, description = "The cluster"),
+    ),
+    responses((status = 200, description = "The cluster", body = ClusterView), Problems),
+)]
+pub(crate) async fn get_cluster(
+    State(fleet): State<Fleet>,
+    authenticated: Authenticated,
+    PathParams((org_id, cluster_id)): PathParams<(OrgId, ClusterId)>,
+) -> Result<Json<ClusterView>, Problem> {
+    authenticated.require(org_id, Permission::ReadClusters)?;
+    let cluster = find(&fleet.0, org_id, cluster_id).await?;
+    Ok(Json(ClusterView::new(&cluster, &fleet.0.links.snapshot())))
+}
+
+/// A cluster of an organisation; 404 for a foreign one.
+pub(super) async fn find(fleet: &Inner, org_id: OrgId, cluster_id: ClusterId) -> Result<ClusterAggregate, Problem> {
+    Ok(fleet
+        .view
+        .cluster(org_id, cluster_id)
+        .await?
+        .ok_or(WorkflowError::NotFound)?)
+}
+
+/// Deletes a cluster
+///
+/// Its data and keys are destroyed on its nodes. The id and the host name are never used again.
+#[utoipa::path(
+    delete, path = "/api/v1/orgs/{org}/clusters/{cluster}", tag = "clusters", operation_id = "delete_cluster",
+    params(
+        ("org" = OrgId, Path, description = "The organisation"),
+        ("cluster" = ClusterId, Path, description = "The cluster"),
+    ),
+    responses((status = 202, description = "The deletion has begun", body = ClusterDeleted), Problems),
+)]
+pub(crate) async fn delete_cluster(
+    State(fleet): State<Fleet>,
+    authenticated: Authenticated,
+    PathParams((org_id, cluster_id)): PathParams<(OrgId, ClusterId)>,
+) -> Result<Response, Problem> {
+    authenticated.require(org_id, Permission::DeleteClusters)?;
+    let (operation, receipt) = cluster::delete(&fleet.0, &authenticated.context(), org_id, cluster_id).await?;
+    let location = format!("/api/v1/orgs/{org_id}/operations/{}", operation.operation_id);
+    let view = ClusterDeleted {
+        operation: OperationView::new(&operation),
+        receipt,
+    };
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response())
+}

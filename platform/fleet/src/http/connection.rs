@@ -1,0 +1,140 @@
+//! `/api/v1/orgs/{org}/clusters/{cluster}/connection` and `ca.pem`: how to connect.
+
+use axum::{
+    Json,
+    extract::State,
+    http::header,
+    response::{IntoResponse as _, Response},
+};
+use craton_platform_http::{Authenticated, PathParams, Problem, Problems};
+use craton_platform_kernel::{ClusterId, OrgId, Permission};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::clusters::{endpoint, find};
+use crate::{
+    authority::{certificate_pem, cluster_authority},
+    connection::{Driver, Target},
+    fleet::Fleet,
+    workflow::{
+        WorkflowError,
+        cluster::{APP_USER, MAIN_DATABASE},
+    },
+};
+
+/// The key that verifies one database's log.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LogKey {
+    /// The database.
+    pub(crate) database: String,
+    /// A verifier key as C2SP's signed-note writes it. The first one that was ever seen; another one is refused.
+    pub(crate) verifier_key: String,
+}
+
+/// How to connect to a cluster.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Connection {
+    /// The host name, which the certificate is for.
+    pub(crate) host: String,
+    /// The address, for resolvers that do not know the name.
+    pub(crate) host_address: String,
+    /// The TCP port.
+    pub(crate) port: u16,
+    /// The database.
+    pub(crate) database: String,
+    /// The user.
+    pub(crate) user: String,
+    /// How much of the certificate to check: always everything.
+    pub(crate) sslmode: String,
+    /// A libpq connection URI without a password.
+    pub(crate) uri: String,
+    /// A complete command line. Save `ca.pem` under the file name in it first.
+    pub(crate) psql: String,
+    /// Snippets for common drivers.
+    pub(crate) drivers: Vec<Driver>,
+    /// The keys that verify the databases' logs.
+    pub(crate) log_keys: Vec<LogKey>,
+}
+
+/// Shows how to connect
+#[utoipa::path(
+    get, path = "/api/v1/orgs/{org}/clusters/{cluster}/connection", tag = "clusters", operation_id = "get_connection",
+    params(
+        ("org" = OrgId, Path, description = "The organisation"),
+        ("cluster" = ClusterId, Path, description = "The cluster"),
+    ),
+    responses((status = 200, description = "How to connect", body = Connection), Problems),
+)]
+pub(crate) async fn get_connection(
+    State(fleet): State<Fleet>,
+    authenticated: Authenticated,
+    PathParams((org_id, cluster_id)): PathParams<(OrgId, ClusterId)>,
+) -> Result<Json<Connection>, Problem> {
+    authenticated.require(org_id, Permission::ReadClusters)?;
+    let cluster = find(&fleet.0, org_id, cluster_id).await?;
+    let snapshot = fleet.0.links.snapshot();
+    let endpoint = endpoint(&cluster, &snapshot).ok_or_else(|| {
+        Problem::conflict(
+            "endpoint_unknown",
+            "No node has said yet where this cluster can be reached.",
+        )
+        .retryable()
+    })?;
+    let ca_file = format!("{}-ca.pem", cluster.name);
+    let target = Target {
+        host: &cluster.host,
+        host_address: &endpoint.address,
+        port: endpoint.port,
+        database: MAIN_DATABASE,
+        user: APP_USER,
+        ca_file: &ca_file,
+    };
+    let log_keys = cluster.log_keys.iter().map(|(database, key)| LogKey {
+        database: database.clone(),
+        verifier_key: key.clone(),
+    });
+    Ok(Json(Connection {
+        host: cluster.host.to_string(),
+        host_address: endpoint.address.clone(),
+        port: endpoint.port,
+        database: MAIN_DATABASE.to_owned(),
+        user: APP_USER.to_owned(),
+        sslmode: "verify-full".to_owned(),
+        uri: target.uri(),
+        psql: target.psql(),
+        drivers: target.drivers(),
+        log_keys: log_keys.collect(),
+    }))
+}
+
+/// Downloads the cluster's CA certificate
+#[utoipa::path(
+    get, path = "/api/v1/orgs/{org}/clusters/{cluster}/ca.pem", tag = "clusters", operation_id = "get_ca_certificate",
+    params(
+        ("org" = OrgId, Path, description = "The organisation"),
+        ("cluster" = ClusterId, Path, description = "The cluster"),
+    ),
+    responses(
+        (status = 200, description = "The certificate", body = String, content_type = "application/x-pem-file"),
+        Problems,
+    ),
+)]
+pub(crate) async fn get_ca_certificate(
+    State(fleet): State<Fleet>,
+    authenticated: Authenticated,
+    PathParams((org_id, cluster_id)): PathParams<(OrgId, ClusterId)>,
+) -> Result<Response, Problem> {
+    authenticated.require(org_id, Permission::ReadClusters)?;
+    let cluster = find(&fleet.0, org_id, cluster_id).await?;
+    let pem = certificate_pem(&fleet.0.vault, &cluster_authority(cluster_id))
+        .map_err(WorkflowError::from)?
+        .ok_or(WorkflowError::NotFound)?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-pem-file".to_owned()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{}-ca.pem\"", cluster.name),
+        ),
+    ];
+    Ok((headers, pem).into_response())
+}

@@ -1,0 +1,29 @@
+//! The fleet's routes. Each file: parameters, response, documentation, handler, in that order.
+
+mod cluster_users;
+mod clusters;
+mod connection;
+mod fleet;
+mod operations;
+
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::fleet::Fleet;
+
+/// Every route of the fleet.
+pub(crate) fn routes(state: Fleet) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(clusters::list_clusters, clusters::create_cluster))
+        .routes(routes!(clusters::get_cluster, clusters::delete_cluster))
+        .routes(routes!(connection::get_connection))
+        .routes(routes!(connection::get_ca_certificate))
+        .routes(routes!(cluster_users::list_cluster_users))
+        .routes(routes!(cluster_users::rotate_password))
+        .routes(routes!(operations::get_operation))
+        .routes(routes!(operations::watch_operation))
+        .routes(routes!(operations::cancel_operation))
+        .routes(routes!(operations::retry_operation))
+        .routes(routes!(fleet::create_join_token))
+        .routes(routes!(fleet::list_nodes))
+        .with_state(state)
+}
