@@ -381,6 +381,7 @@ impl Engine {
             .collect();
         EngineStatus {
             databases,
+            log_use: self.0.counters.read(),
             stop_reason: node.health.stop_reason().map(str::to_owned),
         }
     }
