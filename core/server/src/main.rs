@@ -1,6 +1,7 @@
 //! `craton-server`: one data-plane node as a process.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use zeroize::Zeroizing;
 /// SIGTERM ends the server in order, SIGHUP makes it read its certificate and keys again. RUST_LOG selects what is
 /// logged, `info` by default.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_override_self = true)]
 struct Arguments {
     /// Directory of the logs, views and keys; created when missing
     #[arg(long, value_name = "DIRECTORY")]
@@ -77,6 +78,9 @@ struct Arguments {
     log_format: LogFormat,
 }
 
+/// The fewest threads that serve sessions.
+const WORKER_THREADS_MIN: usize = 4;
+
 #[derive(Clone, Copy, ValueEnum)]
 enum LogFormat {
     /// For people
@@ -121,7 +125,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
     let options = options(arguments)?;
+    // Reads run on the worker threads: a long one must leave enough of them to the other sessions.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS_MIN.max(2 * processors))
         .enable_all()
         .build()
         .context("the runtime does not start")?
@@ -134,6 +141,8 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
     let admin_socket = arguments
         .admin_socket
         .unwrap_or_else(|| arguments.data_dir.join("admin.sock"));
+    // Whoever reads the path from endpoints.json may stand in another directory.
+    let admin_socket = std::path::absolute(admin_socket).context("the working directory is not known")?;
     let token = arguments
         .cluster_id
         .zip(arguments.token_key_file)
@@ -164,7 +173,7 @@ fn master_key(path: &std::path::Path, generate: bool) -> anyhow::Result<FileMast
     if generate && !path.exists() {
         let mut secret = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *secret).context("no random bytes for a master key")?;
-        tracing::warn!(path = %path.display(), "a master key was made; without it the data cannot be read, keep a copy");
+        tracing::info!(path = %path.display(), "a master key was made; without it the data cannot be read, keep a copy");
         return Ok(FileMasterKey::generate(path, SecretBytes::new(*secret))?);
     }
     Ok(FileMasterKey::open(path)?)

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use craton_engine::Engine;
+use parking_lot::Mutex;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Counter, Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// Buckets from 100 µs to about 26 s, each four times the one before.
@@ -52,6 +53,12 @@ pub(crate) struct Metrics {
     engine_stopped: IntGauge,
     log_records: IntGaugeVec,
     checkpoint_records: IntGaugeVec,
+    wal_syncs_total: IntCounter,
+    wal_commands_total: IntCounter,
+    wal_bytes_total: IntCounter,
+    wal_wait_seconds_total: Counter,
+    /// Held while the engine's figures are taken over, so that counters never run ahead of them.
+    rendering: Mutex<()>,
 }
 
 impl Metrics {
@@ -155,6 +162,29 @@ impl Metrics {
                     &["database"],
                 ),
             ),
+            wal_syncs_total: register(
+                &registry,
+                IntCounter::new(
+                    "craton_wal_syncs_total",
+                    "fdatasync calls that made a batch of commands durable.",
+                ),
+            ),
+            wal_commands_total: register(
+                &registry,
+                IntCounter::new("craton_wal_commands_total", "Commands made durable."),
+            ),
+            wal_bytes_total: register(
+                &registry,
+                IntCounter::new("craton_wal_bytes_total", "Bytes of commands made durable."),
+            ),
+            wal_wait_seconds_total: register(
+                &registry,
+                Counter::new(
+                    "craton_wal_wait_seconds_total",
+                    "Time that batches waited to become durable.",
+                ),
+            ),
+            rendering: Mutex::new(()),
             registry,
         }
     }
@@ -174,9 +204,11 @@ impl Metrics {
 
     /// Renders everything, with the engine's figures of now.
     pub(crate) fn render(&self, engine: &Engine, uptime: Duration) -> String {
+        let _rendering = self.rendering.lock();
         self.uptime_seconds.set(uptime.as_secs_f64());
-        self.engine_stopped.set(i64::from(engine.stop_reason().is_some()));
-        for database in engine.status().databases {
+        let status = engine.status();
+        self.engine_stopped.set(i64::from(status.stop_reason.is_some()));
+        for database in &status.databases {
             let value = |count| i64::try_from(count).unwrap_or(i64::MAX);
             let name = [database.name.as_str()];
             self.log_records.with_label_values(&name).set(value(database.records));
@@ -184,6 +216,13 @@ impl Metrics {
                 .with_label_values(&name)
                 .set(value(database.checkpoint_size));
         }
+        let advance = |counter: &IntCounter, total: u64| counter.inc_by(total.saturating_sub(counter.get()));
+        advance(&self.wal_syncs_total, status.log_use.entries);
+        advance(&self.wal_commands_total, status.log_use.commands);
+        advance(&self.wal_bytes_total, status.log_use.bytes);
+        let waited = Duration::from_nanos(status.log_use.wait_nanoseconds).as_secs_f64();
+        self.wal_wait_seconds_total
+            .inc_by((waited - self.wal_wait_seconds_total.get()).max(0.0));
         let mut text = Vec::new();
         TextEncoder::new()
             .encode(&self.registry.gather(), &mut text)

@@ -12,7 +12,7 @@ use craton_crypto::{MasterKeyError, MasterKeyProvider};
 use craton_engine::{Engine, EngineError, EngineOptions};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -360,7 +360,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) -> JoinSet<()> {
         tokio::select! {
             biased;
             () = shared.stopping.cancelled() => return connections,
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => report_panic(ended),
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) if connections.len() < connections_max => {
                     connections.spawn(postgres::serve(shared.clone(), socket));
@@ -372,6 +372,15 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) -> JoinSet<()> {
                 }
             },
         }
+    }
+}
+
+/// A session that panicked takes no other with it, and leaves no transaction behind; but it is a defect.
+fn report_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a session panicked");
     }
 }
 

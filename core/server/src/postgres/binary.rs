@@ -40,11 +40,11 @@ pub(crate) enum BinaryError {
     Encoding,
 }
 
-/// A value does not have the type that its column was described with: a defect of the server, not of the input.
+/// A value does not have the type that its column was described with: a defect of the server, not of the input. The
+/// value itself is not repeated, for this goes to the log.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("value {value:?} is not of type {column_type:?}")]
+#[error("a value is not of its column's type {column_type:?}")]
 pub(crate) struct TypeMismatch {
-    value: Value,
     column_type: ColumnType,
 }
 
@@ -53,10 +53,7 @@ pub(crate) struct TypeMismatch {
 /// # Errors
 /// When the value is not of the type.
 pub(crate) fn encode(value: &Value, column_type: ColumnType, out: &mut BytesMut) -> Result<(), TypeMismatch> {
-    let mismatch = || TypeMismatch {
-        value: value.clone(),
-        column_type,
-    };
+    let mismatch = || TypeMismatch { column_type };
     match (column_type, value) {
         (ColumnType::Bool, Value::Bool(value)) => out.put_u8(u8::from(*value)),
         (ColumnType::Int2, Value::Int(value)) => out.put_i16(i16::try_from(*value).map_err(|_| mismatch())?),

@@ -9,6 +9,7 @@ use craton_query::SERVER_VERSION;
 use craton_types::UserDefinition;
 use pgwire::api::auth::sasl::scram::ScramServerAuth;
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey};
+use prometheus::IntGauge;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,6 +23,7 @@ use super::session::SessionLoop;
 use super::startup::{self, PROTOCOL_MINOR_LONG_KEYS, Startup};
 use super::transport::{ReceiveError, Transport, receive_opening};
 use crate::connections::Registration;
+use crate::metrics::Metrics;
 use crate::shared::Shared;
 use crate::tls::ALPN_POSTGRESQL;
 use crate::token::PROBE_USER;
@@ -63,10 +65,25 @@ pub(crate) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
         return;
     };
     shared.metrics.sessions_total.inc();
-    shared.metrics.connections.inc();
+    let _open = OpenSession::count(&shared.metrics);
     session.run().await;
-    shared.metrics.connections.dec();
     drop(permit);
+}
+
+/// Counts a session for as long as it lives, however it ends.
+struct OpenSession(IntGauge);
+
+impl OpenSession {
+    fn count(metrics: &Metrics) -> Self {
+        metrics.connections.inc();
+        Self(metrics.connections.clone())
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 fn configure(socket: &TcpStream) -> std::io::Result<()> {
@@ -253,7 +270,7 @@ async fn begin(
     let mut parts = Parts { session, registration };
     apply_settings(&mut parts.session, &startup.settings)
         .await
-        .map_err(|failure| refuse(failure, "settings"))?;
+        .map_err(|failure| refuse(failure.into_fatal(), "settings"))?;
     let key = parts.registration.secret.clone();
     for (name, value) in session_parameters(&startup) {
         transport.put(&ParameterStatus::new(name, value)).map_err(io_failed)?;

@@ -263,6 +263,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
         }
         match self.execute(prepared, &parameters).await? {
             Response::Rows { result, tag } => {
+                // The statement was bound again because its table changed, and the client was told of other columns.
+                if statement.columns().is_none_or(|columns| *columns != result.columns) {
+                    return Err(Failure::error("0A000", "cached plan must not change result type").into());
+                }
                 if let Some(portal) = self.portals.get_mut(&name) {
                     portal.state = PortalState::Rows {
                         columns: result.columns,
@@ -318,7 +322,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
         };
         let left = rows.len();
         let taken = rows.by_ref().take(rows_max.unwrap_or(usize::MAX));
-        rows::put_rows(&mut self.transport, taken, columns, formats).await??;
+        let cancellation = &self.registration.cancellation;
+        rows::put_rows(&mut self.transport, taken, columns, formats, cancellation).await?;
         if rows_max.is_some_and(|rows_max| left > rows_max) {
             self.transport.put(&PortalSuspended::new())?;
         } else {

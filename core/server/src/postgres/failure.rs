@@ -52,6 +52,14 @@ impl Failure {
         }
     }
 
+    /// The same failure, ending the connection.
+    pub(crate) fn into_fatal(self) -> Self {
+        Self {
+            severity: Severity::Fatal,
+            ..self
+        }
+    }
+
     /// Adds a detail line.
     pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());

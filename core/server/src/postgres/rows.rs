@@ -1,7 +1,5 @@
 //! Result rows: their description, and their values in text or binary form.
 
-use std::io;
-
 use bytes::{BufMut, BytesMut};
 use craton_query::{ResultColumn, text};
 use craton_types::{Row, Value};
@@ -11,8 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::binary;
 use super::failure::Failure;
 use super::frontend::Format;
+use super::session::Stop;
 use super::transport::Transport;
 use super::types;
+use crate::connections::Cancellation;
 
 /// The formats that `Bind` names for `count` columns or parameters: none means text, one stands for all.
 ///
@@ -63,7 +63,7 @@ enum RowError {
 ///
 /// # Errors
 /// When the row does not fit its description: a defect.
-pub(crate) fn put_row<S: AsyncRead + AsyncWrite + Unpin>(
+fn put_row<S: AsyncRead + AsyncWrite + Unpin>(
     transport: &mut Transport<S>,
     row: &Row,
     columns: &[ResultColumn],
@@ -115,20 +115,20 @@ fn put_value(
 /// Sends rows, and hands output to the socket as it grows.
 ///
 /// # Errors
-/// When the connection fails. A row that does not fit is reported as a failure within.
+/// When the connection fails, the client cancels, or a row does not fit its description.
 pub(crate) async fn put_rows<S: AsyncRead + AsyncWrite + Unpin>(
     transport: &mut Transport<S>,
     rows: impl Iterator<Item = Row>,
     columns: &[ResultColumn],
     formats: &[Format],
-) -> io::Result<Result<u64, Failure>> {
-    let mut count = 0;
+    cancellation: &Cancellation,
+) -> Result<(), Stop> {
     for row in rows {
-        if let Err(failure) = put_row(transport, &row, columns, formats) {
-            return Ok(Err(failure));
+        if cancellation.is_requested() {
+            return Err(Failure::cancelled().into());
         }
+        put_row(transport, &row, columns, formats)?;
         transport.flush_when_large().await?;
-        count += 1;
     }
-    Ok(Ok(count))
+    Ok(())
 }

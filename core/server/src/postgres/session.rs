@@ -151,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
                 "terminating connection due to idle-session timeout",
             ),
             TransactionStatus::InTransaction | TransactionStatus::Failed => (
-                limits.idle_in_transaction_timeout,
+                self.idle_in_transaction_timeout(),
                 "25P03",
                 "terminating connection due to idle-in-transaction timeout",
             ),
@@ -163,6 +163,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
             frame = self.transport.receive() => Ok(frame?),
             () = sleep_or_never(idle_timeout) => Err(Failure::fatal(sqlstate, message).into()),
         }
+    }
+
+    /// The server's bound, or the session's own if it is shorter.
+    fn idle_in_transaction_timeout(&self) -> Option<Duration> {
+        let setting = self.session.setting("idle_in_transaction_session_timeout");
+        let own = setting
+            .and_then(|text| text.parse().ok())
+            .filter(|&milliseconds| milliseconds > 0);
+        let own = own.map(Duration::from_millis);
+        own.into_iter()
+            .chain(self.shared.limits.idle_in_transaction_timeout)
+            .min()
     }
 
     /// Handles one message. Errors that the session survives are told to the client here.

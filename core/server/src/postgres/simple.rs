@@ -77,7 +77,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
             Response::Rows { result, tag } => {
                 let formats = vec![Format::Text; result.columns.len()];
                 self.transport.put(&rows::describe(&result.columns, &formats))?;
-                rows::put_rows(&mut self.transport, result.rows.into_iter(), &result.columns, &formats).await??;
+                let cancellation = &self.registration.cancellation;
+                let rows = result.rows.into_iter();
+                rows::put_rows(&mut self.transport, rows, &result.columns, &formats, cancellation).await?;
                 Ok(tag)
             }
             Response::Command { tag, notice } => {

@@ -1,0 +1,133 @@
+//! `kill -9` in the middle of inserts, again and again: every acknowledged row is there, none twice, the catalogue is
+//! intact, and the log verifies.
+
+#[path = "server/support.rs"]
+#[expect(dead_code, reason = "this test needs a part of what the others share")]
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use support::World;
+
+/// How often the process is killed.
+const KILLS: u64 = 20;
+/// Sessions that insert at the same time, so that kills meet shared batches.
+const SESSIONS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_and_nothing_is_doubled() {
+    let mut world = World::start();
+    // A torn tail is what a kill may leave; it was never acknowledged.
+    world.expect_in_log("torn tail");
+    world.psql(
+        "CREATE TABLE entry (id int8 PRIMARY KEY, session int4 NOT NULL);
+         CREATE TABLE tally (session int4 PRIMARY KEY, n int8 NOT NULL)",
+    );
+    for session in 0..SESSIONS {
+        world.psql(&format!("INSERT INTO tally VALUES ({session}, 0)"));
+    }
+    let next_id = Arc::new(AtomicI64::new(0));
+    // Each acknowledged id with its session; and how many increments each session was told of and has tried.
+    let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
+    let mut told = [0i64; SESSIONS];
+    let mut tried = [0i64; SESSIONS];
+    for kill in 0..KILLS {
+        let mut tasks = Vec::new();
+        for session in 0..SESSIONS {
+            let client = world.client().await;
+            let (next_id, acknowledged) = (next_id.clone(), acknowledged.clone());
+            tasks.push(tokio::spawn(async move {
+                let number = i32::try_from(session).expect("few sessions");
+                let (mut told, mut tried) = (0, 0);
+                loop {
+                    let id = next_id.fetch_add(1, Ordering::Relaxed);
+                    if client
+                        .execute("INSERT INTO entry VALUES ($1, $2)", &[&id, &number])
+                        .await
+                        .is_err()
+                    {
+                        break;
+                    }
+                    acknowledged.lock().expect("no panic").insert(id, number);
+                    tried += 1;
+                    if client
+                        .execute("UPDATE tally SET n = n + 1 WHERE session = $1", &[&number])
+                        .await
+                        .is_err()
+                    {
+                        break;
+                    }
+                    told += 1;
+                }
+                (told, tried)
+            }));
+        }
+        // Another moment each time; the first kills come while the sessions begin.
+        tokio::time::sleep(Duration::from_millis(20 + kill * 37 % 300)).await;
+        world.kill();
+        for (session, counts) in join_all(tasks).await.into_iter().enumerate() {
+            let (more_told, more_tried) = counts.expect("no panic");
+            told[session] += more_told;
+            tried[session] += more_tried;
+        }
+        world.spawn();
+        let so_far = acknowledged.lock().expect("no panic").clone();
+        check(&world, kill, &so_far, &told, &tried).await;
+    }
+    assert!(
+        !acknowledged.lock().expect("no panic").is_empty(),
+        "nothing was ever acknowledged"
+    );
+    let log_key = world.database_status("main")["log_key"]
+        .as_str()
+        .expect("a key")
+        .to_owned();
+    assert!(world.terminate().success());
+    let summary = world.verify_log(&log_key);
+    assert!(summary.records > 0);
+}
+
+async fn check(
+    world: &World,
+    kill: u64,
+    acknowledged: &BTreeMap<i64, i32>,
+    told: &[i64; SESSIONS],
+    tried: &[i64; SESSIONS],
+) {
+    let client = world.client().await;
+    let rows = client
+        .query("SELECT id, session FROM entry ORDER BY id", &[])
+        .await
+        .expect("the catalogue is intact");
+    let mut found = BTreeMap::new();
+    for row in rows {
+        let doubled = found.insert(row.get::<_, i64>(0), row.get::<_, i32>(1));
+        assert_eq!(doubled, None, "kill {kill}: a row is there twice");
+    }
+    for (id, session) in acknowledged {
+        assert_eq!(
+            found.get(id),
+            Some(session),
+            "kill {kill}: acknowledged row {id} is missing or changed"
+        );
+    }
+    // At most one row of each session and kill was under way without an acknowledgement.
+    let unasked = found.len() - acknowledged.len();
+    let most = SESSIONS * usize::try_from(kill + 1).expect("few kills");
+    assert!(unasked <= most, "kill {kill}: {unasked} rows more than acknowledged");
+    for row in client.query("SELECT session, n FROM tally", &[]).await.expect("rows") {
+        let session = usize::try_from(row.get::<_, i32>(0)).expect("a session");
+        let n = row.get::<_, i64>(1);
+        assert!(
+            (told[session]..=tried[session]).contains(&n),
+            "kill {kill}: session {session} counted {n}, was told of {} of {}",
+            told[session],
+            tried[session]
+        );
+    }
+}

@@ -1,0 +1,11 @@
+//! The server as its clients see it: a real process, real `psql`, real drivers, over TLS with the name checked.
+
+mod authentication;
+mod copying;
+mod isolation;
+mod operations;
+mod protocol;
+mod receipts;
+mod statements;
+mod support;
+mod transactions;
