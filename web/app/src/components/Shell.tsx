@@ -1,10 +1,11 @@
 import { useQueryClient } from '@tanstack/react-query';
-import { useState } from 'react';
+import { useRef, useState } from 'react';
 import { Link, NavLink, Outlet, useLocation, useNavigate } from 'react-router';
 import { signOut } from '@/api/session';
 import { isSignedOut } from '@/api/problem';
 import type { Organisation } from '@/api/types';
 import { useSecrets } from '@/hooks/useOnceSecret';
+import { usePageChange } from '@/hooks/usePageChange';
 import { useMe, useOrganisation } from '@/hooks/useSession';
 import { Button } from '@/ui/Button';
 import { classes } from '@/ui/classes';
@@ -20,6 +21,8 @@ export function Shell() {
   const { user } = useMe();
   const organisation = useRecentOrganisation();
   const { pathname } = useLocation();
+  const content = useRef<HTMLElement>(null);
+  usePageChange(content);
   return (
     <div className={styles.shell}>
       <a href="#content" className={styles.skip}>
@@ -50,7 +53,7 @@ export function Shell() {
           </nav>
         </div>
       </header>
-      <main id="content" tabIndex={-1} className={styles.content}>
+      <main ref={content} id="content" tabIndex={-1} className={styles.content}>
         <ErrorBoundary resetKey={pathname}>
           <Outlet />
         </ErrorBoundary>

@@ -344,6 +344,14 @@ describe('the audit log', () => {
   });
 });
 
+it('a new page gets the focus', async () => {
+  const { user } = openOrganisation('/clusters');
+  await heading('No clusters yet');
+  await user.click(screen.getByRole('link', { name: 'API keys' }));
+  await heading('No API keys yet');
+  expect(document.activeElement).toBe(screen.getByRole('main'));
+});
+
 describe('settings', () => {
   it('revokes another session, never offering it for this one', async () => {
     const api = createMockApi();
