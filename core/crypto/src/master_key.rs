@@ -1,7 +1,7 @@
 //! The root of a node's keys: where the key that wraps every tenant's key-encryption key comes from.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -157,31 +157,43 @@ impl FileMasterKey {
         Ok(Self { key })
     }
 
-    /// Creates the file, mode 0600, holding `secret`, which is random. Durable when this returns.
+    /// Creates the file, mode 0600, holding `secret`, which is random. Durable when this returns; a crash leaves
+    /// the whole file or none.
     ///
     /// # Errors
     /// When the file exists or cannot be written.
     pub fn generate(path: &Path, secret: SecretBytes) -> Result<Self, MasterKeyError> {
-        let io = |source| MasterKeyError::File {
+        write_new(path, encode_hex(&secret).as_bytes()).map_err(|source| MasterKeyError::File {
             path: path.to_owned(),
             source,
-        };
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(io)?;
-        file.write_all(encode_hex(&secret).as_bytes()).map_err(io)?;
-        file.sync_all().map_err(io)?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))
-            .and_then(|directory| directory.sync_all())
-            .map_err(io)?;
+        })?;
         Ok(Self {
             key: HeldKey::new(secret),
         })
     }
+}
+
+/// Writes a file beside `path` and then links it there, which fails when `path` exists.
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    // What a crash left behind is of no use: nothing was ever encrypted under it.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&beside, path);
+    fs::remove_file(&beside)?;
+    linked?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// A master key given as 64 hexadecimal digits in an environment variable.
@@ -230,8 +242,6 @@ fn encode_hex(secret: &SecretBytes) -> Zeroizing<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn secret() -> SecretBytes {
@@ -317,6 +327,29 @@ mod tests {
     fn a_variable_that_is_not_set_is_named() {
         let error = EnvironmentMasterKey::read("CRATON_TEST_VARIABLE_THAT_IS_NOT_SET").expect_err("not set");
         assert!(error.to_string().contains("CRATON_TEST_VARIABLE_THAT_IS_NOT_SET"));
+    }
+
+    /// The environment belongs to the whole process, so the variable is set for a child: this test itself.
+    #[test]
+    fn a_variable_gives_a_key() {
+        const VARIABLE: &str = "CRATON_TEST_MASTER_KEY";
+        const TEST: &str = "master_key::tests::a_variable_gives_a_key";
+        if std::env::var_os(VARIABLE).is_some() {
+            let key = EnvironmentMasterKey::read(VARIABLE).expect("a key");
+            let wrapped = key.wrap(&SecretBytes::new([1; 32]), b"kek", [2; 12]).expect("held");
+            let held = HeldKey::new(SecretBytes::new([0xab; 32]));
+            assert_eq!(held.wrapping.unwrap(&wrapped, b"kek"), Ok(SecretBytes::new([1; 32])));
+            return;
+        }
+        for (value, succeeds) in [("ab".repeat(32), true), ("ab".repeat(31), false)] {
+            let status = std::process::Command::new(std::env::current_exe().expect("this test"))
+                .args(["--exact", TEST])
+                .env(VARIABLE, value)
+                .output()
+                .expect("this test runs")
+                .status;
+            assert_eq!(status.success(), succeeds);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::tree::{Frontier, empty_root};
 use crate::{Checkpoint, CheckpointError};
 
 /// How far a checkpoint's size may lie behind its record: the leaves kept to compute the root there, 32 MiB.
-const WINDOW_RECORDS: usize = 1_048_576;
+pub(super) const WINDOW_RECORDS_MAX: usize = 1_048_576;
 
 /// What is wrong with a checkpoint record's content.
 pub(super) struct CheckpointFault {
@@ -21,6 +21,7 @@ pub(super) struct CheckpointFault {
 
 pub(super) struct Checkpoints<'a> {
     options: &'a LogVerifyOptions,
+    window_records_max: usize,
     given: Option<Checkpoint>,
     /// The tree over the first records, and the leaves that are not in it yet.
     tree: Frontier,
@@ -31,7 +32,7 @@ pub(super) struct Checkpoints<'a> {
 }
 
 impl<'a> Checkpoints<'a> {
-    pub(super) fn new(options: &'a LogVerifyOptions) -> Result<Self, LogVerifyError> {
+    pub(super) fn new(options: &'a LogVerifyOptions, window_records_max: usize) -> Result<Self, LogVerifyError> {
         let open = |note: &String| match &options.key {
             Some(key) => Checkpoint::open(note.as_bytes(), key),
             None => Checkpoint::parse_unverified(note.as_bytes()),
@@ -43,6 +44,7 @@ impl<'a> Checkpoints<'a> {
         }
         Ok(Self {
             options,
+            window_records_max,
             given,
             tree: Frontier::new(),
             recent: VecDeque::new(),
@@ -60,7 +62,7 @@ impl<'a> Checkpoints<'a> {
     /// Appends a record's hash. Gives a fault when the log has just reached the given checkpoint and differs from it.
     pub(super) fn push(&mut self, leaf: Hash) -> Option<CheckpointFault> {
         self.recent.push_back(leaf);
-        if self.recent.len() > WINDOW_RECORDS {
+        if self.recent.len() > self.window_records_max {
             self.advance(self.tree.size() + 1);
         }
         self.compare_with_given()
@@ -104,7 +106,10 @@ impl<'a> Checkpoints<'a> {
             return Err(fault("checkpoint size", expected, size.to_string()));
         }
         if size < self.tree.size() {
-            let expected = format!("a size at most {WINDOW_RECORDS} records behind its own record");
+            let expected = format!(
+                "a size at most {} records behind its own record",
+                self.window_records_max
+            );
             return Err(fault("checkpoint size", expected, size.to_string()));
         }
         self.advance(size);
@@ -187,5 +192,54 @@ fn field_of(error: &CheckpointError) -> &'static str {
         CheckpointError::Origin | CheckpointError::OtherLog { .. } => "checkpoint origin",
         CheckpointError::Size => "checkpoint size",
         CheckpointError::Root => "checkpoint root",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::note::{KeyName, SignerKey};
+    use crate::tree::{leaf_hash, merkle_tree_hash};
+
+    const TENANT: TenantId = TenantId::new([1; 16]);
+
+    fn note(size: u64) -> String {
+        let leaves: Vec<Hash> = (0..size).map(leaf).collect();
+        let name = KeyName::parse(&format!("cluster.example/{TENANT}")).expect("a name");
+        let key = craton_crypto::SigningKey::from_seed(&craton_crypto::SecretBytes::new([1; 32]));
+        let checkpoint = Checkpoint {
+            origin: name.clone(),
+            size,
+            root: merkle_tree_hash(&leaves),
+        };
+        checkpoint.sign(&SignerKey::new(name, key))
+    }
+
+    fn leaf(index: u64) -> Hash {
+        leaf_hash(&index.to_be_bytes())
+    }
+
+    #[test]
+    fn checkpoints_may_lie_behind_by_the_window_and_no_further() {
+        let options = LogVerifyOptions::default();
+        for (size, accepted) in [(10, true), (7, true), (6, true), (5, false), (0, false)] {
+            let mut checkpoints = Checkpoints::new(&options, 4).unwrap_or_else(|error| panic!("{error}"));
+            for index in 0..10 {
+                assert!(checkpoints.push(leaf(index)).is_none());
+            }
+            let outcome = checkpoints.check(note(size).as_bytes(), TENANT, Offset::new(10));
+            match outcome {
+                Ok(()) => assert!(accepted, "{size}"),
+                Err(fault) => assert!(
+                    !accepted && fault.field == "checkpoint size",
+                    "{size}: {}",
+                    fault.finding
+                ),
+            }
+            assert_eq!(
+                checkpoints.root(),
+                merkle_tree_hash(&(0..10).map(leaf).collect::<Vec<_>>())
+            );
+        }
     }
 }

@@ -27,6 +27,7 @@ mod fault;
 mod header;
 mod segments;
 mod source;
+mod streams;
 mod summary;
 mod verifier;
 

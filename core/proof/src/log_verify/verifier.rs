@@ -1,16 +1,15 @@
 //! The state of a verification and its passage over segments and records.
 
-use std::collections::HashMap;
 use std::io::Read;
 
 use craton_crypto::record_hash;
 use craton_types::{
     FOOTER_MAGIC, HEADER_BYTES, Hash, Offset, RecordHeader, SEGMENT_FOOTER_BYTES, SEGMENT_HEADER_BYTES, SegmentFooter,
-    SegmentHeader, StreamId, TenantId, Timestamp, segment_file_name,
+    SegmentHeader, TenantId, Timestamp, segment_file_name,
 };
 
 use super::body::{Body, check_body};
-use super::checkpoints::Checkpoints;
+use super::checkpoints::{Checkpoints, WINDOW_RECORDS_MAX};
 use super::fault::{Finding, LogFault, LogPart, LogVerifyError};
 use super::header::{
     Expected, FRAMED_HEADER_BYTES, HeaderFault, changed_byte_by_link, diagnose, field_start, intact, mismatch,
@@ -18,11 +17,9 @@ use super::header::{
 };
 use super::segments::{check_footer, check_header, is_damaged_footer, tenant_of};
 use super::source::Source;
+use super::streams::{STREAMS_TRACKED_MAX, Streams};
 use super::{LogSummary, LogVerifyOptions, SegmentSource};
 use crate::tree::Frontier;
-
-/// The most streams whose sequences are checked: what bounds the verifier's memory.
-const STREAMS_TRACKED_MAX: usize = 1_048_576;
 
 /// The record before, kept until the next one's link has confirmed it.
 struct Previous {
@@ -41,8 +38,7 @@ pub(super) struct Verifier<'a> {
     first_time: Option<Timestamp>,
     last_time: Option<Timestamp>,
     previous: Option<Previous>,
-    streams: HashMap<StreamId, u64>,
-    untracked_streams: bool,
+    streams: Streams,
     checkpoints: Checkpoints<'a>,
     torn_bytes: u64,
 }
@@ -65,9 +61,8 @@ impl<'a> Verifier<'a> {
             first_time: None,
             last_time: None,
             previous: None,
-            streams: HashMap::new(),
-            untracked_streams: false,
-            checkpoints: Checkpoints::new(options)?,
+            streams: Streams::new(STREAMS_TRACKED_MAX),
+            checkpoints: Checkpoints::new(options, WINDOW_RECORDS_MAX)?,
             torn_bytes: 0,
         })
     }
@@ -286,33 +281,25 @@ impl<'a> Verifier<'a> {
 
     /// Checks what the records before imply about times and sequences.
     fn sequence_fault(&mut self, header: &RecordHeader) -> Option<HeaderFault> {
-        let fault = |field, expected: String, found: String| {
-            Some(HeaderFault {
-                field,
-                index: field_start(field),
-                finding: Finding::Differs { expected, found },
-            })
+        let (field, expected, found) = if let Some(last) = self.last_time.filter(|last| header.timestamp < *last) {
+            (
+                "timestamp",
+                format!("at least {last} nanoseconds"),
+                header.timestamp.to_string(),
+            )
+        } else {
+            let expected = self.streams.unexpected(header.stream, header.stream_sequence)?;
+            (
+                "stream_sequence",
+                expected.to_string(),
+                header.stream_sequence.to_string(),
+            )
         };
-        if let Some(last) = self.last_time.filter(|last| header.timestamp < *last) {
-            let expected = format!("at least {last} nanoseconds");
-            return fault("timestamp", expected, header.timestamp.to_string());
-        }
-        let found = header.stream_sequence.get();
-        let streams_full = self.streams.len() == STREAMS_TRACKED_MAX;
-        match self.streams.get_mut(&header.stream) {
-            Some(next) if *next != found => {
-                return fault("stream_sequence", next.to_string(), found.to_string());
-            }
-            Some(next) => *next += 1,
-            None if streams_full => self.untracked_streams = true,
-            None if found != 0 && !self.untracked_streams => {
-                return fault("stream_sequence", "0".to_owned(), found.to_string());
-            }
-            None => {
-                self.streams.insert(header.stream, found + 1);
-            }
-        }
-        None
+        Some(HeaderFault {
+            field,
+            index: field_start(field),
+            finding: Finding::Differs { expected, found },
+        })
     }
 
     fn footer(&self, records: &Frontier) -> SegmentFooter {
@@ -368,7 +355,7 @@ impl<'a> Verifier<'a> {
             last_checkpoint: self.checkpoints.last,
             key: self.options.key.clone(),
             torn_bytes: self.torn_bytes,
-            untracked_streams: self.untracked_streams,
+            untracked_streams: self.streams.are_untracked(),
         };
         if summary.key.is_some() && records > 0 && summary.signed_records() == 0 {
             return Err(LogVerifyError::NothingSigned { records });

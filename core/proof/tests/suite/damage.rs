@@ -1,6 +1,8 @@
 //! Every byte of a log flipped: verification fails and names the record, and for a header's byte the field.
 
-use craton_proof::{Finding, LogFault, LogPart, LogVerifyError};
+use proptest::prelude::*;
+
+use craton_proof::{Finding, LogFault, LogPart, LogVerifyError, LogVerifyOptions};
 use craton_types::{HEADER_BYTES, HEADER_FIELDS};
 
 use crate::support::{FRAMED_HEADER_BYTES, Log, Place, places, verify};
@@ -160,5 +162,65 @@ fn several_damaged_bytes() {
             };
             assert_eq!((fault.offset.get(), fault.part), (offset, LogPart::Record), "{fault}");
         }
+    }
+}
+
+/// One change of a file's bytes.
+#[derive(Clone, Debug)]
+enum Damage {
+    Overwrite(Vec<u8>),
+    Insert(Vec<u8>),
+    Remove(usize),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let bytes = || proptest::collection::vec(any::<u8>(), 1..40);
+    prop_oneof![
+        bytes().prop_map(Damage::Overwrite),
+        bytes().prop_map(Damage::Insert),
+        (1..300_usize).prop_map(Damage::Remove),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever is done to the closed segments, the verifier neither panics nor accepts it.
+    #[test]
+    fn arbitrary_damage_is_refused(
+        number in 0..2_usize,
+        position in any::<prop::sample::Index>(),
+        damage in damage(),
+        allow_torn_tail in any::<bool>(),
+    ) {
+        let log = Log::new();
+        let intact = log.segments();
+        let mut segments = intact.clone();
+        let bytes = &mut segments[number].bytes;
+        let start = position.index(bytes.len());
+        match damage {
+            Damage::Overwrite(new) => {
+                let end = bytes.len().min(start + new.len());
+                bytes.splice(start..end, new);
+            }
+            Damage::Insert(new) => drop(bytes.splice(start..start, new)),
+            Damage::Remove(length) => drop(bytes.drain(start..bytes.len().min(start + length))),
+        }
+        prop_assume!(segments != intact);
+        let options = LogVerifyOptions { allow_torn_tail, ..LogVerifyOptions::default() };
+        let error = verify(&segments, &options).expect_err("damaged");
+        let LogVerifyError::Fault(fault) = error else {
+            panic!("{error}");
+        };
+        prop_assert_eq!(&fault.file, &intact[number].name);
+        prop_assert!(fault.position <= intact[number].bytes.len() as u64 + 40);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let mut segment = Log::new().segments().swap_remove(0);
+        segment.bytes.truncate(68);
+        segment.bytes.extend(bytes);
+        let _ = verify(&[segment], &LogVerifyOptions { allow_torn_tail: true, ..LogVerifyOptions::default() });
     }
 }

@@ -84,13 +84,27 @@ fn a_receipt_may_disclose_no_change() {
 fn no_flipped_byte_makes_another_receipt() {
     let log = Log::new();
     // The shortest path, since every refusal by the path is followed by a search for the changed byte.
-    let receipt = log.receipt_under(1, &[1], 2).into_bytes();
-    let genuine = Receipt::verify(&receipt, log.signer.verifier()).expect("genuine");
-    for index in 0..receipt.len() {
+    let receipt = log.receipt_under(0, &[1], 1).into_bytes();
+    flip(&log, &receipt, 0..receipt.len());
+}
+
+#[test]
+fn no_flipped_byte_of_a_path_makes_another_receipt() {
+    let log = Log::new();
+    let receipt = log.receipt_under(1, &[1], 3);
+    let path = receipt.find("index 1\n").expect("the index") + "index 1\n".len();
+    let end = receipt.find("\n\n").expect("the end of the path");
+    flip(&log, receipt.as_bytes(), (path..end).step_by(3));
+}
+
+fn flip(log: &Log, receipt: &[u8], indexes: impl IntoIterator<Item = usize>) {
+    let key = log.signer.verifier();
+    let genuine = Receipt::verify(receipt, key).expect("genuine");
+    for index in indexes {
         for difference in [0x01, 0x80] {
-            let mut flipped = receipt.clone();
+            let mut flipped = receipt.to_vec();
             flipped[index] ^= difference;
-            if let Ok(verified) = Receipt::verify(&flipped, log.signer.verifier()) {
+            if let Ok(verified) = Receipt::verify(&flipped, key) {
                 assert_eq!(verified, genuine, "byte {index}");
             }
         }
