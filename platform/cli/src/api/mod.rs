@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode, header};
+use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
@@ -137,7 +138,7 @@ impl Api {
             }
         }
         let json = Json::Array(items);
-        let value = T::deserialize_all(&json).map_err(|error| ApiError::Answer {
+        let value = Vec::<T>::deserialize(&json).map_err(|error| ApiError::Answer {
             url: format!("{}{path}", self.server),
             status: StatusCode::OK,
             detail: error.to_string(),
@@ -201,17 +202,6 @@ impl Api {
             .read_to_end(&mut bytes)
             .map_err(|error| unreachable(ureq::Error::Io(error)))?;
         Ok((url, status, bytes))
-    }
-}
-
-/// Deserialises each element.
-trait DeserializeAll: Sized {
-    fn deserialize_all(items: &Json) -> Result<Vec<Self>, serde_json::Error>;
-}
-
-impl<T: DeserializeOwned> DeserializeAll for T {
-    fn deserialize_all(items: &Json) -> Result<Vec<Self>, serde_json::Error> {
-        serde::Deserialize::deserialize(items)
     }
 }
 

@@ -130,5 +130,6 @@ pub(crate) struct JoinTokenCreated {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Node {
     pub(crate) id: String,
-    pub(crate) state: String,
+    pub(crate) health: String,
+    pub(crate) connected: bool,
 }
