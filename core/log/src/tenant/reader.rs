@@ -217,26 +217,33 @@ impl Shared {
         Ok(entries)
     }
 
-    /// Computes a tile from what it was made of: the records, or the tiles below.
+    /// A full tile as it is in its file, unchecked; `None` when the file does not hold it.
+    fn stored_tile(&self, at: TileAt) -> Result<Option<Vec<Hash>>, TenantLogError> {
+        let source = self.state.read().levels.tile(at);
+        match source {
+            Some(TileSource::File(file)) => read_tile(&file, at.index),
+            _ => Ok(None),
+        }
+    }
+
+    /// Computes a tile from what it was made of: the records, or the tiles below. A tile below that agrees with the
+    /// stored entry is believed, since both would have to be damaged alike; another one is computed in turn.
     fn derive_tile(&self, at: TileAt) -> Result<Vec<Hash>, TenantLogError> {
         let indexes = at.index * TILE_ENTRIES..(at.index + 1) * TILE_ENTRIES;
         if at.level > 0 {
             let level = at.level - 1;
-            let below = match self.state.read().levels.tile(TileAt {
-                level,
-                index: indexes.start,
-            }) {
-                Some(TileSource::File(file)) => file,
-                _ => return Err(TenantLogError::corrupt(first_record(at), "hash_tile")),
-            };
+            let stored = self.stored_tile(at)?;
             let mut roots = Vec::new();
-            for index in indexes {
-                let tile = read_tile(&below, index)?;
-                let tile = tile.ok_or(TenantLogError::corrupt(
-                    first_record(TileAt { level, index }),
-                    "hash_tile",
-                ))?;
-                roots.push(merkle_tree_hash(&tile));
+            for (number, index) in indexes.enumerate() {
+                let below = TileAt { level, index };
+                let root = self.stored_tile(below)?.map(|entries| merkle_tree_hash(&entries));
+                let agreed = stored
+                    .as_ref()
+                    .is_none_or(|entries| entries.get(number) == root.as_ref());
+                roots.push(match root.filter(|_| agreed) {
+                    Some(root) => root,
+                    None => merkle_tree_hash(&self.derive_tile(below)?),
+                });
             }
             return Ok(roots);
         }

@@ -530,8 +530,10 @@ fn a_torn_tail_is_reported_by_later_openings_until_it_is_purged() {
     drop(wal);
     let (_, recovery) = open(&disk).expect("opened");
     assert_eq!(recovery.earlier, vec![]);
+    disk.crash(Crash::DropUnsynced);
     assert!(
-        disk.contents(&Path::new(DIR).join(torn.file_name())).is_some(),
+        disk.contents(&Path::new(DIR).join(torn.file_name()))
+            .is_some_and(|bytes| bytes.len() as u64 == torn.end - torn.start),
         "the evidence stays"
     );
 }
