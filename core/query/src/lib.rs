@@ -20,8 +20,10 @@
 //! decision whether a write happens (`craton-engine`, `craton-kernel`). Time zones other than UTC.
 
 mod context;
+mod copy;
 mod error;
 mod execute;
+mod expression;
 pub mod limits;
 mod overlay;
 mod parse;
@@ -33,8 +35,9 @@ mod types;
 mod variables;
 
 pub use context::{Catalog, Context, Functions, HistoryEntry, InsertCheck};
+pub use copy::{copy_in, copy_out};
 pub use error::{SqlError, SqlState};
-pub use execute::{ResultSet, WriteSet, copy_in, copy_out, execute_select, execute_write};
+pub use execute::{ResultSet, WriteSet, execute_select, execute_write};
 pub use overlay::{Overlay, TransactionWrites};
 pub use parse::parse;
 pub use plan::{

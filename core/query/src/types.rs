@@ -91,12 +91,12 @@ fn custom(name: &ast::ObjectName) -> Result<ColumnType, SqlError> {
     match spelled.strip_prefix("pg_catalog.").unwrap_or(&spelled) {
         "timestamptz" => Ok(ColumnType::TimestampTz),
         "name" => Ok(ColumnType::Text),
-        "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" | "serial2" => Err(SqlError::unsupported(format!(
-            "type {spelled}"
-        ))
-        .with_hint("Use uuid DEFAULT gen_random_uuid(), or assign numbers in the application.")),
-        "char" | "bpchar" | "timetz" | "interval" | "money" | "inet" | "cidr" | "macaddr" | "xml" | "oid" | "regclass"
-        | "hstore" | "citext" => Err(SqlError::unsupported(format!("type {spelled}"))),
+        "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" | "serial2" => {
+            Err(SqlError::unsupported(format!("type {spelled}"))
+                .with_hint("Use uuid DEFAULT gen_random_uuid(), or assign numbers in the application."))
+        }
+        "char" | "bpchar" | "timetz" | "interval" | "money" | "inet" | "cidr" | "macaddr" | "xml" | "oid"
+        | "regclass" | "hstore" | "citext" => Err(SqlError::unsupported(format!("type {spelled}"))),
         _ => Err(SqlError::new(
             SqlState::UNDEFINED_OBJECT,
             format!("type \"{spelled}\" does not exist"),
@@ -128,11 +128,19 @@ fn numeric(info: &ExactNumberInfo) -> Result<ColumnType, SqlError> {
     let precision = u8::try_from(precision)
         .ok()
         .filter(|precision| (1..=NUMERIC_PRECISION_MAX).contains(precision))
-        .ok_or_else(|| refused(format!("NUMERIC precision {precision} must be between 1 and {NUMERIC_PRECISION_MAX}")))?;
+        .ok_or_else(|| {
+            refused(format!(
+                "NUMERIC precision {precision} must be between 1 and {NUMERIC_PRECISION_MAX}"
+            ))
+        })?;
     let scale = u8::try_from(scale)
         .ok()
         .filter(|scale| *scale <= precision)
-        .ok_or_else(|| refused(format!("NUMERIC scale {scale} must be between 0 and precision {precision}")))?;
+        .ok_or_else(|| {
+            refused(format!(
+                "NUMERIC scale {scale} must be between 0 and precision {precision}"
+            ))
+        })?;
     Ok(ColumnType::Numeric {
         precision_and_scale: Some((precision, scale)),
     })

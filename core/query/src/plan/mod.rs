@@ -1,58 +1,35 @@
 //! Plans: statements bound to tables and types, made once and executed many times.
 
+mod access;
+mod copy;
+mod explain;
+mod query;
+mod relation;
 mod session;
 mod table;
+mod write;
 
 use std::sync::Arc;
 
-use craton_types::{ColumnType, TableSchema};
+use craton_types::{ColumnType, TableSchema, Value};
 
-use crate::{AsOf, Catalog, Context, SqlError, Statement};
+use sqlparser::ast;
 
+use crate::expression::{Expression, ParameterTypes, check_parameter};
+use crate::limits::EXPRESSION_DEPTH_MAX;
+use crate::statement::AsOfKind;
+use crate::{AsOf, Catalog, Context, SqlError, SqlState, Statement};
+
+pub use copy::{CopyIn, CopyOut};
+pub use query::SelectPlan;
 pub use session::{SetVariable, TransactionModes};
 pub use table::{CreateTable, DropTable};
+pub use write::WritePlan;
 
-/// `SELECT`, bound.
-#[derive(Debug)]
-pub struct SelectPlan {}
-
-/// `INSERT`, `UPDATE` or `DELETE`, bound.
-#[derive(Debug)]
-pub struct WritePlan {}
-
-impl WritePlan {
-    const fn command(&self) -> &'static str {
-        "INSERT"
-    }
-}
-
-/// `COPY … FROM STDIN`, bound.
-#[derive(Clone, Debug)]
-pub struct CopyIn {
-    columns_count: usize,
-}
-
-impl CopyIn {
-    /// How many columns each line has, for the protocol's `CopyInResponse`.
-    #[must_use]
-    pub const fn columns_count(&self) -> usize {
-        self.columns_count
-    }
-}
-
-/// `COPY … TO STDOUT`, bound.
-#[derive(Clone, Debug)]
-pub struct CopyOut {
-    columns_count: usize,
-}
-
-impl CopyOut {
-    /// How many columns each line has, for the protocol's `CopyOutResponse`.
-    #[must_use]
-    pub const fn columns_count(&self) -> usize {
-        self.columns_count
-    }
-}
+pub(crate) use access::{Access, KeyBound};
+pub(crate) use copy::CopyFormat;
+pub(crate) use query::{Grouping, Input, SortKey};
+pub(crate) use write::{Assignment, Conflict, InsertSource, WriteKind};
 
 /// A column of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,11 +47,37 @@ pub struct Plan(Arc<PlanInner>);
 #[derive(Debug)]
 struct PlanInner {
     kind: PlanKind,
-    parameter_types: Vec<ColumnType>,
+    parameter_types: Arc<[ColumnType]>,
     columns: Option<Arc<[ResultColumn]>>,
-    as_of: Option<AsOf>,
+    as_of: Option<(AsOfKind, Expression)>,
     tables: Vec<Arc<TableSchema>>,
     calls_receipt: bool,
+    reads_catalog: bool,
+}
+
+/// `RETURNING`, bound.
+#[derive(Clone, Debug)]
+pub(crate) struct Returning {
+    pub(crate) projection: Vec<Expression>,
+    pub(crate) columns: Arc<[ResultColumn]>,
+}
+
+/// Checks the number and the types of the parameters' values. Done by every execution.
+pub(crate) fn check_parameters(types: &[ColumnType], values: &[Value]) -> Result<(), SqlError> {
+    if types.len() != values.len() {
+        return Err(SqlError::new(
+            SqlState::PROTOCOL_VIOLATION,
+            format!(
+                "bind message supplies {} parameters, but the statement requires {}",
+                values.len(),
+                types.len()
+            ),
+        ));
+    }
+    types
+        .iter()
+        .zip(values)
+        .try_for_each(|(column_type, value)| check_parameter(value, *column_type))
 }
 
 /// What a plan does, so that a session can dispatch on it.
@@ -152,21 +155,22 @@ impl Plan {
     /// Whether every table it was bound to is still that table in `catalog`. When not, plan the statement again.
     #[must_use]
     pub fn is_current(&self, catalog: &dyn Catalog) -> bool {
-        self.0.tables.iter().all(|table| {
-            catalog
-                .table(&table.name)
-                .is_some_and(|now| Arc::ptr_eq(&now, table) || now == *table)
-        })
+        !self.0.reads_catalog
+            && self.0.tables.iter().all(|table| {
+                catalog
+                    .table(&table.name)
+                    .is_some_and(|now| Arc::ptr_eq(&now, table) || now == *table)
+            })
     }
 
     /// Which state it reads.
     ///
     /// # Errors
     /// When the clause's expression fails or gives no position or time.
-    pub fn as_of(&self, _context: &Context<'_>) -> Result<AsOf, SqlError> {
+    pub fn as_of(&self, context: &Context<'_>) -> Result<AsOf, SqlError> {
         match &self.0.as_of {
             None => Ok(AsOf::Now),
-            Some(as_of) => Ok(*as_of),
+            Some((kind, expression)) => session::evaluate_as_of(*kind, expression, context),
         }
     }
 
@@ -211,8 +215,136 @@ impl Plan {
 /// When a name is unknown, types do not go together, or the statement asks for something that is not supported.
 pub fn plan(
     statement: &Statement,
-    _catalog: &dyn Catalog,
-    _parameter_types: &[Option<ColumnType>],
+    catalog: &dyn Catalog,
+    parameter_types: &[Option<ColumnType>],
 ) -> Result<Plan, SqlError> {
-    Err(SqlError::unsupported(&statement.ast))
+    let mut planner = Planner {
+        catalog,
+        parameters: ParameterTypes::new(parameter_types)?,
+        tables: Vec::new(),
+        reads_catalog: false,
+        depth: 0,
+    };
+    let (kind, columns) = planner.bind_statement(&statement.ast)?;
+    let as_of = planner.bind_as_of(statement, &kind)?;
+    Ok(planner.finish(kind, columns, as_of))
+}
+
+/// What is collected while a statement is bound.
+struct Planner<'a> {
+    catalog: &'a dyn Catalog,
+    parameters: ParameterTypes,
+    tables: Vec<Arc<TableSchema>>,
+    reads_catalog: bool,
+    depth: usize,
+}
+
+type Bound = (PlanKind, Option<Arc<[ResultColumn]>>);
+
+impl Planner<'_> {
+    fn bind_statement(&mut self, statement: &ast::Statement) -> Result<Bound, SqlError> {
+        use ast::Statement as Syntax;
+        match statement {
+            Syntax::Query(query) => {
+                let select = self.bind_query(query)?;
+                let columns = Some(Arc::clone(&select.columns));
+                Ok((PlanKind::Select(select), columns))
+            }
+            Syntax::Insert(insert) => Ok(returning(self.bind_insert(insert)?)),
+            Syntax::Update(update) => Ok(returning(self.bind_update(update)?)),
+            Syntax::Delete(delete) => Ok(returning(self.bind_delete(delete)?)),
+            Syntax::CreateTable(create) => {
+                let create = self.bind_create_table(create)?;
+                Ok((PlanKind::CreateTable(create), None))
+            }
+            Syntax::Drop { .. } => Ok((PlanKind::DropTable(table::bind_drop(statement)?), None)),
+            Syntax::Copy { .. } => Ok((self.bind_copy(statement)?, None)),
+            Syntax::Explain { .. } => self.bind_explain(statement),
+            _ => session::bind(statement),
+        }
+    }
+
+    /// Goes one level down in something that nests.
+    fn nested<T>(&mut self, bind: impl FnOnce(&mut Self) -> Result<T, SqlError>) -> Result<T, SqlError> {
+        if self.depth == EXPRESSION_DEPTH_MAX {
+            return Err(crate::parse::too_deep());
+        }
+        self.depth += 1;
+        let bound = bind(self);
+        self.depth -= 1;
+        bound
+    }
+
+    fn finish(
+        self,
+        mut kind: PlanKind,
+        columns: Option<Arc<[ResultColumn]>>,
+        as_of: Option<(AsOfKind, Expression)>,
+    ) -> Plan {
+        let parameter_types: Arc<[ColumnType]> = self.parameters.finish().into();
+        match &mut kind {
+            PlanKind::Select(select) => select.parameter_types = Arc::clone(&parameter_types),
+            PlanKind::Write(write) => write.parameter_types = Arc::clone(&parameter_types),
+            PlanKind::CopyOut(copy) => copy.select.parameter_types = Arc::clone(&parameter_types),
+            _ => {}
+        }
+        Plan(Arc::new(PlanInner {
+            calls_receipt: kind.calls_receipt(),
+            kind,
+            parameter_types,
+            columns,
+            as_of,
+            tables: self.tables,
+            reads_catalog: self.reads_catalog,
+        }))
+    }
+}
+
+fn returning(write: WritePlan) -> Bound {
+    let columns = write.returning.as_ref().map(|returning| Arc::clone(&returning.columns));
+    (PlanKind::Write(write), columns)
+}
+
+impl PlanKind {
+    fn calls_receipt(&self) -> bool {
+        let mut calls = false;
+        let mut visit = |expression: &Expression| calls |= expression.calls_receipt();
+        match self {
+            Self::Select(select) => select.for_each_expression(&mut visit),
+            Self::Write(write) => write.for_each_expression(&mut visit),
+            Self::CopyOut(copy) => copy.select.for_each_expression(&mut visit),
+            _ => {}
+        }
+        calls
+    }
+}
+
+/// A catalogue without tables, for expressions that can name none.
+struct NoTables;
+
+impl Catalog for NoTables {
+    fn table(&self, _: &str) -> Option<Arc<TableSchema>> {
+        None
+    }
+
+    fn tables(&self) -> Vec<Arc<TableSchema>> {
+        Vec::new()
+    }
+}
+
+impl Statement {
+    /// The state that its own time travel clause names, when that needs no parameter; `None` when it does. Lets a
+    /// session bind the statement to the tables of that time. Without a clause it is the present.
+    ///
+    /// # Errors
+    /// When the clause's expression fails or gives no position or time.
+    pub fn constant_as_of(&self, context: &Context<'_>) -> Result<Option<AsOf>, SqlError> {
+        session::constant_as_of(self, context)
+    }
+
+    /// Whether it has a time travel clause.
+    #[must_use]
+    pub const fn has_as_of(&self) -> bool {
+        self.as_of.is_some()
+    }
 }

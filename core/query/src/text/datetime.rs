@@ -55,7 +55,12 @@ pub(crate) fn timestamp_fields(micros: i64) -> Option<DateTime> {
     let time = micros.rem_euclid(DAY_MICROS);
     let field = |unit: i64, modulus: i64| i8::try_from(time / unit % modulus).expect("a clock field fits");
     let nanos = i32::try_from(time % SECOND_MICROS * 1_000).expect("nanoseconds of a second fit");
-    Some(date_of(days).at(field(HOUR_MICROS, 24), field(MINUTE_MICROS, 60), field(SECOND_MICROS, 60), nanos))
+    Some(date_of(days).at(
+        field(HOUR_MICROS, 24),
+        field(MINUTE_MICROS, 60),
+        field(SECOND_MICROS, 60),
+        nanos,
+    ))
 }
 
 /// Microseconds since 1970-01-01 of calendar fields.
@@ -140,7 +145,11 @@ impl Parts {
     fn timestamp(&self, offset_seconds: i64) -> Result<i64, Refusal> {
         let day = self.day.ok_or(Refusal::Syntax)?;
         let micros = i64::from(day) * DAY_MICROS + self.time.unwrap_or(0) - offset_seconds * SECOND_MICROS;
-        if timestamps_in_range(micros) { Ok(micros) } else { Err(Refusal::Range) }
+        if timestamps_in_range(micros) {
+            Ok(micros)
+        } else {
+            Err(Refusal::Range)
+        }
     }
 }
 
@@ -178,9 +187,11 @@ fn split(text: &str) -> Result<Parts, Refusal> {
 fn parse_day(text: &str) -> Result<i32, Refusal> {
     let (year, month, day) = match text.split('-').collect::<Vec<_>>().as_slice() {
         [year, month, day] => (number(year, 4..=4)?, number(month, 1..=2)?, number(day, 1..=2)?),
-        [all] if all.len() == 8 && all.is_ascii() => {
-            (number(&all[..4], 4..=4)?, number(&all[4..6], 2..=2)?, number(&all[6..], 2..=2)?)
-        }
+        [all] if all.len() == 8 && all.is_ascii() => (
+            number(&all[..4], 4..=4)?,
+            number(&all[4..6], 2..=2)?,
+            number(&all[6..], 2..=2)?,
+        ),
         _ => return Err(Refusal::Syntax),
     };
     let field = |value: i64| i8::try_from(value).map_err(|_| Refusal::Range);
@@ -224,7 +235,11 @@ fn parse_clock(text: &str) -> Result<i64, Refusal> {
         return Err(Refusal::Range);
     }
     let total = hour * HOUR_MICROS + minute * MINUTE_MICROS + second * SECOND_MICROS + micros;
-    if total > DAY_MICROS { Err(Refusal::Range) } else { Ok(total) }
+    if total > DAY_MICROS {
+        Err(Refusal::Range)
+    } else {
+        Ok(total)
+    }
 }
 
 /// Digits after the point as microseconds, rounded half up.

@@ -12,8 +12,8 @@ use craton_types::{ColumnType, Value};
 use crate::types::type_name;
 use crate::{SqlError, SqlState};
 
-pub(crate) use datetime::{DAY_MICROS, timestamp_fields, timestamp_from_fields, timestamps_in_range};
-pub(crate) use number::{fit_numeric, parse_integer};
+pub(crate) use datetime::{DAY_MICROS, dates_in_range, timestamp_fields, timestamp_from_fields, timestamps_in_range};
+pub(crate) use number::{fit_numeric, integer_bounds, one_nan, parse_integer};
 
 /// Parses a value from its text form. The length of a `varchar(n)` is not checked: that is for the assignment.
 ///
@@ -94,7 +94,11 @@ fn parse_bool(text: &str) -> Result<Value, SqlError> {
 pub(crate) fn invalid(text: &str, column_type: ColumnType) -> SqlError {
     SqlError::new(
         SqlState::INVALID_TEXT_REPRESENTATION,
-        format!("invalid input syntax for type {}: \"{}\"", type_name(column_type), excerpt(text)),
+        format!(
+            "invalid input syntax for type {}: \"{}\"",
+            type_name(column_type),
+            excerpt(text)
+        ),
     )
 }
 
@@ -102,7 +106,11 @@ pub(crate) fn invalid(text: &str, column_type: ColumnType) -> SqlError {
 fn out_of_range(text: &str, column_type: ColumnType) -> SqlError {
     SqlError::new(
         SqlState::NUMERIC_OUT_OF_RANGE,
-        format!("value \"{}\" is out of range for type {}", excerpt(text), type_name(column_type)),
+        format!(
+            "value \"{}\" is out of range for type {}",
+            excerpt(text),
+            type_name(column_type)
+        ),
     )
 }
 

@@ -36,13 +36,19 @@ pub(super) fn write_integer(value: i64, out: &mut String) {
 }
 
 pub(super) fn parse_float8(text: &str) -> Result<f64, SqlError> {
-    let number: f64 = text.trim_ascii().parse().map_err(|_| invalid(text, ColumnType::Float8))?;
+    let number: f64 = text
+        .trim_ascii()
+        .parse()
+        .map_err(|_| invalid(text, ColumnType::Float8))?;
     check_float(number.is_infinite(), number == 0.0, text, ColumnType::Float8)?;
     Ok(one_nan(number))
 }
 
 pub(super) fn parse_float4(text: &str) -> Result<f64, SqlError> {
-    let number: f32 = text.trim_ascii().parse().map_err(|_| invalid(text, ColumnType::Float4))?;
+    let number: f32 = text
+        .trim_ascii()
+        .parse()
+        .map_err(|_| invalid(text, ColumnType::Float4))?;
     check_float(number.is_infinite(), number == 0.0, text, ColumnType::Float4)?;
     Ok(one_nan(f64::from(number)))
 }
@@ -78,8 +84,15 @@ pub(super) fn write_float(value: f64, single: bool, out: &mut String) {
     if value.is_infinite() {
         return out.push_str(if value > 0.0 { "Infinity" } else { "-Infinity" });
     }
-    #[expect(clippy::cast_possible_truncation, reason = "a float4 is kept in an f64 that holds it exactly")]
-    let scientific = if single { format!("{:e}", value as f32) } else { format!("{value:e}") };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float4 is kept in an f64 that holds it exactly"
+    )]
+    let scientific = if single {
+        format!("{:e}", value as f32)
+    } else {
+        format!("{value:e}")
+    };
     let (mantissa, exponent) = scientific.split_once('e').expect("{:e} writes an exponent");
     let exponent: i32 = exponent.parse().expect("{:e} writes an integer exponent");
     let exponent_max = if single { 6 } else { 15 };
@@ -133,7 +146,8 @@ pub(super) fn parse_numeric(text: &str) -> Result<Decimal, SqlError> {
         Some(exponent) => {
             let exponent: i32 = exponent.parse().map_err(|_| invalid(text, TYPE))?;
             let mantissa = trimmed.split(['e', 'E']).next().unwrap_or(trimmed);
-            let mantissa = Decimal::from_str_exact(mantissa.strip_prefix('+').unwrap_or(mantissa)).map_err(|_| overflow())?;
+            let mantissa =
+                Decimal::from_str_exact(mantissa.strip_prefix('+').unwrap_or(mantissa)).map_err(|_| overflow())?;
             shift(mantissa, exponent).ok_or_else(overflow)?
         }
     };

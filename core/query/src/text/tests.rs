@@ -38,17 +38,33 @@ fn booleans() {
 #[test]
 fn integers_at_their_edges() {
     check(ColumnType::Int2, "32767", "32767");
-    check(ColumnType::Int2, "32768", "22003: value \"32768\" is out of range for type smallint");
+    check(
+        ColumnType::Int2,
+        "32768",
+        "22003: value \"32768\" is out of range for type smallint",
+    );
     check(ColumnType::Int4, " -2147483648 ", "-2147483648");
-    check(ColumnType::Int4, "-2147483649", "22003: value \"-2147483649\" is out of range for type integer");
+    check(
+        ColumnType::Int4,
+        "-2147483649",
+        "22003: value \"-2147483649\" is out of range for type integer",
+    );
     check(ColumnType::Int8, "+9223372036854775807", "9223372036854775807");
     check(
         ColumnType::Int8,
         "9223372036854775808",
         "22003: value \"9223372036854775808\" is out of range for type bigint",
     );
-    check(ColumnType::Int4, "1.5", "22P02: invalid input syntax for type integer: \"1.5\"");
-    check(ColumnType::Int4, "-", "22P02: invalid input syntax for type integer: \"-\"");
+    check(
+        ColumnType::Int4,
+        "1.5",
+        "22P02: invalid input syntax for type integer: \"1.5\"",
+    );
+    check(
+        ColumnType::Int4,
+        "-",
+        "22P02: invalid input syntax for type integer: \"-\"",
+    );
 }
 
 #[test]
@@ -73,7 +89,11 @@ fn floats_are_shown_as_postgresql_shows_them() {
     check(ColumnType::Float4, "100000", "100000");
     check(ColumnType::Float4, "1000000", "1e+06");
     check(ColumnType::Float4, "0.1", "0.1");
-    check(ColumnType::Float4, "1e39", "22003: \"1e39\" is out of range for type real");
+    check(
+        ColumnType::Float4,
+        "1e39",
+        "22003: \"1e39\" is out of range for type real",
+    );
 }
 
 #[test]
@@ -89,7 +109,11 @@ fn numerics_keep_their_scale_and_their_bounds() {
         (NUMERIC, ".5", "0.5"),
         (NUMERIC, "1e40", "22003: value overflows numeric format"),
         (NUMERIC, "1e-40", "22003: value overflows numeric format"),
-        (NUMERIC, "1..2", "22P02: invalid input syntax for type numeric: \"1..2\""),
+        (
+            NUMERIC,
+            "1..2",
+            "22P02: invalid input syntax for type numeric: \"1..2\"",
+        ),
         (NUMERIC, "1_0", "22P02: invalid input syntax for type numeric: \"1_0\""),
         (NUMERIC, "NaN", "0A000: numeric NaN is not supported"),
         (declared, "1", "1.00"),
@@ -109,17 +133,33 @@ fn dates_and_times() {
         (Date, "2024-02-29", "2024-02-29"),
         (Date, "20240229", "2024-02-29"),
         (Date, "2024-02-29 10:00", "2024-02-29"),
-        (Date, "2023-02-29", "22008: date/time field value out of range: \"2023-02-29\""),
-        (Date, "yesterday", "22007: invalid input syntax for type date: \"yesterday\""),
+        (
+            Date,
+            "2023-02-29",
+            "22008: date/time field value out of range: \"2023-02-29\"",
+        ),
+        (
+            Date,
+            "yesterday",
+            "22007: invalid input syntax for type date: \"yesterday\"",
+        ),
         (Date, "0001-01-01", "0001-01-01"),
         (Date, "9999-12-31", "9999-12-31"),
-        (Date, "0000-12-31", "22008: date/time field value out of range: \"0000-12-31\""),
+        (
+            Date,
+            "0000-12-31",
+            "22008: date/time field value out of range: \"0000-12-31\"",
+        ),
         (Date, "infinity", "0A000: date \"infinity\" is not supported"),
         (Time, "10:11", "10:11:00"),
         (Time, "10:11:12.5", "10:11:12.5"),
         (Time, "10:11:12.1234567", "10:11:12.123457"),
         (Time, "24:00:00", "24:00:00"),
-        (Time, "24:00:01", "22008: date/time field value out of range: \"24:00:01\""),
+        (
+            Time,
+            "24:00:01",
+            "22008: date/time field value out of range: \"24:00:01\"",
+        ),
         (Timestamp, "2024-01-31 10:11:12.000001", "2024-01-31 10:11:12.000001"),
         (Timestamp, "2024-01-31T10:11:12+02", "2024-01-31 10:11:12"),
         (Timestamp, "2024-01-31", "2024-01-31 00:00:00"),
@@ -165,7 +205,11 @@ fn bytes_and_uuids() {
     ] {
         check(ColumnType::Uuid, text, canonical);
     }
-    check(ColumnType::Uuid, "a0", "22P02: invalid input syntax for type uuid: \"a0\"");
+    check(
+        ColumnType::Uuid,
+        "a0",
+        "22P02: invalid input syntax for type uuid: \"a0\"",
+    );
     check(
         ColumnType::Uuid,
         "a0eebc99--9c0b-4ef8-bb6d-6bb9bd380a11",
@@ -176,18 +220,34 @@ fn bytes_and_uuids() {
 #[test]
 fn json_keeps_its_text_and_jsonb_does_not() {
     check(ColumnType::Json, r#"{"b":1, "a":1.10}"#, r#"{"b":1, "a":1.10}"#);
-    check(ColumnType::Jsonb, r#"{"bb":1,"a":1.10,"b":[true,{"x":null}],"a":2.50}"#, r#"{"a": 2.50, "b": [true, {"x": null}], "bb": 1}"#);
+    check(
+        ColumnType::Jsonb,
+        r#"{"bb":1,"a":1.10,"b":[true,{"x":null}],"a":2.50}"#,
+        r#"{"a": 2.50, "b": [true, {"x": null}], "bb": 1}"#,
+    );
     check(ColumnType::Jsonb, r#" "\u00e9\n" "#, "\"é\\n\"");
-    check(ColumnType::Json, "{", "22P02: invalid input syntax for type json: \"{\"");
+    check(
+        ColumnType::Json,
+        "{",
+        "22P02: invalid input syntax for type json: \"{\"",
+    );
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     check(ColumnType::Jsonb, &nested(128), &nested(128));
-    check(ColumnType::Jsonb, &nested(129), "54001: a jsonb value nests deeper than 128 levels");
+    check(
+        ColumnType::Jsonb,
+        &nested(129),
+        "54001: a jsonb value nests deeper than 128 levels",
+    );
     check(ColumnType::Json, &nested(100_000), &nested(100_000));
 }
 
 #[test]
 fn texts_hold_no_zero_byte() {
-    check(ColumnType::Text, "a\0", "22021: invalid byte sequence for encoding \"UTF8\": 0x00");
+    check(
+        ColumnType::Text,
+        "a\0",
+        "22021: invalid byte sequence for encoding \"UTF8\": 0x00",
+    );
 }
 
 /// Values as a column of the type holds them.
@@ -205,13 +265,14 @@ pub(crate) fn typed_value() -> impl Strategy<Value = (ColumnType, Value)> {
         any::<f64>()
             .prop_filter("one NaN", |value| !value.is_nan())
             .prop_map(|value| (ColumnType::Float8, Value::Float(value))),
-        (any::<i64>(), 0u32..=28)
-            .prop_map(|(number, scale)| (NUMERIC, Value::Numeric(Decimal::new(number, scale)))),
+        (any::<i64>(), 0u32..=28).prop_map(|(number, scale)| (NUMERIC, Value::Numeric(Decimal::new(number, scale)))),
         "[^\0]{0,20}".prop_map(|value| (ColumnType::Text, Value::Text(value))),
         proptest::collection::vec(any::<u8>(), 0..20).prop_map(|value| (ColumnType::Bytea, Value::Bytes(value))),
         days.prop_map(|value| (ColumnType::Date, Value::Date(value))),
         (0..=86_400_000_000i64).prop_map(|value| (ColumnType::Time, Value::Time(value))),
-        micros.clone().prop_map(|value| (ColumnType::Timestamp, Value::Timestamp(value))),
+        micros
+            .clone()
+            .prop_map(|value| (ColumnType::Timestamp, Value::Timestamp(value))),
         micros.prop_map(|value| (ColumnType::TimestampTz, Value::TimestampTz(value))),
         any::<[u8; 16]>().prop_map(|value| (ColumnType::Uuid, Value::Uuid(value))),
     ]

@@ -1,0 +1,170 @@
+//! What parses, what does not and why, and the bounds at their edges.
+
+use proptest::prelude::*;
+
+use super::parse;
+use crate::limits::{CHAIN_TOKENS_MAX, STATEMENT_BYTES_MAX, STATEMENT_TOKENS_MAX};
+use crate::statement::AsOfKind;
+
+#[track_caller]
+fn check(sql: &str, expect: &str) {
+    let shown = match parse(sql) {
+        Ok(statements) => statements
+            .iter()
+            .map(|statement| match &statement.as_of {
+                None => statement.ast.to_string(),
+                Some(as_of) => format!("{} @ {:?} {}", statement.ast, as_of.kind, as_of.expression),
+            })
+            .collect::<Vec<_>>()
+            .join("; "),
+        Err(error) => match error.position {
+            Some(position) => format!("{} at {position}: {}", error.sqlstate, error.message),
+            None => format!("{}: {}", error.sqlstate, error.message),
+        },
+    };
+    assert_eq!(shown, expect, "{sql}");
+}
+
+#[test]
+fn statements_are_split_and_placed() {
+    check("", "");
+    check(" ; -- nothing\n ;", "");
+    check("SELECT 1; SELECT ';'", "SELECT 1; SELECT ';'");
+    check("SELECT 1 SELECT 2", "42601 at 10: syntax error at or near \"SELECT\"");
+    check("SELEC 1", "42601 at 1: syntax error at or near \"SELEC\"");
+    check("SELECT 1;\n  SELEC 1", "42601 at 13: syntax error at or near \"SELEC\"");
+    check("SELECT é, 'ü' FRM t", "42601 at 19: syntax error at or near \"t\"");
+    check("SELECT (1", "42601: syntax error at end of input");
+    check("SELECT 'abc", "42601 at 8: Unterminated string literal");
+}
+
+#[test]
+fn the_time_travel_clause_is_taken_out() {
+    check("SELECT * FROM t AS OF POSITION 5", "SELECT * FROM t @ Position 5");
+    check(
+        "select * from t as of position $1 where a = 1",
+        "SELECT * FROM t WHERE a = 1 @ Position $1",
+    );
+    check(
+        "SELECT * FROM public.t x AS OF POSITION 5 LIMIT 1",
+        "SELECT * FROM public.t x LIMIT 1 @ Position 5",
+    );
+    check(
+        "SELECT * FROM t AS OF POSITION 5 AS x",
+        "SELECT * FROM t AS x @ Position 5",
+    );
+    check(
+        "SELECT * FROM t FOR SYSTEM_TIME AS OF TIMESTAMP '2024-01-01' ORDER BY a",
+        "SELECT * FROM t ORDER BY a @ SystemTime TIMESTAMP '2024-01-01'",
+    );
+    check(
+        "SELECT * FROM t FOR SYSTEM_TIME AS OF now()",
+        "SELECT * FROM t @ SystemTime now()",
+    );
+    check("SELECT position FROM t AS of", "SELECT position FROM t AS of");
+    check(
+        "SELECT \"as\" of FROM t WHERE a = 'AS OF POSITION 5'",
+        "SELECT \"as\" AS of FROM t WHERE a = 'AS OF POSITION 5'",
+    );
+    check(
+        "SELECT 1 AS OF POSITION 5",
+        "42601 at 10: AS OF must follow the table in FROM",
+    );
+    check(
+        "SELECT * FROM t WHERE a = 1 AS OF POSITION 5",
+        "42601 at 29: AS OF must follow the table in FROM",
+    );
+    check(
+        "SELECT * FROM t AS OF POSITION 5 AS OF POSITION 6",
+        "42601 at 34: AS OF may be given once",
+    );
+    check("SELECT * FROM t AS OF POSITION", "42601: syntax error at end of input");
+    check("DELETE FROM t AS OF POSITION 5", "DELETE FROM t @ Position 5");
+    assert_eq!(
+        parse("SELECT 1 FROM t AS OF POSITION 5").expect("parses")[0]
+            .as_of
+            .as_ref()
+            .map(|as_of| as_of.kind),
+        Some(AsOfKind::Position)
+    );
+}
+
+#[test]
+fn the_text_is_bounded() {
+    let comment = |bytes: usize| format!("--{}", "x".repeat(bytes - 2));
+    check(&comment(STATEMENT_BYTES_MAX), "");
+    check(
+        &comment(STATEMENT_BYTES_MAX + 1),
+        "54000: the statement text takes 1048577 bytes, more than 1048576",
+    );
+}
+
+#[test]
+fn the_tokens_are_bounded() {
+    // A separator and an item per step, and the keyword.
+    let list = |tokens: usize| format!("SELECT 1{}", ",1".repeat((tokens - 2) / 2));
+    assert!(parse(&list(STATEMENT_TOKENS_MAX)).is_ok());
+    check(
+        &format!("{};", list(STATEMENT_TOKENS_MAX)),
+        "54000: the statement has 262145 tokens, more than 262144",
+    );
+}
+
+/// On a thread with the stack of a test, in a build without optimisations.
+#[test]
+fn chains_are_bounded() {
+    let chain = |tokens: usize| format!("SELECT 1{}", "+1".repeat((tokens - 2) / 2));
+    assert!(parse(&chain(CHAIN_TOKENS_MAX)).is_ok());
+    let error = parse(&chain(CHAIN_TOKENS_MAX + 2)).expect_err("too long");
+    assert_eq!(error.sqlstate.as_str(), "54001");
+    for link in [
+        "::int",
+        " IS NULL",
+        "[1]",
+        " COLLATE x",
+        " AND (a)",
+        "!",
+        " AT TIME ZONE 'x'",
+    ] {
+        let long = format!("SELECT 1{}", link.repeat(100_000));
+        assert!(parse(&long).is_err(), "{link}");
+        let within = format!("SELECT 1{}", link.repeat(CHAIN_TOKENS_MAX / 8));
+        let _ = parse(&within);
+    }
+}
+
+#[test]
+fn nesting_is_bounded() {
+    for (open, close) in [
+        ("(", ")"),
+        ("NOT ", ""),
+        ("- ", ""),
+        ("f(", ")"),
+        ("(SELECT ", ")"),
+        ("ARRAY[", "]"),
+        ("CASE WHEN ", " THEN 1 END"),
+    ] {
+        let nested = |depth: usize| format!("SELECT {}1{}", open.repeat(depth), close.repeat(depth));
+        assert!(parse(&nested(120)).is_ok(), "{open}");
+        let error = parse(&nested(2_000)).expect_err("too deep");
+        assert!(matches!(error.sqlstate.as_str(), "54001" | "42601"), "{open}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC{0,80}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn shuffled_tokens_never_panic(words in proptest::collection::vec(
+        proptest::sample::select(vec![
+            "SELECT", "FROM", "WHERE", "AS", "OF", "POSITION", "FOR", "SYSTEM_TIME", "INSERT", "INTO", "VALUES", "UPDATE",
+            "SET", "DELETE", "COPY", "STDIN", "WITH", "CREATE", "TABLE", "PRIMARY", "KEY", "(", ")", ",", ";", "*", "t",
+            "a", "1", "'x'", "$1", "=", "::", "int", "NOT", "NULL", "AND", "OR", "IN", "BETWEEN", "LIKE", "CASE", "WHEN",
+            "END", "ORDER", "BY", "LIMIT", "[", "]", "-", "||", ".", "\"q\"", "E'\\'", "ON", "CONFLICT", "DO", "RETURNING",
+        ]), 0..24)) {
+        let _ = parse(&words.join(" "));
+    }
+}

@@ -1,0 +1,795 @@
+//! `SELECT` over one table, or none.
+
+use std::sync::Arc;
+
+use craton_types::{Column, ColumnType, Row, TableSchema};
+use sqlparser::ast::{self, Expr};
+
+use super::access::{self, Access};
+use super::{Planner, ResultColumn, relation};
+use crate::expression::{Aggregate, Binder, Expression, ParameterTypes, Scope, fold, start_of};
+use crate::limits::SELECT_ITEMS_MAX;
+use crate::{Direction, SqlError, SqlState};
+
+/// `SELECT`, bound.
+#[derive(Clone, Debug)]
+pub struct SelectPlan {
+    pub(crate) input: Input,
+    pub(crate) filter: Option<Expression>,
+    pub(crate) grouping: Option<Grouping>,
+    /// Over the input's row, or the group's.
+    pub(crate) projection: Vec<Expression>,
+    pub(crate) distinct: bool,
+    /// Empty when the input comes in the wanted order.
+    pub(crate) sort: Vec<SortKey>,
+    pub(crate) limit: Option<Expression>,
+    pub(crate) offset: Option<Expression>,
+    pub(crate) columns: Arc<[ResultColumn]>,
+    /// Those of the whole statement; empty inside of another plan.
+    pub(crate) parameter_types: Arc<[ColumnType]>,
+}
+
+impl SelectPlan {
+    /// Some columns of every row, in key order: what `COPY table TO` sends.
+    pub(super) fn of_columns(table: &Arc<TableSchema>, places: &[usize]) -> Self {
+        Self {
+            input: Input::Table {
+                table: Arc::clone(table),
+                access: Access::default(),
+            },
+            filter: None,
+            grouping: None,
+            projection: places.iter().map(|&place| Expression::Column(place)).collect(),
+            distinct: false,
+            sort: Vec::new(),
+            limit: None,
+            offset: None,
+            columns: places
+                .iter()
+                .map(|&place| result_column(&table.columns[place]))
+                .collect(),
+            parameter_types: Arc::default(),
+        }
+    }
+
+    /// Rows that are known already, all their columns.
+    pub(super) fn of_rows(rows: Arc<[Row]>, columns: Arc<[ResultColumn]>) -> Self {
+        Self {
+            input: Input::Rows(rows),
+            filter: None,
+            grouping: None,
+            projection: (0..columns.len()).map(Expression::Column).collect(),
+            distinct: false,
+            sort: Vec::new(),
+            limit: None,
+            offset: None,
+            columns,
+            parameter_types: Arc::default(),
+        }
+    }
+
+    /// Calls `visit` for every expression that is evaluated per row.
+    pub(super) fn for_each_expression(&self, visit: &mut impl FnMut(&Expression)) {
+        self.filter.iter().for_each(&mut *visit);
+        self.projection.iter().for_each(&mut *visit);
+        self.sort.iter().for_each(|key| visit(&key.expression));
+        if let Some(grouping) = &self.grouping {
+            grouping.keys.iter().for_each(&mut *visit);
+            grouping.having.iter().for_each(&mut *visit);
+            for aggregate in &grouping.aggregates {
+                aggregate.argument.iter().for_each(&mut *visit);
+                aggregate.filter.iter().for_each(&mut *visit);
+            }
+        }
+    }
+}
+
+/// Where the rows come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// `SELECT` without `FROM`: one row without columns.
+    OneRow,
+    Table {
+        table: Arc<TableSchema>,
+        access: Access,
+    },
+    /// `craton_history('table')`.
+    History(Arc<TableSchema>),
+    /// Rows known when the plan was made.
+    Rows(Arc<[Row]>),
+}
+
+/// `GROUP BY` and aggregates: makes rows of the keys' values followed by the aggregates'.
+#[derive(Clone, Debug)]
+pub(crate) struct Grouping {
+    pub(crate) keys: Vec<Expression>,
+    pub(crate) aggregates: Vec<Aggregate>,
+    /// Over the group's row.
+    pub(crate) having: Option<Expression>,
+}
+
+/// One expression of `ORDER BY`.
+#[derive(Clone, Debug)]
+pub(crate) struct SortKey {
+    pub(crate) expression: Expression,
+    pub(crate) descending: bool,
+    pub(crate) nulls_first: bool,
+}
+
+/// A `SELECT` while it is bound.
+struct Draft {
+    projection: Vec<Expression>,
+    columns: Vec<ResultColumn>,
+}
+
+impl Planner<'_> {
+    pub(super) fn bind_query(&mut self, query: &ast::Query) -> Result<SelectPlan, SqlError> {
+        let ast::Query {
+            with,
+            body,
+            order_by,
+            limit_clause,
+            fetch,
+            locks,
+            for_clause,
+            settings,
+            format_clause,
+            pipe_operators,
+        } = query;
+        refuse_if(with.is_some(), "WITH")?;
+        refuse_if(!locks.is_empty(), "FOR UPDATE and its kin")?;
+        refuse_if(
+            for_clause.is_some() || settings.is_some() || format_clause.is_some() || !pipe_operators.is_empty(),
+            "a clause of this query",
+        )?;
+        let select = match body.as_ref() {
+            ast::SetExpr::Select(select) => select,
+            ast::SetExpr::SetOperation { op, .. } => return Err(SqlError::unsupported(op)),
+            ast::SetExpr::Query(inner) if order_by.is_none() && limit_clause.is_none() && fetch.is_none() => {
+                return self.nested(|planner| planner.bind_query(inner));
+            }
+            ast::SetExpr::Values(_) => return Err(SqlError::unsupported("VALUES outside of INSERT")),
+            _ => return Err(SqlError::unsupported("this form of query")),
+        };
+        let order = order_items(order_by.as_ref())?;
+        let (limit, offset) = self.bind_limit(limit_clause.as_ref(), fetch.as_ref())?;
+        self.bind_select(select, &order, limit, offset)
+    }
+
+    fn bind_select(
+        &mut self,
+        select: &ast::Select,
+        order: &[&ast::OrderByExpr],
+        limit: Option<Expression>,
+        offset: Option<Expression>,
+    ) -> Result<SelectPlan, SqlError> {
+        let ast::Select {
+            select_token: _,
+            optimizer_hints: _,
+            distinct,
+            select_modifiers,
+            top,
+            top_before_distinct: _,
+            projection: items,
+            exclude,
+            into,
+            from,
+            lateral_views,
+            prewhere,
+            selection,
+            connect_by,
+            group_by,
+            cluster_by,
+            distribute_by,
+            sort_by,
+            having,
+            named_window,
+            qualify,
+            window_before_qualify: _,
+            value_table_mode,
+            flavor,
+        } = select;
+        refuse_if(into.is_some(), "SELECT INTO")?;
+        refuse_if(!named_window.is_empty() || qualify.is_some(), "a window function")?;
+        refuse_if(
+            select_modifiers.is_some()
+                || top.is_some()
+                || exclude.is_some()
+                || !lateral_views.is_empty()
+                || prewhere.is_some()
+                || !connect_by.is_empty()
+                || !cluster_by.is_empty()
+                || !distribute_by.is_empty()
+                || !sort_by.is_empty()
+                || value_table_mode.is_some()
+                || !matches!(flavor, ast::SelectFlavor::Standard),
+            "a clause of this query",
+        )?;
+        let distinct = match distinct {
+            None | Some(ast::Distinct::All) => false,
+            Some(ast::Distinct::Distinct) => true,
+            Some(ast::Distinct::On(_)) => return Err(SqlError::unsupported("DISTINCT ON")),
+        };
+        let source = self.bind_from(from)?;
+        let scope = source.scope();
+        let condition = match selection {
+            Some(selection) => Some(self.binder(scope.clone(), "WHERE").bind_condition(selection, "WHERE")?),
+            None => None,
+        };
+
+        let mut aggregates = Vec::new();
+        let mut draft = self.bind_projection(items, &scope, &mut aggregates)?;
+        let keys = self.bind_group_by(group_by, &scope, items, &draft)?;
+        let mut having = match having {
+            Some(having) => {
+                let mut binder = self.binder(scope.clone(), "HAVING").collecting(&mut aggregates);
+                Some(binder.bind_condition(having, "HAVING")?)
+            }
+            None => None,
+        };
+        let mut sort = self.bind_order_by(order, &scope, &draft, &mut aggregates)?;
+        let grouped = !keys.is_empty() || !aggregates.is_empty() || having.is_some() || has_group_by(group_by);
+        if grouped {
+            for expression in draft
+                .projection
+                .iter_mut()
+                .chain(having.as_mut())
+                .chain(sort.iter_mut().map(|key| &mut key.expression))
+            {
+                over_group(expression, &keys, &scope)?;
+            }
+        }
+        if distinct && sort.iter().any(|key| !draft.projection.contains(&key.expression)) {
+            return Err(SqlError::new(
+                SqlState::INVALID_COLUMN_REFERENCE,
+                "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
+            ));
+        }
+        let grouping = grouped.then(|| Grouping {
+            keys,
+            aggregates,
+            having,
+        });
+        drop(scope);
+        let (mut input, filter) = source.into_input(condition, &self.parameters);
+        if grouping.is_none() {
+            arrange(&mut input, &mut sort);
+        }
+        let columns: Arc<[ResultColumn]> = std::mem::take(&mut draft.columns).into();
+        Ok(SelectPlan {
+            input,
+            filter,
+            grouping,
+            projection: draft.projection,
+            distinct,
+            sort,
+            limit,
+            offset,
+            columns,
+            parameter_types: Arc::default(),
+        })
+    }
+
+    fn bind_projection(
+        &mut self,
+        items: &[ast::SelectItem],
+        scope: &Scope<'_>,
+        aggregates: &mut Vec<Aggregate>,
+    ) -> Result<Draft, SqlError> {
+        let mut draft = Draft {
+            projection: Vec::with_capacity(items.len()),
+            columns: Vec::with_capacity(items.len()),
+        };
+        for item in items {
+            match item {
+                ast::SelectItem::UnnamedExpr(syntax) => {
+                    let name = result_name(syntax);
+                    self.bind_item(syntax, name, scope, aggregates, &mut draft)?;
+                }
+                ast::SelectItem::ExprWithAlias { expr, alias } => {
+                    self.bind_item(expr, fold(alias)?, scope, aggregates, &mut draft)?;
+                }
+                ast::SelectItem::Wildcard(options) => {
+                    refuse_if(!is_plain(options), "a clause after *")?;
+                    draft.push_all(scope, None)?;
+                }
+                ast::SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                    refuse_if(!is_plain(options), "a clause after *")?;
+                    let table = relation::name_of(name)?;
+                    draft.push_all(scope, Some(&table))?;
+                }
+                _ => return Err(SqlError::unsupported("this form of select item")),
+            }
+            if draft.columns.len() > SELECT_ITEMS_MAX {
+                return Err(SqlError::new(
+                    SqlState::TOO_MANY_COLUMNS,
+                    format!("target lists can have at most {SELECT_ITEMS_MAX} entries"),
+                ));
+            }
+        }
+        Ok(draft)
+    }
+
+    fn bind_item(
+        &mut self,
+        syntax: &Expr,
+        name: String,
+        scope: &Scope<'_>,
+        aggregates: &mut Vec<Aggregate>,
+        draft: &mut Draft,
+    ) -> Result<(), SqlError> {
+        let mut binder = self.binder(scope.clone(), "SELECT").collecting(aggregates);
+        let typed = binder.bind(syntax)?;
+        let (expression, column_type) = binder.resolve_as_text(typed)?;
+        draft.projection.push(expression);
+        draft.columns.push(ResultColumn { name, column_type });
+        Ok(())
+    }
+
+    fn bind_group_by(
+        &mut self,
+        group_by: &ast::GroupByExpr,
+        scope: &Scope<'_>,
+        items: &[ast::SelectItem],
+        draft: &Draft,
+    ) -> Result<Vec<Expression>, SqlError> {
+        let expressions = match group_by {
+            ast::GroupByExpr::Expressions(expressions, modifiers) if modifiers.is_empty() => expressions,
+            _ => return Err(SqlError::unsupported("this form of GROUP BY")),
+        };
+        let mut keys = Vec::with_capacity(expressions.len());
+        for syntax in expressions {
+            let key = if let Some(index) = ordinal(syntax, draft.projection.len(), "GROUP BY")? {
+                draft.projection[index].clone()
+            } else if let Some(index) = self.alias_index(syntax, scope, items, true)? {
+                draft.projection[index].clone()
+            } else {
+                let mut binder = self.binder(scope.clone(), "GROUP BY");
+                let typed = binder.bind(syntax)?;
+                binder.resolve_as_text(typed)?.0
+            };
+            let mut has_aggregate = false;
+            key.walk(&mut |node| has_aggregate |= matches!(node, Expression::Aggregate(_)));
+            if has_aggregate {
+                return Err(SqlError::new(
+                    SqlState::GROUPING_ERROR,
+                    "aggregate functions are not allowed in GROUP BY",
+                )
+                .at(start_of(syntax)));
+            }
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+
+    /// The select item that a lone name means. `GROUP BY` prefers the table's columns, `ORDER BY` the aliases.
+    fn alias_index(
+        &self,
+        syntax: &Expr,
+        scope: &Scope<'_>,
+        items: &[ast::SelectItem],
+        columns_first: bool,
+    ) -> Result<Option<usize>, SqlError> {
+        let Expr::Identifier(name) = syntax else {
+            return Ok(None);
+        };
+        let wanted = fold(name)?;
+        if columns_first && scope.has_column(&wanted) {
+            return Ok(None);
+        }
+        // With a wildcard the items' places are not the columns' places.
+        let plain = items.iter().all(|item| {
+            matches!(
+                item,
+                ast::SelectItem::UnnamedExpr(_) | ast::SelectItem::ExprWithAlias { .. }
+            )
+        });
+        if !plain {
+            return Ok(None);
+        }
+        for (index, item) in items.iter().enumerate() {
+            if let ast::SelectItem::ExprWithAlias { alias, .. } = item
+                && fold(alias)? == wanted
+            {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
+    fn bind_order_by(
+        &mut self,
+        order: &[&ast::OrderByExpr],
+        scope: &Scope<'_>,
+        draft: &Draft,
+        aggregates: &mut Vec<Aggregate>,
+    ) -> Result<Vec<SortKey>, SqlError> {
+        let mut sort = Vec::with_capacity(order.len());
+        for item in order {
+            let ast::OrderByExpr {
+                expr,
+                options,
+                with_fill: None,
+            } = item
+            else {
+                return Err(SqlError::unsupported("WITH FILL"));
+            };
+            let descending = match &options.sort {
+                None | Some(ast::OrderBySort::Asc) => false,
+                Some(ast::OrderBySort::Desc) => true,
+                Some(ast::OrderBySort::Using(_)) => return Err(SqlError::unsupported("ORDER BY … USING")),
+            };
+            let (expression, column_type) = self.bind_order_item(expr, scope, draft, aggregates)?;
+            if matches!(column_type, Some(ColumnType::Json | ColumnType::Jsonb)) {
+                return Err(SqlError::new(
+                    SqlState::UNDEFINED_FUNCTION,
+                    "could not identify an ordering operator for type json",
+                )
+                .at(start_of(expr)));
+            }
+            if matches!(expression, Expression::Literal(_)) {
+                // A constant orders nothing.
+                continue;
+            }
+            sort.push(SortKey {
+                expression,
+                descending,
+                nulls_first: options.nulls_first.unwrap_or(descending),
+            });
+        }
+        Ok(sort)
+    }
+
+    fn bind_order_item(
+        &mut self,
+        syntax: &Expr,
+        scope: &Scope<'_>,
+        draft: &Draft,
+        aggregates: &mut Vec<Aggregate>,
+    ) -> Result<(Expression, Option<ColumnType>), SqlError> {
+        let by_index = |index: usize| (draft.projection[index].clone(), Some(draft.columns[index].column_type));
+        if let Some(index) = ordinal(syntax, draft.projection.len(), "ORDER BY")? {
+            return Ok(by_index(index));
+        }
+        if let Expr::Identifier(name) = syntax {
+            let wanted = fold(name)?;
+            let mut found = (0..draft.columns.len()).filter(|&index| draft.columns[index].name == wanted);
+            if let Some(first) = found.next() {
+                if found.any(|other| draft.projection[other] != draft.projection[first]) {
+                    return Err(SqlError::new(
+                        SqlState::AMBIGUOUS_COLUMN,
+                        format!("ORDER BY \"{wanted}\" is ambiguous"),
+                    )
+                    .at(start_of(syntax)));
+                }
+                return Ok(by_index(first));
+            }
+        }
+        let mut binder = self.binder(scope.clone(), "ORDER BY").collecting(aggregates);
+        let typed = binder.bind(syntax)?;
+        let (expression, column_type) = binder.resolve_as_text(typed)?;
+        Ok((expression, Some(column_type)))
+    }
+
+    fn bind_limit(
+        &mut self,
+        clause: Option<&ast::LimitClause>,
+        fetch: Option<&ast::Fetch>,
+    ) -> Result<(Option<Expression>, Option<Expression>), SqlError> {
+        let (limit, offset) = match clause {
+            None => (None, None),
+            Some(ast::LimitClause::LimitOffset {
+                limit,
+                offset,
+                limit_by,
+            }) if limit_by.is_empty() => (limit.as_ref(), offset.as_ref().map(|offset| &offset.value)),
+            Some(_) => return Err(SqlError::unsupported("this form of LIMIT")),
+        };
+        let fetched = match fetch {
+            None => None,
+            Some(ast::Fetch {
+                with_ties: false,
+                percent: false,
+                quantity,
+            }) if limit.is_none() => Some(quantity.as_ref()),
+            Some(_) => return Err(SqlError::unsupported("this form of FETCH")),
+        };
+        let one = Expr::Value(ast::Value::Number("1".to_owned(), false).into());
+        let limit = limit.or_else(|| fetched.map(|quantity| quantity.unwrap_or(&one)));
+        Ok((self.bind_count(limit, "LIMIT")?, self.bind_count(offset, "OFFSET")?))
+    }
+
+    fn bind_count(&mut self, syntax: Option<&Expr>, what: &'static str) -> Result<Option<Expression>, SqlError> {
+        match syntax {
+            None => Ok(None),
+            Some(syntax) => self
+                .binder(Scope::empty(), what)
+                .bind_as(syntax, ColumnType::Int8, what)
+                .map(Some),
+        }
+    }
+
+    pub(super) fn binder<'b>(&'b mut self, scope: Scope<'b>, clause: &'static str) -> Binder<'b> {
+        Binder::new(scope, self.catalog, &mut self.parameters, clause)
+    }
+}
+
+impl Draft {
+    /// `*`, or `table.*`.
+    fn push_all(&mut self, scope: &Scope<'_>, table: Option<&str>) -> Result<(), SqlError> {
+        let before = self.columns.len();
+        let mut found = false;
+        for source in &scope.tables {
+            if source.qualified_only || table.is_some_and(|table| table != source.name) {
+                continue;
+            }
+            found = true;
+            for (index, column) in source.columns.iter().enumerate() {
+                self.projection.push(Expression::Column(source.offset + index));
+                self.columns.push(result_column(column));
+            }
+        }
+        match (table, found) {
+            (_, true) => Ok(()),
+            (Some(table), false) => Err(SqlError::new(
+                SqlState::UNDEFINED_TABLE,
+                format!("missing FROM-clause entry for table \"{table}\""),
+            )),
+            (None, false) if before == 0 => Err(SqlError::syntax("SELECT * with no tables specified is not valid")),
+            (None, false) => Ok(()),
+        }
+    }
+}
+
+/// `RETURNING` is bound like a select list without aggregates.
+impl Planner<'_> {
+    pub(super) fn bind_returning(
+        &mut self,
+        items: Option<&[ast::SelectItem]>,
+        scope: &Scope<'_>,
+    ) -> Result<Option<super::Returning>, SqlError> {
+        let Some(items) = items else { return Ok(None) };
+        let mut aggregates = Vec::new();
+        let draft = self.bind_projection(items, scope, &mut aggregates)?;
+        if !aggregates.is_empty() {
+            return Err(SqlError::new(
+                SqlState::GROUPING_ERROR,
+                "aggregate functions are not allowed in RETURNING",
+            ));
+        }
+        Ok(Some(super::Returning {
+            projection: draft.projection,
+            columns: draft.columns.into(),
+        }))
+    }
+}
+
+fn result_column(column: &Column) -> ResultColumn {
+    ResultColumn {
+        name: column.name.clone(),
+        column_type: column.column_type,
+    }
+}
+
+pub(super) fn refuse_if(present: bool, what: &str) -> Result<(), SqlError> {
+    if present {
+        Err(SqlError::unsupported(what))
+    } else {
+        Ok(())
+    }
+}
+
+fn is_plain(options: &ast::WildcardAdditionalOptions) -> bool {
+    let ast::WildcardAdditionalOptions {
+        wildcard_token: _,
+        opt_ilike: None,
+        opt_exclude: None,
+        opt_except: None,
+        opt_replace: None,
+        opt_rename: None,
+        opt_alias: None,
+    } = options
+    else {
+        return false;
+    };
+    true
+}
+
+fn has_group_by(group_by: &ast::GroupByExpr) -> bool {
+    matches!(group_by, ast::GroupByExpr::Expressions(expressions, _) if !expressions.is_empty())
+}
+
+fn order_items(order_by: Option<&ast::OrderBy>) -> Result<Vec<&ast::OrderByExpr>, SqlError> {
+    match order_by {
+        None => Ok(Vec::new()),
+        Some(ast::OrderBy {
+            kind: ast::OrderByKind::Expressions(items),
+            interpolate: None,
+        }) => Ok(items.iter().collect()),
+        Some(_) => Err(SqlError::unsupported("this form of ORDER BY")),
+    }
+}
+
+/// The place in the select list that an integer literal means.
+fn ordinal(syntax: &Expr, items_count: usize, clause: &str) -> Result<Option<usize>, SqlError> {
+    let Expr::Value(value) = syntax else { return Ok(None) };
+    let ast::Value::Number(spelled, _) = &value.value else {
+        return Ok(None);
+    };
+    match spelled.parse::<usize>() {
+        Ok(number) if (1..=items_count).contains(&number) => Ok(Some(number - 1)),
+        _ => Err(SqlError::new(
+            SqlState::INVALID_COLUMN_REFERENCE,
+            format!("{clause} position {spelled} is not in select list"),
+        )
+        .at(start_of(syntax))),
+    }
+}
+
+/// The name that PostgreSQL gives to a column without an alias.
+fn result_name(syntax: &Expr) -> String {
+    const UNNAMED: &str = "?column?";
+    let name = match syntax {
+        Expr::Identifier(name) => fold(name).ok(),
+        Expr::CompoundIdentifier(names) => names.last().and_then(|name| fold(name).ok()),
+        Expr::Nested(inner) => return result_name(inner),
+        Expr::Collate { expr, .. } => return result_name(expr),
+        Expr::Function(function) => function
+            .name
+            .0
+            .last()
+            .and_then(|part| part.as_ident())
+            .and_then(|name| fold(name).ok()),
+        Expr::Cast { expr, data_type, .. } => {
+            let inner = result_name(expr);
+            if inner == UNNAMED {
+                type_label(data_type)
+            } else {
+                Some(inner)
+            }
+        }
+        Expr::TypedString(typed) => type_label(&typed.data_type),
+        Expr::Value(value) if matches!(value.value, ast::Value::Boolean(_)) => Some("bool".to_owned()),
+        Expr::Case { .. } => Some("case".to_owned()),
+        Expr::Substring { .. } => Some("substring".to_owned()),
+        Expr::Trim { .. } => Some("btrim".to_owned()),
+        Expr::Position { .. } => Some("position".to_owned()),
+        Expr::Extract { .. } => Some("extract".to_owned()),
+        Expr::Ceil { .. } => Some("ceil".to_owned()),
+        Expr::Floor { .. } => Some("floor".to_owned()),
+        Expr::AtTimeZone { .. } => Some("timezone".to_owned()),
+        _ => None,
+    };
+    name.unwrap_or_else(|| UNNAMED.to_owned())
+}
+
+/// PostgreSQL's internal name of a type, which a cast without another name shows.
+fn type_label(data_type: &ast::DataType) -> Option<String> {
+    let label = match crate::types::column_type(data_type).ok()? {
+        ColumnType::Bool => "bool",
+        ColumnType::Int2 => "int2",
+        ColumnType::Int4 => "int4",
+        ColumnType::Int8 => "int8",
+        ColumnType::Float4 => "float4",
+        ColumnType::Float8 => "float8",
+        ColumnType::Numeric { .. } => "numeric",
+        ColumnType::Text => "text",
+        ColumnType::Varchar { .. } => "varchar",
+        ColumnType::Bytea => "bytea",
+        ColumnType::Date => "date",
+        ColumnType::Time => "time",
+        ColumnType::Timestamp => "timestamp",
+        ColumnType::TimestampTz => "timestamptz",
+        ColumnType::Uuid => "uuid",
+        ColumnType::Json => "json",
+        ColumnType::Jsonb => "jsonb",
+    };
+    Some(label.to_owned())
+}
+
+/// Turns an expression over the input's row into one over the group's row: its keys, then its aggregates. What is
+/// then still a column of the input is in no group.
+fn over_group(expression: &mut Expression, keys: &[Expression], scope: &Scope<'_>) -> Result<(), SqlError> {
+    if let Some(index) = keys.iter().position(|key| key == expression) {
+        *expression = Expression::Column(index);
+        return Ok(());
+    }
+    match expression {
+        Expression::Aggregate(index) => {
+            *expression = Expression::Column(keys.len() + *index);
+            Ok(())
+        }
+        Expression::Column(place) => {
+            let name = scope
+                .column_at(*place)
+                .map_or_else(|| "?".to_owned(), |(table, column)| format!("{table}.{}", column.name));
+            Err(SqlError::new(
+                SqlState::GROUPING_ERROR,
+                format!("column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function"),
+            ))
+        }
+        other => {
+            let mut result = Ok(());
+            other.for_each_child_mut(&mut |child| {
+                if result.is_ok() {
+                    result = over_group(child, keys, scope);
+                }
+            });
+            result
+        }
+    }
+}
+
+/// Lets the keys' own order do the work of `ORDER BY` where it can.
+fn arrange(input: &mut Input, sort: &mut Vec<SortKey>) {
+    let Input::Table { table, access } = input else {
+        if matches!(input, Input::OneRow) {
+            sort.clear();
+        }
+        return;
+    };
+    let fixed = access.fixed_columns_count();
+    let key_columns: Vec<usize> = table.primary_key.iter().map(|&place| usize::from(place)).collect();
+    let mut next = fixed;
+    let mut direction: Option<Direction> = None;
+    for key in sort.iter() {
+        if next == key_columns.len() {
+            // The whole key is used: no two rows are left to order.
+            break;
+        }
+        let Expression::Column(place) = key.expression else {
+            return;
+        };
+        if key_columns[..fixed].contains(&place) {
+            // It has one value only.
+            continue;
+        }
+        let wanted = if key.descending {
+            Direction::Backward
+        } else {
+            Direction::Forward
+        };
+        if place != key_columns[next] || direction.is_some_and(|direction| direction != wanted) {
+            return;
+        }
+        direction = Some(wanted);
+        next += 1;
+    }
+    access.direction = direction.unwrap_or_default();
+    sort.clear();
+}
+
+/// The rows of a `FROM` clause, and what their columns are called.
+pub(super) struct Source {
+    pub(super) kind: SourceKind,
+    pub(super) alias: String,
+}
+
+pub(super) enum SourceKind {
+    Nothing,
+    Table(Arc<TableSchema>),
+    History(Arc<TableSchema>, Vec<Column>),
+    Rows(Arc<[Row]>, Vec<Column>),
+}
+
+impl Source {
+    fn scope(&self) -> Scope<'_> {
+        match &self.kind {
+            SourceKind::Nothing => Scope::empty(),
+            SourceKind::Table(table) => Scope::table(&self.alias, &table.columns),
+            SourceKind::History(_, columns) | SourceKind::Rows(_, columns) => Scope::table(&self.alias, columns),
+        }
+    }
+
+    fn into_input(self, condition: Option<Expression>, parameters: &ParameterTypes) -> (Input, Option<Expression>) {
+        match self.kind {
+            SourceKind::Nothing => (Input::OneRow, condition),
+            SourceKind::History(table, _) => (Input::History(table), condition),
+            SourceKind::Rows(rows, _) => (Input::Rows(rows), condition),
+            SourceKind::Table(table) => {
+                let (access, filter) = access::choose(&table, condition, parameters);
+                (Input::Table { table, access }, filter)
+            }
+        }
+    }
+}
