@@ -14,20 +14,20 @@ use craton_types::{
 };
 
 /// 2024-02-29 12:34:56.789 UTC.
-pub const NOW: Timestamp = Timestamp::new(1_709_210_096_789_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::new(1_709_210_096_789_000_000);
 
 type Rows = BTreeMap<(TableId, Vec<u8>), VersionedRow>;
 
 #[derive(Default)]
-pub struct Database {
-    pub tables: BTreeMap<String, Arc<TableSchema>>,
-    pub rows: Rows,
-    pub history: BTreeMap<TableId, Vec<HistoryEntry>>,
-    pub variables: Variables,
-    pub position: u64,
-    pub memory_bytes_max: usize,
+pub(crate) struct Database {
+    pub(crate) tables: BTreeMap<String, Arc<TableSchema>>,
+    pub(crate) rows: Rows,
+    pub(crate) history: BTreeMap<TableId, Vec<HistoryEntry>>,
+    pub(crate) variables: Variables,
+    pub(crate) position: u64,
+    pub(crate) memory_bytes_max: usize,
     /// How many rows the source gave out since the last statement began.
-    pub rows_read: Cell<usize>,
+    pub(crate) rows_read: Cell<usize>,
 }
 
 impl Catalog for Database {
@@ -95,7 +95,7 @@ impl Functions for Database {
 }
 
 impl Database {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             memory_bytes_max: limits::MEMORY_BYTES_DEFAULT,
             ..Self::default()
@@ -103,7 +103,7 @@ impl Database {
     }
 
     /// A database after some statements, each of which must succeed.
-    pub fn with(sql: &str) -> Self {
+    pub(crate) fn with(sql: &str) -> Self {
         let mut database = Self::new();
         for statement in craton_query::parse(sql).expect("parses") {
             database.execute(&statement, &[]).expect("executes");
@@ -111,7 +111,7 @@ impl Database {
         database
     }
 
-    pub fn context<'a>(&'a self, parameters: &'a [Value]) -> Context<'a> {
+    pub(crate) fn context<'a>(&'a self, parameters: &'a [Value]) -> Context<'a> {
         Context {
             now: NOW,
             user: "ada",
@@ -123,7 +123,7 @@ impl Database {
         }
     }
 
-    pub fn plan(&self, sql: &str, types: &[Option<ColumnType>]) -> Result<Plan, SqlError> {
+    pub(crate) fn plan(&self, sql: &str, types: &[Option<ColumnType>]) -> Result<Plan, SqlError> {
         let statements = craton_query::parse(sql)?;
         let [statement] = statements.as_slice() else {
             panic!("one statement is expected: {sql}")
@@ -132,7 +132,7 @@ impl Database {
     }
 
     /// Runs one statement, as its own transaction, and shows what comes of it.
-    pub fn execute(&mut self, statement: &Statement, parameters: &[Value]) -> Result<String, SqlError> {
+    pub(crate) fn execute(&mut self, statement: &Statement, parameters: &[Value]) -> Result<String, SqlError> {
         let plan = craton_query::plan(statement, self, &[])?;
         self.rows_read.set(0);
         match plan.kind() {
@@ -191,7 +191,7 @@ impl Database {
     }
 
     /// The kernel's part: checks what the writer saw, then writes.
-    pub fn apply(&mut self, writes: Vec<RowWrite>) -> Result<(), SqlError> {
+    pub(crate) fn apply(&mut self, writes: Vec<RowWrite>) -> Result<(), SqlError> {
         for write in &writes {
             let existing = self.rows.get(&(write.table, write.key.clone()));
             let schema = self
@@ -237,11 +237,11 @@ impl Database {
     }
 
     /// The answer to a text of statements: results one after the other, ending with the first error.
-    pub fn answer(&mut self, sql: &str) -> String {
+    pub(crate) fn answer(&mut self, sql: &str) -> String {
         self.answer_with(sql, &[])
     }
 
-    pub fn answer_with(&mut self, sql: &str, parameters: &[Value]) -> String {
+    pub(crate) fn answer_with(&mut self, sql: &str, parameters: &[Value]) -> String {
         let statements = match craton_query::parse(sql) {
             Ok(statements) => statements,
             Err(error) => return show_error(&error),
@@ -260,14 +260,14 @@ impl Database {
     }
 
     #[track_caller]
-    pub fn check(&mut self, sql: &str, expect: &str) {
+    pub(crate) fn check(&mut self, sql: &str, expect: &str) {
         let answer = self.answer(sql);
         assert_eq!(answer.trim_end(), expect, "{sql}");
     }
 }
 
 /// Rows as `psql -At` shows them, with `null` for NULL.
-pub fn show(result: &ResultSet) -> String {
+pub(crate) fn show(result: &ResultSet) -> String {
     let mut lines = Vec::new();
     for row in &result.rows {
         assert_eq!(row.len(), result.columns.len());
@@ -284,7 +284,7 @@ pub fn show(result: &ResultSet) -> String {
     lines.join("\n")
 }
 
-pub fn show_error(error: &SqlError) -> String {
+pub(crate) fn show_error(error: &SqlError) -> String {
     let mut shown = format!("{}: {}", error.sqlstate, error.message);
     if let Some(detail) = &error.detail {
         write!(shown, " [{detail}]").expect("a string");
@@ -294,7 +294,7 @@ pub fn show_error(error: &SqlError) -> String {
 
 /// Checks scalar expressions: `SELECT <expression>`.
 #[track_caller]
-pub fn check_expressions(table: &[(&str, &str)]) {
+pub(crate) fn check_expressions(table: &[(&str, &str)]) {
     let mut database = Database::new();
     for (expression, expect) in table {
         let answer = database.answer(&format!("SELECT {expression}"));
