@@ -1,19 +1,21 @@
 // Walks through every page of the console as a person would, asserts on what is visible, and takes screenshots in
 // light, dark and narrow. Fails on console errors, policy violations, requests to other origins and sideways scrolling.
+// Without BASE_URL it serves app/dist with the mock API.
 //   BASE_URL, SCREENSHOT_DIR, CHROMIUM as in signup.mjs; READY_TIMEOUT_SECONDS bounds the wait for a cluster.
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { addAuthenticator, sessionCookie, watchForTrouble, withBrowser } from './browser.mjs';
+import { withConsole } from './server.mjs';
 import { confirmStored, createApiKey, createOrganisation, signUp } from './steps.mjs';
 
-const baseUrl = new URL(process.env.BASE_URL ?? 'http://localhost:4173').origin;
 const screenshots = process.env.SCREENSHOT_DIR ?? '';
 const readyTimeoutMs = Number(process.env.READY_TIMEOUT_SECONDS ?? 90) * 1000;
 const STEP_TIMEOUT_MS = 20_000;
 const WIDE = { width: 1280, height: 860 };
 const NARROW = { width: 380, height: 780 };
 
+let baseUrl;
 let page;
 
 /** Takes the page in its three looks, and checks that the narrow one does not scroll sideways. */
@@ -229,20 +231,23 @@ async function walk(context, authenticator) {
   await heading('No clusters yet');
 }
 
-await withBrowser({ viewport: WIDE, acceptDownloads: true }, async (first, context) => {
-  page = first;
-  page.setDefaultTimeout(STEP_TIMEOUT_MS);
-  // The browser itself reports every 4xx answer; those that the walk provokes are not trouble.
-  const provoked = (text) =>
-    /Failed to load resource: the server responded with a status of (401|404|409|422)/.test(text);
-  const trouble = watchForTrouble(page, baseUrl, provoked);
-  const authenticator = await addAuthenticator(page);
-  try {
-    await walk(context, authenticator);
-  } catch (error) {
-    if (screenshots !== '') await page.screenshot({ path: join(screenshots, 'failed.png'), fullPage: true });
-    throw error;
-  }
-  assert.deepEqual(trouble, [], 'the browser reported trouble');
-  console.log('console: every page was walked, no trouble reported');
+await withConsole(process.env.BASE_URL ?? '', (origin) => {
+  baseUrl = origin;
+  return withBrowser({ viewport: WIDE, acceptDownloads: true }, async (first, context) => {
+    page = first;
+    page.setDefaultTimeout(STEP_TIMEOUT_MS);
+    // The browser itself reports every 4xx answer; those that the walk provokes are not trouble.
+    const provoked = (text) =>
+      /Failed to load resource: the server responded with a status of (401|404|409|422)/.test(text);
+    const trouble = watchForTrouble(page, baseUrl, provoked);
+    const authenticator = await addAuthenticator(page);
+    try {
+      await walk(context, authenticator);
+    } catch (error) {
+      if (screenshots !== '') await page.screenshot({ path: join(screenshots, 'failed.png'), fullPage: true });
+      throw error;
+    }
+    assert.deepEqual(trouble, [], 'the browser reported trouble');
+    console.log('console: every page was walked, no trouble reported');
+  });
 });

@@ -32,6 +32,8 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 
 export function connectionOf(cluster: Cluster): Connection {
   const { host, port } = cluster;
+  if (port === null)
+    throw new Refusal(409, 'endpoint_unknown', 'No node has said yet where this cluster can be reached.');
   const uri = `postgresql://app@${host}:${port}/main?sslmode=verify-full&hostaddr=127.0.0.1&sslrootcert=${cluster.name}-ca.pem`;
   const parameters = `host=${host} hostaddr=127.0.0.1 port=${port} dbname=main user=app sslmode=verify-full sslrootcert=${cluster.name}-ca.pem`;
   return {
@@ -234,6 +236,15 @@ export const clusterRoutes: Route[] = [
       },
     });
     return new Response(stream, { headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store' } });
+  }),
+  signedIn('post', '/api/v1/orgs/{org}/operations/{operation}/retry', (call) => {
+    requireRole(call, 'owner', 'admin', 'member');
+    const operation = findOperation(call);
+    const { state } = call.state.operationView(operation);
+    if (state === 'succeeded') throw new Refusal(409, 'operation_ended', 'This operation has ended.');
+    if (state === 'running') throw new Refusal(409, 'operation_running', 'This operation still runs.');
+    Object.assign(operation, { startedAt: call.state.now().getTime(), failsAtStep: null, cancelledAt: null });
+    return ok(call.state.operationView(operation));
   }),
   signedIn('post', '/api/v1/orgs/{org}/operations/{operation}/cancel', (call) => {
     const operation = findOperation(call);

@@ -120,7 +120,7 @@ export class MockState {
       step: operation.steps[Math.min(done, total - 1)] ?? '',
       steps_done: done,
       steps_total: total,
-      attempts: 1,
+      attempts: 0,
       retry_at: null,
       deadline: at(operation.startedAt + 600_000),
       cancellable: state === 'running' && operation.kind === 'cluster.create',
@@ -140,10 +140,12 @@ export class MockState {
     } else if (view.state === 'succeeded') {
       cluster.state = 'ready';
       cluster.ready_at ??= view.updated_at;
+      cluster.last_error = null;
     } else if (view.state === 'failed' || view.state === 'cancelled') {
       cluster.state = 'failed';
       cluster.last_error = view.error ?? 'The operation was cancelled.';
     }
+    if (operation.kind === 'cluster.create' && view.state === 'running') cluster.state = 'provisioning';
     cluster.nodes = cluster.nodes.map((node) => ({
       ...node,
       state: cluster.state === 'ready' ? 'running' : cluster.state === 'failed' ? 'failed' : 'starting',

@@ -110,8 +110,8 @@ export function openConsole(
 }
 
 /** The console of Ada, signed in, at a path below her organisation. */
-export function openOrganisation(path: string, role: Role = 'owner') {
-  const api = createMockApi({ stepMs: STEP_MS });
+export function openOrganisation(path: string, role: Role = 'owner', stepMs = STEP_MS) {
+  const api = createMockApi({ stepMs });
   const seeded = seed(api, role);
   const world = openConsole(`/orgs/${seeded.organisation.id}${path}`, api, 'session-of-ada');
   return { ...world, ...seeded };

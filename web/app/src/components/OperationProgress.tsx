@@ -19,10 +19,12 @@ type OperationProgressProps = {
   title: string;
   /** Said when it has succeeded. */
   success: string;
+  /** It was started again and has to be followed anew. */
+  onRetried: () => void;
 };
 
 /** One operation as it goes on: its steps, its deadline, the way out. */
-export function OperationProgress({ org, followed, title, success }: OperationProgressProps) {
+export function OperationProgress({ org, followed, title, success, onRetried }: OperationProgressProps) {
   const { operation, mode } = followed;
   const done = isFinished(operation);
   return (
@@ -33,7 +35,11 @@ export function OperationProgress({ org, followed, title, success }: OperationPr
           ? undefined
           : `Followed live${mode === 'polling' ? ' by long polling' : ''}. You may leave this page; the work goes on.`
       }
-      actions={operation.cancellable && !done ? <CancelButton org={org} operation={operation} /> : undefined}
+      actions={
+        operation.state === 'succeeded' ? undefined : (
+          <OperationActions org={org} operation={operation} onRetried={onRetried} />
+        )
+      }
     >
       <p className="visually-hidden" role="status">
         {announcement(operation)}
@@ -52,9 +58,10 @@ export function OperationProgress({ org, followed, title, success }: OperationPr
       <Facts
         facts={[
           { term: 'Operation', value: <CopyableId value={operation.id} what="operation id" /> },
-          ...(operation.attempts > 1 ? [{ term: 'Attempt', value: String(operation.attempts) }] : []),
+          ...(operation.attempts > 0 && !done ? [{ term: 'Tries so far', value: String(operation.attempts) }] : []),
+          ...(operation.error && !done ? [{ term: 'Last try', value: operation.error }] : []),
           ...(operation.retry_at && !done
-            ? [{ term: 'Next attempt', value: <Timestamp time={operation.retry_at} /> }]
+            ? [{ term: 'Next try', value: <Timestamp time={operation.retry_at} /> }]
             : []),
           ...(operation.deadline && !done
             ? [{ term: 'Deadline', value: <Timestamp time={operation.deadline} /> }]
@@ -65,29 +72,40 @@ export function OperationProgress({ org, followed, title, success }: OperationPr
   );
 }
 
-function CancelButton({ org, operation }: { org: string; operation: Operation }) {
+/** The ways out: stopping what runs, and trying again what has stopped. */
+function OperationActions({ org, operation, onRetried }: { org: string; operation: Operation; onRetried: () => void }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
-  const cancel = async () => {
+  const run = async (act: () => Promise<unknown>) => {
     setBusy(true);
     setError(null);
     try {
-      await answerOf(
-        api.POST('/api/v1/orgs/{org}/operations/{operation}/cancel', {
-          params: { path: { org, operation: operation.id } },
-        }),
-      );
+      await act();
     } catch (cause) {
       setError(cause);
     } finally {
       setBusy(false);
     }
   };
+  const params = { params: { path: { org, operation: operation.id } } };
+  const cancel = () => answerOf(api.POST('/api/v1/orgs/{org}/operations/{operation}/cancel', params));
+  const retry = async () => {
+    await answerOf(api.POST('/api/v1/orgs/{org}/operations/{operation}/retry', params));
+    onRetried();
+  };
+  const stopped = operation.state === 'failed' || operation.state === 'cancelled';
   return (
     <>
-      <Button busy={busy} onClick={() => void cancel()}>
-        Cancel
-      </Button>
+      {stopped ? (
+        <Button variant="primary" busy={busy} onClick={() => void run(retry)}>
+          Try again
+        </Button>
+      ) : null}
+      {operation.cancellable && !isFinished(operation) ? (
+        <Button busy={busy} onClick={() => void run(cancel)}>
+          Cancel
+        </Button>
+      ) : null}
       {error === null ? null : <Failure error={error} />}
     </>
   );

@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'react';
+import { useCallback, useEffect, useState } from 'react';
 import { watchOperation, type WatchMode } from '@/api/operation-watch';
 import type { ApiError } from '@/api/problem';
 import type { Operation } from '@/api/types';
@@ -10,15 +10,18 @@ export type FollowedOperation = {
   steps: readonly (string | undefined)[];
 };
 
-/** Follows an operation while the component is mounted. `onFinished` must be stable. */
+/** Follows an operation while the component is mounted. `follow` looks again at one that had ended, after a retry. */
 export function useOperation(
   org: string,
   id: string | null,
-): { followed: FollowedOperation | null; error: ApiError | null } {
+): { followed: FollowedOperation | null; error: ApiError | null; follow: () => void } {
   const key = id === null ? null : `${org}/${id}`;
   const [seen, setSeen] = useState<{ key: string; followed: FollowedOperation | null; error: ApiError | null } | null>(
     null,
   );
+
+  const [round, setRound] = useState(0);
+  const follow = useCallback(() => setRound((before) => before + 1), []);
 
   useEffect(() => {
     if (id === null || key === null) return undefined;
@@ -31,9 +34,10 @@ export function useOperation(
         })),
       onError: (error) => setSeen((before) => ({ key, error, followed: before?.key === key ? before.followed : null })),
     });
-  }, [org, id, key]);
+  }, [org, id, key, round]);
 
-  return seen?.key === key ? { followed: seen.followed, error: seen.error } : { followed: null, error: null };
+  const { followed, error } = seen?.key === key ? seen : { followed: null, error: null };
+  return { followed, error, follow };
 }
 
 function withStep(before: FollowedOperation | null, operation: Operation): readonly (string | undefined)[] {

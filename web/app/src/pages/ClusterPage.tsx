@@ -89,12 +89,17 @@ function ClusterDetails({ organisation, cluster }: { organisation: Organisation;
 function ClusterOperation({ org, cluster }: { org: string; cluster: Cluster }) {
   const queryClient = useQueryClient();
   const [search] = useSearchParams();
-  const { followed, error } = useOperation(org, search.get('operation'));
+  const { followed, error, follow } = useOperation(org, search.get('operation'));
   const finished = followed !== null && isFinished(followed.operation);
 
   useEffect(() => {
     if (finished) void queryClient.invalidateQueries({ queryKey: ['orgs', org, 'clusters'] });
   }, [finished, queryClient, org]);
+
+  const onRetried = () => {
+    follow();
+    void queryClient.invalidateQueries({ queryKey: ['orgs', org, 'clusters'] });
+  };
 
   if (error) return <Failure error={error} />;
   if (followed?.operation.target !== cluster.id) return null;
@@ -103,6 +108,7 @@ function ClusterOperation({ org, cluster }: { org: string; cluster: Cluster }) {
     <OperationProgress
       org={org}
       followed={followed}
+      onRetried={onRetried}
       title={deleting ? 'Deleting the cluster' : 'Creating the cluster'}
       success={
         deleting

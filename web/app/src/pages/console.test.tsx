@@ -188,13 +188,26 @@ describe('a cluster', () => {
     expect(leavingNow.defaultPrevented).toBe(false);
   });
 
-  it('that fails says why and at which step', async () => {
+  it('that fails says why, and can be tried again', async () => {
     const { user } = openOrganisation('/clusters/new');
     await user.type(await screen.findByLabelText('Cluster name'), 'fail-here');
     await user.click(await button('Create cluster'));
     await screen.findByText('The operation failed');
     await screen.findByText('No node with free capacity answered in region local.');
     expect(screen.queryByRole('heading', { name: 'Connect' })).toBeNull();
+    await user.click(await button('Try again'));
+    await heading('Connect');
+  });
+
+  it('can be cancelled on its way, and tried again', async () => {
+    const { user, api } = openOrganisation('/clusters/new', 'owner', 500);
+    await user.type(await screen.findByLabelText('Cluster name'), 'patient-records');
+    await user.click(await button('Create cluster'));
+    await user.click(await button('Cancel'));
+    await screen.findByText('The operation was cancelled');
+    expect(api.state.organisations[0]?.operations[0]?.cancelledAt).not.toBeNull();
+    await user.click(await button('Try again'));
+    await heading('Connect');
   });
 
   it('gets a new password, shown once, after a question', async () => {

@@ -706,6 +706,53 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/orgs/{org}/operations/{operation}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    operation: string;
+                    org: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description ok */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Operation"];
+                    };
+                };
+                /** @description problem */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/auth/login/finish": {
         parameters: {
             query?: never;
@@ -931,8 +978,11 @@ export interface components {
              * @description When it was decided.
              */
             occurred_at: string;
-            /** @description The position of its record in the platform's log. */
-            position: components["schemas"]["u64"];
+            /**
+             * Format: int64
+             * @description The position of its record in the platform's log.
+             */
+            position: number;
             /** @description The record's hash. */
             record_hash: components["schemas"]["RecordHash"];
             /** @description The request that caused it. */
@@ -963,7 +1013,7 @@ export interface components {
             node_count: number;
             nodes: components["schemas"]["ClusterNode"][];
             org_id: string;
-            port: number;
+            port: number | null;
             /** Format: date-time */
             ready_at: string | null;
             region: string;
@@ -1025,7 +1075,7 @@ export interface components {
         };
         Credentials: {
             database: string;
-            password: string | null;
+            password: string;
             user: string;
         };
         DatabaseUser: {
@@ -1046,9 +1096,13 @@ export interface components {
         };
         /** @example evt_01h455vb4pex5vsknk084sn02q */
         EventId: string;
+        /** @description One field of a request that is not acceptable. */
         FieldError: {
+            /** @description What, for programs: `unknown_field`, `missing_field`, `invalid_value`. */
             code: string;
+            /** @description What, for people. */
             detail: string;
+            /** @description Where: a JSON pointer (RFC 6901) into the body, or the name of a query parameter. */
             pointer: string;
         };
         /** @description The process is well. */
@@ -1171,153 +1225,42 @@ export interface components {
         /** @description A page of a list. */
         Page_ApiKey: {
             /** @description The items in order. */
-            items: {
-                /**
-                 * Format: date-time
-                 * @description When it was made.
-                 */
-                created_at: string;
-                /** @description The person or key that made it. */
-                created_by: string;
-                /**
-                 * Format: date-time
-                 * @description When it ends; null for never.
-                 */
-                expires_at: string | null;
-                /** @description The key's id. */
-                id: components["schemas"]["ApiKeyId"];
-                /**
-                 * Format: date-time
-                 * @description When it was last used, to five minutes; null for never.
-                 */
-                last_used_at: string | null;
-                /** @description What people call it. */
-                name: string;
-                /** @description What it may do. */
-                role: components["schemas"]["Role"];
-            }[];
+            items: components["schemas"]["ApiKey"][];
             /** @description Asks for the next page; null on the last one. */
             next_page_token: string | null;
         };
         /** @description A page of a list. */
         Page_AuditEvent: {
             /** @description The items in order. */
-            items: {
-                /** @description Who caused it. */
-                actor: components["schemas"]["AuditActor"];
-                /** @description What it happened to. */
-                aggregate: components["schemas"]["AuditAggregate"];
-                /** @description The details, without hashes of secrets. */
-                data: Record<string, unknown>;
-                /** @description The event's id. */
-                id: components["schemas"]["EventId"];
-                /**
-                 * Format: date-time
-                 * @description When it was decided.
-                 */
-                occurred_at: string;
-                /** @description The position of its record in the platform's log. */
-                position: components["schemas"]["u64"];
-                /** @description The record's hash. */
-                record_hash: components["schemas"]["RecordHash"];
-                /** @description The request that caused it. */
-                request_id: components["schemas"]["RequestId"];
-                /** @description What happened, such as `organisation.member_added`. */
-                type: string;
-            }[];
+            items: components["schemas"]["AuditEvent"][];
             /** @description Asks for the next page; null on the last one. */
             next_page_token: string | null;
         };
         /** @description A page of a list. */
         Page_Member: {
             /** @description The items in order. */
-            items: {
-                /** @description What others see. */
-                display_name: string;
-                /** @description Where the person can be reached. */
-                email: string;
-                /**
-                 * Format: date-time
-                 * @description When the person became a member.
-                 */
-                joined_at: string;
-                /** @description The person's role. */
-                role: components["schemas"]["Role"];
-                /** @description The person. */
-                user_id: components["schemas"]["UserId"];
-            }[];
+            items: components["schemas"]["Member"][];
             /** @description Asks for the next page; null on the last one. */
             next_page_token: string | null;
         };
         /** @description A page of a list. */
         Page_Organisation: {
             /** @description The items in order. */
-            items: {
-                /**
-                 * Format: date-time
-                 * @description When it was made.
-                 */
-                created_at: string;
-                /** @description The organisation's id. */
-                id: components["schemas"]["OrgId"];
-                /** @description Its name. */
-                name: string;
-                /** @description The role of whoever is asking. */
-                role: components["schemas"]["Role"];
-                /** @description Its short name for addresses. */
-                slug: string;
-            }[];
+            items: components["schemas"]["Organisation"][];
             /** @description Asks for the next page; null on the last one. */
             next_page_token: string | null;
         };
         /** @description A page of a list. */
         Page_Passkey: {
             /** @description The items in order. */
-            items: {
-                /**
-                 * Format: date-time
-                 * @description When it was added.
-                 */
-                created_at: string;
-                /** @description The passkey's id. */
-                id: components["schemas"]["PasskeyId"];
-                /**
-                 * Format: date-time
-                 * @description When it last signed in; null when it never did since it was added.
-                 */
-                last_used_at: string | null;
-                /** @description What the person calls it. */
-                name: string;
-            }[];
+            items: components["schemas"]["Passkey"][];
             /** @description Asks for the next page; null on the last one. */
             next_page_token: string | null;
         };
         /** @description A page of a list. */
         Page_Session: {
             /** @description The items in order. */
-            items: {
-                /**
-                 * Format: date-time
-                 * @description When the person signed in.
-                 */
-                created_at: string;
-                /** @description Whether this request came with it. */
-                current: boolean;
-                /**
-                 * Format: date-time
-                 * @description When it ends, used or not.
-                 */
-                expires_at: string;
-                /** @description The session's id. */
-                id: components["schemas"]["SessionId"];
-                /**
-                 * Format: date-time
-                 * @description When it was last used, to five minutes.
-                 */
-                last_seen_at: string;
-                /** @description The browser's own description. */
-                user_agent: string;
-            }[];
+            items: components["schemas"]["Session"][];
             /** @description Asks for the next page; null on the last one. */
             next_page_token: string | null;
         };
@@ -1345,24 +1288,39 @@ export interface components {
             next_page_token: string | null;
         };
         PasswordRotated: {
-            password: string | null;
+            password: string;
             receipt: components["schemas"]["Receipt"];
             user: string;
         };
+        /** @description A problem as it goes over the wire. */
         Problem: {
+            /** @description The kind of problem, for programs; stable. */
             code: string;
+            /** @description This occurrence, for people. */
             detail: string;
+            /** @description The fields at fault, when the request was not acceptable. */
             errors: components["schemas"]["FieldError"][];
+            /** @description The request, for support. */
             request_id: string;
+            /** @description Whether the same request may succeed later. */
             retryable: boolean;
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
             status: number;
+            /** @description The kind of problem, for people; the same for every occurrence. */
             title: string;
+            /** @description `urn:craton:problem:` and the code. */
             type: string;
         };
         /** @description Where a change stands in the platform's log: what an auditor checks later. */
         Receipt: {
-            /** @description The record's position in the log. */
-            position: components["schemas"]["u64"];
+            /**
+             * Format: int64
+             * @description The record's position in the log.
+             */
+            position: number;
             /** @description The record's hash. */
             record_hash: components["schemas"]["RecordHash"];
         };
@@ -1432,8 +1390,6 @@ export interface components {
             /** @description The role. */
             role: components["schemas"]["Role"];
         };
-        /** Format: int64 */
-        u64: number;
         /** @description A person. */
         User: {
             /**
@@ -1483,27 +1439,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1532,27 +1468,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1581,27 +1497,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1631,27 +1527,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1680,27 +1556,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1733,27 +1589,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1785,27 +1621,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1842,27 +1658,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1898,27 +1694,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1950,27 +1726,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2007,27 +1763,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2064,27 +1800,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2122,27 +1838,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2174,27 +1870,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2227,27 +1903,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2280,27 +1936,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2327,27 +1963,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2380,27 +1996,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2433,27 +2029,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2482,27 +2058,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2531,27 +2087,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": {
-                        /** @description The kind of problem, for programs; stable. */
-                        code: string;
-                        /** @description This occurrence, for people. */
-                        detail: string;
-                        /** @description The fields at fault, when the request was not acceptable. */
-                        errors: components["schemas"]["FieldError"][];
-                        /** @description The request, for support. */
-                        request_id: string;
-                        /** @description Whether the same request may succeed later. */
-                        retryable: boolean;
-                        /**
-                         * Format: int32
-                         * @description The HTTP status.
-                         */
-                        status: number;
-                        /** @description The kind of problem, for people; the same for every occurrence. */
-                        title: string;
-                        /** @description `urn:craton:problem:` and the code. */
-                        type: string;
-                    };
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
