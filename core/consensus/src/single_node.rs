@@ -40,11 +40,10 @@ impl SingleNode {
     /// Takes an open log. Its entries after `applied` are handed out as recovered.
     #[must_use]
     pub fn new(wal: Wal, applied: LogIndex) -> Self {
-        // What was purged is applied everywhere.
-        let next = wal
-            .first_index()
-            .map_or(applied.next(), |first| first.max(applied.next()));
         let last = wal.last_index().unwrap_or(LogIndex::ZERO);
+        // What was purged is applied everywhere, though a tenant that it did not concern may not say so; when
+        // everything was purged, nothing is left to hand out.
+        let next = wal.first_index().unwrap_or(last.next()).max(applied.next());
         let recovered = Recovered {
             next,
             last,

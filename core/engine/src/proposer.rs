@@ -181,7 +181,11 @@ impl Proposer {
         counters.commands.fetch_add(commands.len() as u64, Ordering::Relaxed);
         counters.bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
         self.waiting.lock().insert(sequence, Waiting { commands, replies });
-        let Err(error) = self.consensus.propose(payload) else {
+        let proposed = self.consensus.propose(payload);
+        let waited = self.clock.now().get().saturating_sub(now.get());
+        counters.wait_nanoseconds.fetch_add(waited, Ordering::Relaxed);
+        let Err(error) = proposed else {
+            counters.entries.fetch_add(1, Ordering::Relaxed);
             return true;
         };
         let refused = self.waiting.lock().remove(&sequence);

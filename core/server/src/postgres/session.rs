@@ -13,6 +13,7 @@ use pgwire::messages::response::{ReadyForQuery, TransactionStatus as WireStatus}
 use pgwire::messages::startup::ParameterStatus;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::extended::{PendingExecute, Portal, PreparedStatement};
 use super::failure::{Failure, Severity, warning};
@@ -69,6 +70,8 @@ pub(crate) struct SessionLoop<S> {
     pub(super) transport: Transport<S>,
     pub(super) session: Session,
     pub(super) registration: Registration,
+    /// Cancelled when the server stops. A child of the server's own, so that sessions do not contend for one lock.
+    stopping: CancellationToken,
     pub(super) statements: HashMap<String, Arc<PreparedStatement>>,
     pub(super) portals: HashMap<String, Portal>,
     /// An `Execute` that has not run yet, because what follows it decides how.
@@ -88,6 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
         registration: Registration,
     ) -> Self {
         Self {
+            stopping: shared.stopping.child_token(),
             shared,
             transport,
             session,
@@ -143,10 +147,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
 
     /// The client's next message, unless the session has to end first.
     async fn next_frame(&mut self) -> Result<Frame, Stop> {
-        let limits = &self.shared.limits;
+        if self.stopping.is_cancelled() {
+            return Err(Failure::shutdown().into());
+        }
+        if self.registration.end.is_cancelled() {
+            return Err(rights_changed().into());
+        }
+        if let Some(frame) = self.transport.buffered()? {
+            return Ok(frame);
+        }
         let (idle_timeout, sqlstate, message) = match self.session.transaction_status() {
             TransactionStatus::Idle => (
-                limits.idle_session_timeout,
+                self.shared.limits.idle_session_timeout,
                 "57P05",
                 "terminating connection due to idle-session timeout",
             ),
@@ -158,9 +170,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
         };
         tokio::select! {
             biased;
-            () = self.shared.stopping.cancelled() => Err(Failure::shutdown().into()),
-            () = self.registration.end.cancelled() => Err(rights_changed().into()),
             frame = self.transport.receive() => Ok(frame?),
+            () = self.stopping.cancelled() => Err(Failure::shutdown().into()),
+            () = self.registration.end.cancelled() => Err(rights_changed().into()),
             () = sleep_or_never(idle_timeout) => Err(Failure::fatal(sqlstate, message).into()),
         }
     }

@@ -140,7 +140,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
     }
 
     /// Cuts the next message out of what was read already.
-    fn buffered(&mut self) -> Result<Option<Frame>, ReceiveError> {
+    ///
+    /// # Errors
+    /// When a length is out of bounds.
+    pub(crate) fn buffered(&mut self) -> Result<Option<Frame>, ReceiveError> {
         let Some(mut header) = self.input.get(..HEADER_BYTES) else {
             return Ok(None);
         };

@@ -103,12 +103,12 @@ async fn a_changed_password_ends_sessions_at_once_and_the_old_one_opens_none() {
     let client = world.client().await;
     client.simple_query("SELECT 1").await.expect("a session");
     world.put_user("app", "another", &["main"], false);
-    world.wait_for("end of the session", || client.is_closed().then_some(()));
+    world.until("end of the session", async || client.is_closed()).await;
     assert!(world.connect("app", PASSWORD, "main").await.is_err());
     let client = world.connect("app", "another", "main").await.expect("the new password");
     // Storing the same user again changes nothing.
     assert_eq!(world.admin("DELETE", "/v1/users/app", None).status, 204);
-    world.wait_for("end of the session", || client.is_closed().then_some(()));
+    world.until("end of the session", async || client.is_closed()).await;
     assert!(world.connect("app", "another", "main").await.is_err());
 }
 

@@ -183,6 +183,8 @@ impl World {
     pub(crate) async fn until(&self, what: &str, mut done: impl AsyncFnMut() -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !done().await {
+            // Other tasks of the test, its connections among them, get their turn.
+            tokio::time::sleep(Duration::from_millis(5)).await;
             assert!(
                 Instant::now() < deadline,
                 "no {what} within {DEADLINE:?}; log:\n{}",
