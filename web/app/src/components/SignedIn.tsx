@@ -17,15 +17,12 @@ export function SignedIn() {
     return <Navigate to={`/signin?${next}${reason}`} replace />;
   }
   if (me.data) return <Outlet />;
+  if (me.error === null) return <Loading what="your account" />;
   return (
     <SignedOutFrame>
-      {me.error ? (
-        <Page title="The console could not start">
-          <Failure error={me.error} onRetry={() => void me.refetch()} />
-        </Page>
-      ) : (
-        <Loading what="your account" />
-      )}
+      <Page title="The console could not start">
+        <Failure error={me.error} onRetry={() => void me.refetch()} />
+      </Page>
     </SignedOutFrame>
   );
 }

@@ -151,7 +151,7 @@ function ClusterFacts({ cluster }: { cluster: Cluster }) {
             term: `Node ${index + 1}`,
             value: (
               <>
-                <CopyableId value={node_id} what="node id" /> {state}
+                <CopyableId value={node_id} what="node id" /> {state.replaceAll('_', ' ')}
               </>
             ),
           })),
