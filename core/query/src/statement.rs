@@ -8,6 +8,8 @@ use sqlparser::ast;
 #[derive(Clone, Debug)]
 pub struct Statement {
     pub(crate) ast: Arc<ast::Statement>,
+    /// Whether `EXPLAIN` stood before it.
+    pub(crate) explain: bool,
     pub(crate) as_of: Option<Arc<AsOfSyntax>>,
 }
 

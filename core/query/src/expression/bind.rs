@@ -11,6 +11,11 @@ use crate::parse::{position, too_deep};
 use crate::types::{NUMERIC, base, column_type, type_name};
 use crate::{Catalog, SqlError, SqlState, text};
 
+/// How much stack one level of an expression may take to be bound, in a build without optimisations, too.
+const STACK_LEFT_BYTES_MIN: usize = 128 << 10;
+/// How much is added when less than that is left.
+const STACK_GROWTH_BYTES: usize = 2 << 20;
+
 /// The types of a statement's parameters, as far as they are known.
 #[derive(Debug)]
 pub(crate) struct ParameterTypes {
@@ -132,7 +137,7 @@ impl<'a> Binder<'a> {
             return Err(too_deep());
         }
         self.depth += 1;
-        let bound = self.bind_node(syntax);
+        let bound = stacker::maybe_grow(STACK_LEFT_BYTES_MIN, STACK_GROWTH_BYTES, || self.bind_node(syntax));
         self.depth -= 1;
         bound
     }
@@ -395,8 +400,16 @@ fn number_literal(spelled: &str, at: u32) -> Result<Typed, SqlError> {
         };
         return Ok(Typed::new(Expression::Literal(Value::Int(number)), column_type, at));
     }
-    let value = text::parse(&spelled, NUMERIC).map_err(|error| error.at(at))?;
-    Ok(Typed::new(Expression::Literal(value), NUMERIC, at))
+    let (value, column_type) = match text::parse(&spelled, NUMERIC) {
+        Ok(value) => (value, NUMERIC),
+        // A number with an exponent that no numeric of ours holds is still a double.
+        Err(_) if spelled.contains(['e', 'E']) => {
+            let value = text::parse(&spelled, ColumnType::Float8).map_err(|error| error.at(at))?;
+            (value, ColumnType::Float8)
+        }
+        Err(error) => return Err(error.at(at)),
+    };
+    Ok(Typed::new(Expression::Literal(value), column_type, at))
 }
 
 /// Whether a value of one type can be stored in a column of another.

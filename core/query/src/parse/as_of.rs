@@ -17,9 +17,7 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<AsOfSyntax>
         return Ok(None);
     };
     let position = position_of(&tokens[start]);
-    let is_query = tokens
-        .first()
-        .is_some_and(|first| is_keyword(first, Keyword::SELECT) || is_keyword(first, Keyword::EXPLAIN));
+    let is_query = tokens.first().is_some_and(|first| is_keyword(first, Keyword::SELECT));
     if is_query && !follows_from(&tokens[..start]) {
         return Err(SqlError::syntax("AS OF must follow the table in FROM").at(position));
     }

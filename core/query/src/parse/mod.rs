@@ -1,6 +1,7 @@
 //! From text to statements: tokens with bounds, the time travel clause taken out, the rest to the parser.
 
 mod as_of;
+mod command;
 mod tokens;
 
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
 
 fn parse_statement(mut tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError> {
     tokens::check_chains(&tokens)?;
+    let explain = command::take_explain(&mut tokens)?;
+    command::check(&tokens)?;
     let as_of = as_of::take(&mut tokens)?;
     let mut parser = parser(tokens);
     let ast = parser.parse_statement().map_err(|error| describe(&error))?;
@@ -51,6 +54,7 @@ fn parse_statement(mut tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError
     }
     Ok(Statement {
         ast: Arc::new(ast),
+        explain,
         as_of: as_of.map(Arc::new),
     })
 }

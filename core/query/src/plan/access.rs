@@ -1,6 +1,6 @@
 //! Which keys of a table a statement looks at: point reads, ranges or everything.
 
-use craton_types::{ColumnType, TableSchema};
+use craton_types::{ColumnType, TableSchema, Value};
 
 use crate::Direction;
 use crate::expression::{Comparison, Expression, ParameterTypes, conjuncts};
@@ -129,7 +129,7 @@ fn equal_values(
         }
         // A boolean key column can be a condition by itself.
         Expression::Column(column) if *column == place && column_type == ColumnType::Bool => {
-            Some(vec![Expression::Literal(craton_types::Value::Bool(true))])
+            Some(vec![Expression::Literal(Value::Bool(true))])
         }
         _ => None,
     }
@@ -173,6 +173,10 @@ fn range_bound(
 fn fits_key(value: &Expression, column_type: ColumnType, parameters: &ParameterTypes) -> bool {
     if !value.is_row_independent() || value.calls_receipt() {
         return false;
+    }
+    if *value == Expression::Literal(Value::Null) {
+        // It equals nothing, whatever its type.
+        return true;
     }
     let Some(found) = value.known_type(parameters) else {
         return false;

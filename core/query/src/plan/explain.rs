@@ -3,42 +3,24 @@
 use std::fmt::Write as _;
 
 use craton_types::{Row, TableSchema, Value};
-use sqlparser::ast;
 
-use super::query::{Input, SelectPlan, refuse_if};
+use super::query::{Input, SelectPlan};
 use super::write::{Conflict, InsertSource, WriteKind};
-use super::{Access, Bound, PlanKind, Planner, session};
+use super::{Access, Bound, PlanKind, session};
 use crate::{Direction, SqlError};
 
-impl Planner<'_> {
-    pub(super) fn bind_explain(&mut self, statement: &ast::Statement) -> Result<Bound, SqlError> {
-        let ast::Statement::Explain {
-            describe_alias: ast::DescribeAlias::Explain,
-            analyze,
-            verbose: _,
-            query_plan: false,
-            estimate: false,
-            statement,
-            format,
-            options,
-        } = statement
-        else {
-            return Err(SqlError::unsupported("this form of EXPLAIN"));
-        };
-        refuse_if(*analyze, "EXPLAIN ANALYZE")?;
-        refuse_if(format.is_some() || options.is_some(), "an option of EXPLAIN")?;
-        let (kind, _) = self.nested(|planner| planner.bind_statement(statement))?;
-        let mut lines = Lines::default();
-        match &kind {
-            PlanKind::Select(select) => lines.select(select, 0),
-            PlanKind::Write(write) => lines.write(&write.table, &write.kind),
-            _ => return Err(SqlError::unsupported("EXPLAIN of this statement")),
-        }
-        let rows: Vec<Row> = lines.0.into_iter().map(|line| vec![Value::Text(line)]).collect();
-        let columns = session::explain_columns();
-        let select = SelectPlan::of_rows(rows.into(), columns.clone());
-        Ok((PlanKind::Select(select), Some(columns)))
+/// The plan of `EXPLAIN` for a plan: its lines as rows.
+pub(super) fn explain(kind: &PlanKind) -> Result<Bound, SqlError> {
+    let mut lines = Lines::default();
+    match kind {
+        PlanKind::Select(select) => lines.select(select, 0),
+        PlanKind::Write(write) => lines.write(&write.table, &write.kind),
+        _ => return Err(SqlError::unsupported("EXPLAIN of this statement")),
     }
+    let rows: Vec<Row> = lines.0.into_iter().map(|line| vec![Value::Text(line)]).collect();
+    let columns = session::explain_columns();
+    let select = SelectPlan::of_rows(rows.into(), columns.clone());
+    Ok((PlanKind::Select(select), Some(columns)))
 }
 
 #[derive(Default)]

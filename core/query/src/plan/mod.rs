@@ -225,8 +225,11 @@ pub fn plan(
         reads_catalog: false,
         depth: 0,
     };
-    let (kind, columns) = planner.bind_statement(&statement.ast)?;
+    let (mut kind, mut columns) = planner.bind_statement(&statement.ast)?;
     let as_of = planner.bind_as_of(statement, &kind)?;
+    if statement.explain {
+        (kind, columns) = explain::explain(&kind)?;
+    }
     Ok(planner.finish(kind, columns, as_of))
 }
 
@@ -259,7 +262,6 @@ impl Planner<'_> {
             }
             Syntax::Drop { .. } => Ok((PlanKind::DropTable(table::bind_drop(statement)?), None)),
             Syntax::Copy { .. } => Ok((self.bind_copy(statement)?, None)),
-            Syntax::Explain { .. } => self.bind_explain(statement),
             _ => session::bind(statement),
         }
     }

@@ -91,7 +91,6 @@ pub(super) fn bind(statement: &Syntax) -> Result<Bound, SqlError> {
         Syntax::Commit { .. } | Syntax::Rollback { .. } | Syntax::StartTransaction { .. } => {
             return Err(SqlError::unsupported("this form of transaction control"));
         }
-        Syntax::Savepoint { .. } | Syntax::ReleaseSavepoint { .. } => return Err(SqlError::unsupported("SAVEPOINT")),
         Syntax::Set(set) => bind_set(set)?,
         Syntax::Reset(ast::ResetStatement { reset }) => match reset {
             ast::Reset::ALL => PlanKind::ResetAll,
@@ -115,29 +114,22 @@ pub(super) fn bind(statement: &Syntax) -> Result<Bound, SqlError> {
             let is_all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
             PlanKind::Deallocate(if is_all { None } else { Some(fold(name)?) })
         }
-        other => return Err(unsupported(other)),
+        other => return Err(SqlError::unsupported(first_words(&other.to_string()))),
     };
     Ok((kind, None))
 }
 
-/// Names what the statement is by its first words.
-fn unsupported(statement: &Syntax) -> SqlError {
-    let text = statement.to_string();
+/// The words in capitals that a statement begins with.
+fn first_words(text: &str) -> String {
     let words: Vec<&str> = text
         .split_ascii_whitespace()
         .take_while(|word| word.bytes().all(|byte| byte.is_ascii_uppercase()))
         .take(3)
         .collect();
-    let name = if words.is_empty() {
+    if words.is_empty() {
         "this statement".to_owned()
     } else {
         words.join(" ")
-    };
-    let error = SqlError::unsupported(name);
-    match statement {
-        Syntax::CreateIndex(_) => error.with_hint("Tables are read by their primary key, or as a whole."),
-        Syntax::Truncate(_) => error.with_hint("Write DELETE FROM."),
-        _ => error,
     }
 }
 
@@ -207,16 +199,8 @@ fn bind_set(set: &ast::Set) -> Result<PlanKind, SqlError> {
             for_session: *session,
             ..transaction_modes(modes)?
         })),
-        other => Err(SqlError::unsupported(format!("SET {}", first_word(&other.to_string())))),
+        other => Err(SqlError::unsupported(first_words(&other.to_string()))),
     }
-}
-
-fn first_word(text: &str) -> String {
-    text.trim_start_matches("SET ")
-        .split_ascii_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
 }
 
 fn variable_name(name: &ast::ObjectName) -> Result<String, SqlError> {

@@ -81,7 +81,9 @@ fn conditions_on_the_key_read_only_what_they_name() {
             4,
             2,
         ),
-        ("clinic = null", "Scan on visits", 81, 0),
+        ("clinic = null", "Key Range Scan on visits by (clinic)", 0, 0),
+        ("clinic > null", "Key Range Scan on visits by (clinic)", 0, 0),
+        ("NOT clinic IN ('a', null)", "Scan on visits", 81, 0),
         (
             "clinic = lower('B') AND day = DATE '2024-01-01' + 1",
             "Key Range Scan on visits by (clinic, day)",

@@ -188,7 +188,7 @@ fn options_are_carried_out_or_refused() {
         ),
         (
             "COPY t FROM STDIN (FREEZE true)",
-            "0A000: the COPY option FREEZE TRUE is not supported",
+            "0A000: the COPY option FREEZE is not supported",
         ),
         (
             "COPY t FROM STDIN (FORMAT csv, FORCE_NULL (name))",

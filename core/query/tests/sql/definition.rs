@@ -17,8 +17,8 @@ fn a_definition_has_every_type() {
     let PlanKind::CreateTable(create) = plan.kind() else {
         panic!("a definition is expected")
     };
-    let numeric = |precision_and_scale| ColumnType::Numeric { precision_and_scale };
     use ColumnType::*;
+    let numeric = |precision_and_scale| Numeric { precision_and_scale };
     let types: Vec<ColumnType> = create.schema.columns.iter().map(|column| column.column_type).collect();
     assert_eq!(
         types,

@@ -42,7 +42,7 @@ fn rows_are_inserted_with_defaults_and_casts() {
             "INSERT INTO items (id, name) VALUES (10, 'abc       ') RETURNING length(name)",
             "INSERT 0 1\n5",
         ),
-        ("SELECT count(*) FROM items", "11"),
+        ("SELECT count(*) FROM items", "12"),
     ] {
         db.check(sql, expect);
     }
