@@ -47,7 +47,7 @@ impl EngineEventStore {
     /// # Errors
     /// When there is no such record.
     pub async fn receipt(&self, position: Position) -> Result<String, EngineError> {
-        self.database.receipt_for_offset(Offset::new(position)).await
+        self.database.receipt(Offset::new(position)).await
     }
 
     async fn blocking<T, F>(&self, read: F) -> Result<T, StoreError>

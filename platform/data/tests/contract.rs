@@ -7,7 +7,9 @@ use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes};
 use craton_engine::{Engine, EngineOptions};
 use craton_platform_data::Stores;
 use craton_platform_kernel::EventStore;
-use craton_platform_kernel::testing::{credential_use_contract, event_store_contract, session_store_contract};
+use craton_platform_kernel::testing::{
+    credential_use_contract, environment, event_store_contract, session_store_contract,
+};
 
 fn open(directory: &Path) -> Engine {
     let path = directory.join("master.key");
@@ -20,11 +22,12 @@ fn open(directory: &Path) -> Engine {
 #[tokio::test]
 async fn the_stores_keep_the_contracts_and_survive_a_restart() {
     let directory = tempfile::tempdir().expect("a folder");
+    let environment = environment();
     let engine = open(directory.path());
     let stores = Stores::open(&engine).await.expect("stores");
-    event_store_contract(&stores.events).await;
-    session_store_contract(&*stores.sessions).await;
-    credential_use_contract(&*stores.credential_use).await;
+    event_store_contract(&stores.events, &environment).await;
+    session_store_contract(&*stores.sessions, &environment).await;
+    credential_use_contract(&*stores.credential_use, &environment).await;
     let before = stores.events.read_all(0, 1_000).await.expect("events");
     let log_key = stores.events.log_key();
     drop(stores);
@@ -37,16 +40,17 @@ async fn the_stores_keep_the_contracts_and_survive_a_restart() {
     assert_eq!(stores.events.log_key(), log_key);
     assert!(*stores.events.watch().borrow() > before.last().expect("events").position);
     // The contracts hold on a store that is not empty, too.
-    event_store_contract(&stores.events).await;
-    session_store_contract(&*stores.sessions).await;
+    event_store_contract(&stores.events, &environment).await;
+    session_store_contract(&*stores.sessions, &environment).await;
 }
 
 #[tokio::test]
 async fn a_record_has_a_receipt_under_the_platforms_key() {
     let directory = tempfile::tempdir().expect("a folder");
+    let environment = environment();
     let engine = open(directory.path());
     let stores = Stores::open(&engine).await.expect("stores");
-    event_store_contract(&stores.events).await;
+    event_store_contract(&stores.events, &environment).await;
     let position = stores.events.read_all(0, 1).await.expect("events")[0].position;
     let receipt = stores.events.receipt(position).await.expect("a receipt");
     let origin = stores.events.log_key();

@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::environment;
 use crate::{
     Actor, ActorKind, AppendError, CredentialUse, Environment, EventStore, NewEvent, OrgId, Position, RecordHash,
     SecretHash, SessionRecord, SessionStore, StreamName, UserId,
@@ -28,12 +27,11 @@ fn event(environment: &Environment, number: u64) -> NewEvent {
     }
 }
 
-/// Checks an event store. The store may hold other streams already.
+/// Checks an event store. The store may hold other streams already; the environment must not repeat itself.
 ///
 /// # Panics
 /// When the store breaks a promise.
-pub async fn event_store_contract(store: &dyn EventStore) {
-    let environment = environment();
+pub async fn event_store_contract(store: &dyn EventStore, environment: &Environment) {
     let org: OrgId = environment.new_id();
     let first = StreamName::new(Some(org), "thing", environment.new_id::<UserId>());
     let second = StreamName::new(None, "thing", environment.new_id::<UserId>());
@@ -42,10 +40,10 @@ pub async fn event_store_contract(store: &dyn EventStore) {
 
     // Positions rise, sequences count records, and the events of one append share both.
     let events = [
-        vec![event(&environment, 0), event(&environment, 1)],
-        vec![event(&environment, 2)],
+        vec![event(environment, 0), event(environment, 1)],
+        vec![event(environment, 2)],
     ];
-    let other = event(&environment, 3);
+    let other = event(environment, 3);
     let a = store.append(&first, 0, events[0].clone()).await.expect("first append");
     let b = store
         .append(&second, 0, vec![other.clone()])
@@ -71,7 +69,7 @@ pub async fn event_store_contract(store: &dyn EventStore) {
 
     // A stale writer loses, whichever way it is stale, and leaves nothing behind.
     for expected in [0, 1, 3] {
-        let outcome = store.append(&first, expected, vec![event(&environment, 9)]).await;
+        let outcome = store.append(&first, expected, vec![event(environment, 9)]).await;
         assert!(
             matches!(outcome, Err(AppendError::VersionConflict { .. })),
             "{expected}: {outcome:?}"
@@ -104,7 +102,7 @@ pub async fn event_store_contract(store: &dyn EventStore) {
     let before = *watch.borrow_and_update();
     assert!(before > c.receipt.position);
     let d = store
-        .append(&second, 1, vec![event(&environment, 4)])
+        .append(&second, 1, vec![event(environment, 4)])
         .await
         .expect("an append");
     let heard = tokio::time::timeout(
@@ -119,8 +117,7 @@ pub async fn event_store_contract(store: &dyn EventStore) {
 ///
 /// # Panics
 /// When the store breaks a promise.
-pub async fn session_store_contract(store: &dyn SessionStore) {
-    let environment = environment();
+pub async fn session_store_contract(store: &dyn SessionStore, environment: &Environment) {
     let (alice, bob): (UserId, UserId) = (environment.new_id(), environment.new_id());
     let now = environment.now();
     let session = |user_id: UserId, hours: i64| SessionRecord {
@@ -170,8 +167,8 @@ pub async fn session_store_contract(store: &dyn SessionStore) {
 ///
 /// # Panics
 /// When the store breaks a promise.
-pub async fn credential_use_contract(store: &dyn CredentialUse) {
-    let now = environment().now();
+pub async fn credential_use_contract(store: &dyn CredentialUse, environment: &Environment) {
+    let now = environment.now();
     assert_eq!(store.last_used("key_a").await.expect("read"), None);
     store.record_use("key_a", now).await.expect("write");
     store

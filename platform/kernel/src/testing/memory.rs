@@ -180,8 +180,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_memory_stores_keep_the_contracts() {
-        contract::event_store_contract(&MemoryEventStore::default()).await;
-        contract::session_store_contract(&MemorySessionStore::default()).await;
-        contract::credential_use_contract(&MemoryCredentialUse::default()).await;
+        let environment = super::super::environment();
+        contract::event_store_contract(&MemoryEventStore::default(), &environment).await;
+        contract::session_store_contract(&MemorySessionStore::default(), &environment).await;
+        contract::credential_use_contract(&MemoryCredentialUse::default(), &environment).await;
     }
 }
