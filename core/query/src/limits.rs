@@ -7,6 +7,8 @@ pub const STATEMENT_TOKENS_MAX: usize = 1 << 18;
 /// The most tokens between two commas, counted over all open parentheses: bounds how deep a chain of operators
 /// can make the syntax tree.
 pub const CHAIN_TOKENS_MAX: usize = 8_000;
+/// How deep parentheses and brackets may nest.
+pub const BRACKETS_DEPTH_MAX: usize = 160;
 /// How deep expressions may nest. Chains of `AND` and of `OR` count as one level.
 pub const EXPRESSION_DEPTH_MAX: usize = 128;
 /// The most parameters of a statement, as the protocol counts them in 16 bits.

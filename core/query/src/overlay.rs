@@ -223,3 +223,36 @@ impl Iterator for Merge<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(key: u8, after: Option<Row>) -> RowWrite {
+        RowWrite {
+            table: TableId::FIRST_USER,
+            key: vec![key],
+            expected: Expected::Absent,
+            after,
+        }
+    }
+
+    #[test]
+    fn the_rows_of_a_transaction_are_bounded() {
+        let mut writes = TransactionWrites::default();
+        writes.merge(vec![write(0, Some(Row::new()))], |_| None).expect("one");
+        // As if all but one of the others were there.
+        writes.count = ROWS_WRITTEN_MAX - 1;
+        writes
+            .merge(vec![write(1, Some(Row::new()))], |_| None)
+            .expect("the last");
+        let refused = writes
+            .merge(vec![write(2, Some(Row::new()))], |_| None)
+            .expect_err("one too many");
+        assert_eq!(refused, too_many_rows());
+        writes.merge(vec![write(1, None)], |_| None).expect("takes one away");
+        writes
+            .merge(vec![write(2, Some(Row::new()))], |_| None)
+            .expect("fits again");
+    }
+}

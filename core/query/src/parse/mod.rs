@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::TokenWithSpan;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::limits::STATEMENT_BYTES_MAX;
 use crate::{SqlError, SqlState, Statement};
@@ -42,28 +42,46 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
 }
 
 fn parse_statement(mut tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError> {
+    let depth = tokens::brackets_depth(&tokens)?;
     tokens::check_chains(&tokens)?;
     let explain = command::take_explain(&mut tokens)?;
     command::check(&tokens)?;
-    let as_of = as_of::take(&mut tokens)?;
-    let mut parser = parser(tokens);
-    let ast = parser.parse_statement().map_err(|error| describe(&error))?;
-    let next = parser.next_token();
-    if next.token != sqlparser::tokenizer::Token::EOF {
-        return Err(near(&next.token.to_string(), position_of(&next)));
-    }
-    Ok(Statement {
-        ast: Arc::new(ast),
-        explain,
-        as_of: as_of.map(Arc::new),
+    on_stack_for(depth, || {
+        let as_of = as_of::take(&mut tokens)?;
+        let mut parser = parser(tokens);
+        let ast = parser.parse_statement().map_err(|error| describe(&error))?;
+        let next = parser.next_token();
+        if next.token != Token::EOF {
+            return Err(near(&next.token.to_string(), position_of(&next)));
+        }
+        Ok(Statement {
+            ast: Arc::new(ast),
+            explain,
+            as_of: as_of.map(Arc::new),
+        })
     })
+}
+
+/// Runs the parser on a stack that is large enough for brackets of this depth. The parser adds stack itself, but
+/// in too few places to be sure of it.
+fn on_stack_for<T>(depth: usize, parse: impl FnOnce() -> T) -> T {
+    /// What an ordinary thread's stack surely holds.
+    const DEPTH_ORDINARY: usize = 2;
+    /// What one level takes at most, in a build without optimisations.
+    const LEVEL_BYTES_MAX: usize = 512 << 10;
+    if depth <= DEPTH_ORDINARY {
+        return parse();
+    }
+    // Pages that are not touched take no memory.
+    stacker::grow(LEVEL_BYTES_MAX * (depth + DEPTH_ORDINARY), parse)
 }
 
 /// Parses a column's default, as [`craton_types::Column::default_sql`] holds it.
 pub(crate) fn parse_expression(sql: &str) -> Result<sqlparser::ast::Expr, SqlError> {
     let tokens = tokens::tokenize(sql)?;
+    let depth = tokens::brackets_depth(&tokens)?;
     tokens::check_chains(&tokens)?;
-    parser(tokens).parse_expr().map_err(|error| describe(&error))
+    on_stack_for(depth, || parser(tokens).parse_expr().map_err(|error| describe(&error)))
 }
 
 fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {

@@ -3,8 +3,8 @@
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
-use super::{DIALECT, position_of};
-use crate::limits::{CHAIN_TOKENS_MAX, STATEMENT_TOKENS_MAX};
+use super::{DIALECT, position_of, too_deep};
+use crate::limits::{BRACKETS_DEPTH_MAX, CHAIN_TOKENS_MAX, STATEMENT_TOKENS_MAX};
 use crate::{SqlError, SqlState};
 
 /// The text's tokens without white space and comments. Each token's place is its character in the whole text, kept
@@ -77,6 +77,26 @@ pub(super) fn split(tokens: Vec<TokenWithSpan>) -> Vec<Vec<TokenWithSpan>> {
     }
     statements.retain(|statement| !statement.is_empty());
     statements
+}
+
+/// How deep a statement's brackets nest.
+///
+/// # Errors
+/// `54001` past the bound.
+pub(super) fn brackets_depth(tokens: &[TokenWithSpan]) -> Result<usize, SqlError> {
+    let (mut depth, mut depth_max) = (0usize, 0);
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > BRACKETS_DEPTH_MAX {
+            return Err(too_deep().at(position_of(token)));
+        }
+        depth_max = depth_max.max(depth);
+    }
+    Ok(depth_max)
 }
 
 /// Refuses a run of tokens between two commas that is so long that its syntax tree could be too deep to walk.

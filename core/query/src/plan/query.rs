@@ -245,7 +245,7 @@ impl Planner<'_> {
                 "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
             ));
         }
-        let grouping = grouped.then(|| Grouping {
+        let grouping = grouped.then_some(Grouping {
             keys,
             aggregates,
             having,

@@ -1,9 +1,8 @@
 //! Every bound at its edge.
 
-use craton_query::{PlanKind, TransactionWrites, limits};
-use craton_types::{Expected, RowWrite, TableId, Value};
+use craton_query::{PlanKind, limits};
 
-use super::database::{Database, show_error};
+use super::database::Database;
 
 #[test]
 fn columns_are_bounded() {
@@ -84,7 +83,7 @@ fn expressions_nest_to_a_bound() {
     ] {
         let answer = db.answer(&format!("{}SELECT 1", nesting.repeat(10_000 / nesting.len())));
         assert!(
-            answer.starts_with("42601") || answer.starts_with("0A000"),
+            ["42601", "0A000", "54001"].contains(&&answer[..5]),
             "{nesting}: {answer}"
         );
     }
@@ -126,32 +125,6 @@ fn memory_is_bounded() {
     }
     db.memory_bytes_max = 1_000_000;
     db.check("SELECT id FROM t ORDER BY v, id DESC LIMIT 1 OFFSET 2", "1997");
-}
-
-#[test]
-fn rows_of_a_transaction_are_bounded() {
-    let write = |n: usize, after| RowWrite {
-        table: TableId::FIRST_USER,
-        key: n.to_be_bytes().to_vec(),
-        expected: Expected::Absent,
-        after,
-    };
-    let row = || Some(vec![Value::Null]);
-    let mut writes = TransactionWrites::default();
-    let all = (0..limits::ROWS_WRITTEN_MAX).map(|n| write(n, row())).collect();
-    writes.merge(all, |_| None).expect("as many as fit");
-    assert_eq!(writes.len(), limits::ROWS_WRITTEN_MAX);
-    let one_more = writes
-        .merge(vec![write(usize::MAX, row())], |_| None)
-        .expect_err("one too many");
-    assert_eq!(
-        show_error(&one_more),
-        "54000: a transaction cannot write more than 1048575 rows"
-    );
-    writes.merge(vec![write(0, None)], |_| None).expect("takes one away");
-    writes
-        .merge(vec![write(usize::MAX, row())], |_| None)
-        .expect("fits again");
 }
 
 #[test]
