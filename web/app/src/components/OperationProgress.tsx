@@ -1,7 +1,8 @@
 import { useState } from 'react';
 import { answerOf, api } from '@/api/client';
 import { isFinished } from '@/api/operation-watch';
-import type { Operation } from '@/api/types';
+import { refusalReason } from '@/api/permissions';
+import type { Operation, Organisation } from '@/api/types';
 import type { FollowedOperation } from '@/hooks/useOperation';
 import { Button } from '@/ui/Button';
 import { CopyableId } from '@/ui/Copy';
@@ -14,7 +15,7 @@ import { Failure } from './Failure';
 import { stepLabel, stepsOf } from './operation-steps';
 
 type OperationProgressProps = {
-  org: string;
+  organisation: Organisation;
   followed: FollowedOperation;
   title: string;
   /** Said when it has succeeded. */
@@ -24,7 +25,7 @@ type OperationProgressProps = {
 };
 
 /** One operation as it goes on: its steps, its deadline, the way out. */
-export function OperationProgress({ org, followed, title, success, onRetried }: OperationProgressProps) {
+export function OperationProgress({ organisation, followed, title, success, onRetried }: OperationProgressProps) {
   const { operation, mode } = followed;
   const done = isFinished(operation);
   return (
@@ -37,7 +38,7 @@ export function OperationProgress({ org, followed, title, success, onRetried }: 
       }
       actions={
         operation.state === 'succeeded' ? undefined : (
-          <OperationActions org={org} operation={operation} onRetried={onRetried} />
+          <OperationActions organisation={organisation} operation={operation} onRetried={onRetried} />
         )
       }
     >
@@ -73,7 +74,15 @@ export function OperationProgress({ org, followed, title, success, onRetried }: 
 }
 
 /** The ways out: stopping what runs, and trying again what has stopped. */
-function OperationActions({ org, operation, onRetried }: { org: string; operation: Operation; onRetried: () => void }) {
+function OperationActions({
+  organisation,
+  operation,
+  onRetried,
+}: {
+  organisation: Organisation;
+  operation: Operation;
+  onRetried: () => void;
+}) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
   const run = async (act: () => Promise<unknown>) => {
@@ -87,22 +96,23 @@ function OperationActions({ org, operation, onRetried }: { org: string; operatio
       setBusy(false);
     }
   };
-  const params = { params: { path: { org, operation: operation.id } } };
+  const params = { params: { path: { org: organisation.id, operation: operation.id } } };
   const cancel = () => answerOf(api.POST('/api/v1/orgs/{org}/operations/{operation}/cancel', params));
   const retry = async () => {
     await answerOf(api.POST('/api/v1/orgs/{org}/operations/{operation}/retry', params));
     onRetried();
   };
+  const disabledReason = refusalReason(organisation.role, 'manage_clusters');
   const stopped = operation.state === 'failed' || operation.state === 'cancelled';
   return (
     <>
       {stopped ? (
-        <Button variant="primary" busy={busy} onClick={() => void run(retry)}>
+        <Button variant="primary" busy={busy} disabledReason={disabledReason} onClick={() => void run(retry)}>
           Try again
         </Button>
       ) : null}
       {operation.cancellable && !isFinished(operation) ? (
-        <Button busy={busy} onClick={() => void run(cancel)}>
+        <Button busy={busy} disabledReason={disabledReason} onClick={() => void run(cancel)}>
           Cancel
         </Button>
       ) : null}

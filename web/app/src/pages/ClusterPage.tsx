@@ -66,7 +66,7 @@ function ClusterDetails({ organisation, cluster }: { organisation: Organisation;
           />
         </Panel>
       ) : null}
-      <ClusterOperation org={org} cluster={cluster} />
+      <ClusterOperation organisation={organisation} cluster={cluster} />
       <ClusterTrouble cluster={cluster} />
       {serving && connection.error ? (
         <Failure error={connection.error} onRetry={() => void connection.refetch()} />
@@ -86,7 +86,8 @@ function ClusterDetails({ organisation, cluster }: { organisation: Organisation;
 }
 
 /** The operation that the address names, followed live. */
-function ClusterOperation({ org, cluster }: { org: string; cluster: Cluster }) {
+function ClusterOperation({ organisation, cluster }: { organisation: Organisation; cluster: Cluster }) {
+  const org = organisation.id;
   const queryClient = useQueryClient();
   const [search] = useSearchParams();
   const { followed, error, follow } = useOperation(org, search.get('operation'));
@@ -106,7 +107,7 @@ function ClusterOperation({ org, cluster }: { org: string; cluster: Cluster }) {
   const deleting = followed.operation.kind.includes('delete');
   return (
     <OperationProgress
-      org={org}
+      organisation={organisation}
       followed={followed}
       onRetried={onRetried}
       title={deleting ? 'Deleting the cluster' : 'Creating the cluster'}
