@@ -79,15 +79,8 @@ impl Healthy {
     security(()),
 )]
 pub async fn get_health(State(health): State<Health>) -> Result<Json<Healthy>, Problem> {
-    match health.stop_reason() {
-        None => Ok(Healthy::now()),
-        Some(reason) => {
-            tracing::error!(reason, "the platform's log has stopped");
-            Err(Problem::unavailable(
-                "The platform's log has stopped. The process must be restarted.",
-            ))
-        }
-    }
+    check_log(&health)?;
+    Ok(Healthy::now())
 }
 
 /// May the process have traffic
@@ -97,11 +90,21 @@ pub async fn get_health(State(health): State<Health>) -> Result<Json<Healthy>, P
     security(()),
 )]
 pub async fn get_ready(State(health): State<Health>) -> Result<Json<Healthy>, Problem> {
-    get_health(State(health.clone())).await?;
+    check_log(&health)?;
     match health.lags().into_iter().find(|(_, lag)| *lag > READY_LAG_MAX) {
         None => Ok(Healthy::now()),
         Some((view, lag)) => Err(Problem::unavailable(format!(
             "The view {view} is {lag} positions behind the log."
         ))),
     }
+}
+
+fn check_log(health: &Health) -> Result<(), Problem> {
+    let Some(reason) = health.stop_reason() else {
+        return Ok(());
+    };
+    tracing::error!(reason, "the platform's log has stopped");
+    Err(Problem::unavailable(
+        "The platform's log has stopped. The process must be restarted.",
+    ))
 }

@@ -17,6 +17,7 @@ mod maintenance;
 mod metrics;
 mod openapi;
 mod platform;
+mod receipts;
 mod router;
 mod secrets;
 mod settings;

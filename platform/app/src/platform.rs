@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use craton_crypto::MasterKeyProvider;
 use craton_engine::{Engine, EngineOptions};
 use craton_platform_data::Stores;
+use craton_platform_fleet::{AgentListener, Fleet, FleetConfig};
 use craton_platform_http::{PublicUrl, RateLimiting};
 use craton_platform_identity::{Identity, IdentityParts, IdentityProjection};
 use craton_platform_kernel::{Environment, EventStore, Ledger};
@@ -72,7 +74,7 @@ impl Platform {
         let master_key = secrets::master_key(&master_key_file, &environment)?;
         let operator_key = secrets::operator_key(&data_dir.join(secrets::OPERATOR_KEY_FILE), &environment)?;
 
-        let options = EngineOptions::new(data_dir.join("log"), settings.log_origin.clone(), master_key);
+        let options = EngineOptions::new(data_dir.join("log"), settings.log_origin.clone(), Arc::clone(&master_key));
         let engine = tokio::task::spawn_blocking(|| Engine::open(options)).await?;
         let engine = engine.context("the platform's log does not open")?;
         let stores = Stores::open(&engine).await?;
@@ -81,7 +83,8 @@ impl Platform {
         let views_dir = data_dir.join("views");
         std::fs::create_dir_all(&views_dir).with_context(|| format!("cannot make {}", views_dir.display()))?;
         let identity_view = ReadModel::open(&views_dir, Arc::new(IdentityProjection))?;
-        let views = Views::new(vec![identity_view.clone()]);
+        let fleet_view = ReadModel::open(&views_dir, Arc::new(craton_platform_fleet::projection()))?;
+        let views = Views::new(vec![identity_view.clone(), fleet_view.clone()]);
 
         let stop_working = CancellationToken::new();
         let mut working = JoinSet::new();
@@ -90,6 +93,9 @@ impl Platform {
             working.spawn(view.clone().run(events.clone(), stop_working.clone()));
         }
         let ledger = Ledger::new(events.clone(), Arc::new(views.clone()), environment.clone());
+        let fleet = fleet(&settings, ledger.clone(), fleet_view, master_key.as_ref())?;
+        let agents = fleet.bind().await?;
+        let agents_address = agents.address();
         let identity = Identity::new(IdentityParts {
             ledger,
             view: identity_view,
@@ -104,6 +110,8 @@ impl Platform {
         let state = AppState {
             environment,
             identity: identity.clone(),
+            fleet: fleet.clone(),
+            events: stores.events,
             public_url: public_url.clone(),
             health: health.clone(),
             metrics: Metrics::new()?,
@@ -115,13 +123,14 @@ impl Platform {
 
         let stop_serving = CancellationToken::new();
         let mut serving = JoinSet::new();
+        serving.spawn(run_fleet(fleet, agents, stop_serving.clone()));
         serving.spawn(serve(
             private,
             metrics::router(state.metrics.clone(), health),
             stop_serving.clone(),
         ));
         serving.spawn(serve(public, router::router(state), stop_serving.clone()));
-        tracing::info!(%address, %metrics_address, %public_url, "the platform serves");
+        tracing::info!(%address, %agents_address, %metrics_address, %public_url, "the platform serves");
         Ok(Self {
             address,
             metrics_address,
@@ -185,6 +194,23 @@ impl Platform {
             .context("the log does not close")?;
         tracing::info!("the platform has stopped");
         Ok(())
+    }
+}
+
+fn fleet(
+    settings: &Settings,
+    ledger: Ledger,
+    view: ReadModel,
+    master_key: &dyn MasterKeyProvider,
+) -> anyhow::Result<Fleet> {
+    let config = FleetConfig::new(settings.data_dir.join("vault"), settings.agent_listen);
+    Fleet::new(config, ledger, view, master_key).context("the fleet's keys do not open")
+}
+
+/// Serves agents until the platform stops. Running databases are not touched by that.
+async fn run_fleet(fleet: Fleet, agents: AgentListener, stop: CancellationToken) {
+    if let Err(error) = fleet.run(agents, stop).await {
+        tracing::error!(%error, "the agents' listener ended");
     }
 }
 

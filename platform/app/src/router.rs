@@ -6,6 +6,8 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
+use craton_platform_data::EngineEventStore;
+use craton_platform_fleet::Fleet;
 use craton_platform_http::{
     BODY_BYTES_MAX, IdempotencyStore, Problem, PublicUrl, RateLimiting, idempotency, request_id, same_origin,
     security_headers,
@@ -20,13 +22,15 @@ use utoipa_axum::routes;
 
 use crate::health::{self, Health};
 use crate::metrics::{self, Metrics};
-use crate::{console, listener, openapi};
+use crate::{console, listener, openapi, receipts};
 
 /// What handlers and layers need.
 #[derive(Clone)]
 pub struct AppState {
     pub(crate) environment: Environment,
     pub(crate) identity: Identity,
+    pub(crate) fleet: Fleet,
+    pub(crate) events: EngineEventStore,
     pub(crate) public_url: PublicUrl,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
@@ -37,6 +41,18 @@ pub struct AppState {
 impl FromRef<AppState> for Identity {
     fn from_ref(state: &AppState) -> Self {
         state.identity.clone()
+    }
+}
+
+impl FromRef<AppState> for Fleet {
+    fn from_ref(state: &AppState) -> Self {
+        state.fleet.clone()
+    }
+}
+
+impl FromRef<AppState> for EngineEventStore {
+    fn from_ref(state: &AppState) -> Self {
+        state.events.clone()
     }
 }
 
@@ -73,6 +89,9 @@ fn api_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(api_keys::create_api_key, api_keys::list_api_keys))
         .routes(routes!(api_keys::revoke_api_key))
         .routes(routes!(audit_events::list_audit_events))
+        .routes(routes!(receipts::get_receipt))
+        .routes(routes!(receipts::get_log_key))
+        .merge(craton_platform_fleet::routes())
 }
 
 /// The routes about the platform itself, which need no credential.

@@ -46,8 +46,9 @@ impl EngineEventStore {
     ///
     /// # Errors
     /// When there is no such record.
-    pub async fn receipt(&self, position: Position) -> Result<String, EngineError> {
-        self.database.receipt(Offset::new(position)).await
+    pub async fn receipt(&self, position: Position) -> Result<String, StoreError> {
+        let receipt = self.database.receipt(Offset::new(position)).await;
+        receipt.map_err(|error| of_engine(&error))
     }
 
     async fn blocking<T, F>(&self, read: F) -> Result<T, StoreError>
