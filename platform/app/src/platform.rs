@@ -74,7 +74,11 @@ impl Platform {
         let master_key = secrets::master_key(&master_key_file, &environment)?;
         let operator_key = secrets::operator_key(&data_dir.join(secrets::OPERATOR_KEY_FILE), &environment)?;
 
-        let options = EngineOptions::new(data_dir.join("log"), settings.log_origin.clone(), Arc::clone(&master_key));
+        let options = EngineOptions::new(
+            data_dir.join("log"),
+            settings.log_origin.clone(),
+            Arc::clone(&master_key),
+        );
         let engine = tokio::task::spawn_blocking(|| Engine::open(options)).await?;
         let engine = engine.context("the platform's log does not open")?;
         let stores = Stores::open(&engine).await?;
@@ -83,7 +87,7 @@ impl Platform {
         let views_dir = data_dir.join("views");
         std::fs::create_dir_all(&views_dir).with_context(|| format!("cannot make {}", views_dir.display()))?;
         let identity_view = ReadModel::open(&views_dir, Arc::new(IdentityProjection))?;
-        let fleet_view = ReadModel::open(&views_dir, Arc::new(craton_platform_fleet::projection()))?;
+        let fleet_view = ReadModel::open(&views_dir, craton_platform_fleet::projection())?;
         let views = Views::new(vec![identity_view.clone(), fleet_view.clone()]);
 
         let stop_working = CancellationToken::new();
@@ -95,7 +99,7 @@ impl Platform {
         let ledger = Ledger::new(events.clone(), Arc::new(views.clone()), environment.clone());
         let fleet = fleet(&settings, ledger.clone(), fleet_view, master_key.as_ref())?;
         let agents = fleet.bind().await?;
-        let agents_address = agents.address();
+        let agents_address = agents.local_address()?;
         let identity = Identity::new(IdentityParts {
             ledger,
             view: identity_view,

@@ -9,12 +9,10 @@ use jiff::SignedDuration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     authority::{AGENT_AUTHORITY, Authority, AuthorityError, Vault, VaultError, probe_token::ProbeTokens},
     health::HEARTBEAT_INTERVAL,
-    http,
     link::{Links, listener::AgentListener},
     reconciler,
     view::FleetView,
@@ -133,12 +131,6 @@ impl Fleet {
             sessions: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         })))
-    }
-
-    /// The fleet's HTTP routes, below `/api/v1`.
-    #[must_use]
-    pub fn routes(&self) -> OpenApiRouter {
-        http::routes(self.clone())
     }
 
     /// Opens the agents' listener.

@@ -40,5 +40,6 @@ mod workflow;
 
 pub use authority::{AuthorityError, VaultError};
 pub use fleet::{Fleet, FleetConfig, FleetError};
+pub use http::routes;
 pub use link::listener::AgentListener;
 pub use view::projection;

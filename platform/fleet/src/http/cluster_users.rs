@@ -63,8 +63,8 @@ pub(crate) async fn list_cluster_users(
 
 /// Makes a new password for a database user
 ///
-/// The old one stops working as soon as the cluster's servers have taken the new one, which is usually before this
-/// answer. Open sessions go on.
+/// The old one stops working, and the sessions that it opened end, as soon as the cluster's servers have taken the new
+/// one, which is usually before this answer.
 #[utoipa::path(
     post, path = "/api/v1/orgs/{org}/clusters/{cluster}/users/{name}/rotate-password", tag = "clusters",
     operation_id = "rotate_password",

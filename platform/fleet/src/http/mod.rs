@@ -6,12 +6,18 @@ mod connection;
 mod fleet;
 mod operations;
 
+use axum::extract::FromRef;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::fleet::Fleet;
 
 /// Every route of the fleet.
-pub(crate) fn routes(state: Fleet) -> OpenApiRouter {
+#[must_use]
+pub fn routes<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Fleet: FromRef<S>,
+{
     OpenApiRouter::new()
         .routes(routes!(clusters::list_clusters, clusters::create_cluster))
         .routes(routes!(clusters::get_cluster, clusters::delete_cluster))
@@ -25,5 +31,4 @@ pub(crate) fn routes(state: Fleet) -> OpenApiRouter {
         .routes(routes!(operations::retry_operation))
         .routes(routes!(fleet::create_join_token))
         .routes(routes!(fleet::list_nodes))
-        .with_state(state)
 }

@@ -1,7 +1,8 @@
-//! A fleet over a store in memory, and callers of each kind.
+//! A fleet over a store in memory that can be restarted, and callers of each kind.
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,8 +29,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-/// How long a condition may take to come true.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a condition may take to come true on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The real time: retries and deadlines of operations are measured with it.
 struct WallClock;
@@ -40,66 +41,77 @@ impl Clock for WallClock {
     }
 }
 
-/// A running fleet without nodes.
-pub(crate) struct World {
-    router: Router,
+/// What survives a restart of the platform.
+struct Disk {
     environment: Environment,
     store: Arc<testing::MemoryEventStore>,
+    directory: TempDir,
+    configure: Box<dyn Fn(&mut FleetConfig) + Send + Sync>,
+}
+
+/// What does not.
+struct Running {
+    router: Router,
+    address: SocketAddr,
     /// The fleet ends before the view: its last changes wait for the view to see them.
     tasks: Vec<(CancellationToken, JoinHandle<()>)>,
-    _directory: TempDir,
+}
+
+/// A running fleet.
+pub(crate) struct World {
+    disk: Disk,
+    running: Running,
 }
 
 impl World {
-    /// Starts a fleet.
+    /// Starts a fleet with the usual configuration.
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts a fleet with a changed configuration.
+    pub(crate) async fn start_with(configure: impl Fn(&mut FleetConfig) + Send + Sync + 'static) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
+        FileMasterKey::generate(&directory.path().join("master.key"), SecretBytes::new([7; 32])).expect("a key");
         let environment = Environment::new(Arc::new(WallClock), Arc::new(testing::CountingRandom::default()));
         let store = Arc::new(testing::MemoryEventStore::default());
-        let model = ReadModel::open(directory.path(), projection()).expect("a read model");
-        let (end_fleet, end_view) = (CancellationToken::new(), CancellationToken::new());
-        let following = tokio::spawn(model.clone().run(store.clone(), end_view.clone()));
-        let ledger = Ledger::new(
-            store.clone(),
-            Arc::new(Views::new(vec![model.clone()])),
-            environment.clone(),
-        );
-        let master_key = FileMasterKey::generate(&directory.path().join("master.key"), SecretBytes::new([7; 32]))
-            .expect("a master key");
-        let address = "127.0.0.1:0".parse().expect("an address");
-        let config = FleetConfig::new(directory.path().join("vault"), address);
-        let fleet = Fleet::new(config, ledger, model, &master_key).expect("a fleet");
-        let listener = fleet.bind().await.expect("a listener");
-        let (running, stop) = (fleet.clone(), end_fleet.clone());
-        let serving = tokio::spawn(async move { running.run(listener, stop).await.expect("a fleet runs") });
-        let (router, _) = fleet.routes().split_for_parts();
-        Self {
-            router,
+        let disk = Disk {
             environment,
             store,
-            tasks: vec![(end_fleet, serving), (end_view, following)],
-            _directory: directory,
-        }
+            directory,
+            configure: Box::new(configure),
+        };
+        let running = disk.start("127.0.0.1:0".parse().expect("an address")).await;
+        Self { disk, running }
+    }
+
+    /// Ends the platform and starts it again on the same disk and address.
+    pub(crate) async fn restart(&mut self) {
+        let address = self.running.address;
+        self.running.stop().await;
+        self.running = self.disk.start(address).await;
     }
 
     /// Ends the fleet.
-    pub(crate) async fn stop(self) {
-        for (end, task) in self.tasks {
-            end.cancel();
-            task.await.expect("no panic");
-        }
+    pub(crate) async fn stop(mut self) {
+        self.running.stop().await;
+    }
+
+    /// Where agents connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running.address
     }
 
     /// Someone with a role in a new organisation.
     pub(crate) fn member(&self, role: Role) -> Caller {
-        self.member_of(self.environment.new_id(), role)
+        self.member_of(self.disk.environment.new_id(), role)
     }
 
     /// Someone with a role in an organisation.
     pub(crate) fn member_of(&self, org_id: OrgId, role: Role) -> Caller {
         let principal = Principal::User {
-            user_id: self.environment.new_id(),
-            session_id: self.environment.new_id(),
+            user_id: self.disk.environment.new_id(),
+            session_id: self.disk.environment.new_id(),
             memberships: BTreeMap::from([(org_id, role)]),
         };
         self.caller(org_id, Authentication::Principal(principal))
@@ -108,19 +120,27 @@ impl World {
     /// The operator.
     pub(crate) fn operator(&self) -> Caller {
         let principal = Principal::Operator {
-            key_id: self.environment.new_id(),
+            key_id: self.disk.environment.new_id(),
         };
-        self.caller(self.environment.new_id(), Authentication::Principal(principal))
+        self.caller(self.disk.environment.new_id(), Authentication::Principal(principal))
     }
 
-    /// Nobody.
-    pub(crate) fn anonymous(&self) -> Caller {
-        self.caller(self.environment.new_id(), Authentication::Anonymous)
+    /// A join token from the operator's route.
+    pub(crate) async fn join_token(&self, ttl_seconds: u32) -> String {
+        let body = serde_json::json!({ "ttl_seconds": ttl_seconds });
+        let (status, created) = self
+            .operator()
+            .call(Method::POST, "/api/v1/fleet/join-tokens", Some(body))
+            .await;
+        assert_eq!(status, StatusCode::CREATED, "{created}");
+        created["token"].as_str().expect("a token").to_owned()
     }
 
-    fn caller(&self, org_id: OrgId, authentication: Authentication) -> Caller {
-        let environment = self.environment.clone();
+    /// A caller of any kind, for relative paths in an organisation.
+    pub(crate) fn caller(&self, org_id: OrgId, authentication: Authentication) -> Caller {
+        let environment = self.disk.environment.clone();
         let router = self
+            .running
             .router
             .clone()
             .layer(from_fn(move |mut request: Request, next: Next| {
@@ -133,8 +153,50 @@ impl World {
 
     /// Every event so far.
     pub(crate) async fn events(&self) -> Vec<NewEvent> {
-        let all = self.store.read_all(0, usize::MAX).await.expect("a store in memory");
+        let all = self
+            .disk
+            .store
+            .read_all(0, usize::MAX)
+            .await
+            .expect("a store in memory");
         all.into_iter().map(|envelope| envelope.event).collect()
+    }
+}
+
+impl Disk {
+    async fn start(&self, address: SocketAddr) -> Running {
+        let path = self.directory.path();
+        let (end_fleet, end_view) = (CancellationToken::new(), CancellationToken::new());
+        let model = ReadModel::open(path, projection()).expect("a read model");
+        model.catch_up(&*self.store).await.expect("a view");
+        let following = tokio::spawn(model.clone().run(self.store.clone(), end_view.clone()));
+        let views = Arc::new(Views::new(vec![model.clone()]));
+        let ledger = Ledger::new(self.store.clone(), views, self.environment.clone());
+        let master_key = FileMasterKey::open(&path.join("master.key")).expect("a master key");
+        let mut config = FleetConfig::new(path.join("vault"), address);
+        (self.configure)(&mut config);
+        let fleet = Fleet::new(config, ledger, model, &master_key).expect("a fleet");
+        let listener = fleet.bind().await.expect("a listener");
+        let address = listener.local_address().expect("bound");
+        let (serving, stop) = (fleet.clone(), end_fleet.clone());
+        let serving = tokio::spawn(async move { serving.run(listener, stop).await.expect("a fleet runs") });
+        let (router, _) = craton_platform_fleet::routes()
+            .with_state(fleet.clone())
+            .split_for_parts();
+        Running {
+            router,
+            address,
+            tasks: vec![(end_fleet, serving), (end_view, following)],
+        }
+    }
+}
+
+impl Running {
+    async fn stop(&mut self) {
+        for (end, task) in self.tasks.drain(..) {
+            end.cancel();
+            task.await.expect("no panic");
+        }
     }
 }
 
@@ -152,7 +214,13 @@ impl Caller {
     }
 
     /// Calls a route of an organisation. An answer that is no JSON is given as a string.
-    pub(crate) async fn call_in(&self, org_id: OrgId, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+    pub(crate) async fn call_in(
+        &self,
+        org_id: OrgId,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
         let path = if path.starts_with('/') {
             path.to_owned()
         } else {
@@ -171,12 +239,11 @@ impl Caller {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    /// The whole answer to a GET as text; waits for the end of a stream.
-    pub(crate) async fn text(&self, path: &str) -> String {
-        match self.call(Method::GET, path, None).await {
-            (StatusCode::OK, Value::String(text)) => text,
-            (status, other) => panic!("{path}: {status} {other}"),
-        }
+    /// The answer to a GET.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let (status, value) = self.call(Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {value}");
+        value
     }
 
     /// Polls a route until its answer fulfils a condition.
