@@ -33,6 +33,10 @@ use crate::{
 
 /// How often the executor looks without a signal. A killed server is noticed within this time.
 const TICK: Duration = Duration::from_millis(500);
+/// How often it looks while a server comes up, so that it is not ready long before anyone notices.
+const TICK_WHILE_STARTING: Duration = Duration::from_millis(50);
+/// A server that takes longer to come up is looked at as rarely as the others.
+const STARTING_MAX: Duration = Duration::from_secs(10);
 /// How many steps an instance is taken forward before its state is reported.
 const ROUNDS_MAX: usize = 4;
 const START_BACKOFF: Backoff = Backoff {
@@ -114,7 +118,7 @@ impl Executor {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(TICK) => {}
+                () = tokio::time::sleep(tick(&memories)) => {}
             }
         }
     }
@@ -583,6 +587,22 @@ impl Executor {
                 .map_or(vec![], |status| status.databases.clone()),
             error: memory.and_then(|memory| memory.error.clone()),
         }
+    }
+}
+
+fn tick(memories: &HashMap<ClusterId, Memory>) -> Duration {
+    let now = monotonic_now();
+    let starts = |memory: &Memory| {
+        memory.runs
+            && !memory.answers
+            && memory
+                .runs_since
+                .is_some_and(|since| now.duration_since(since) < STARTING_MAX)
+    };
+    if memories.values().any(starts) {
+        TICK_WHILE_STARTING
+    } else {
+        TICK
     }
 }
 

@@ -3,6 +3,7 @@
 mod world;
 
 use axum::http::{Method, StatusCode};
+use craton_platform_http::Authentication;
 use craton_platform_kernel::Role;
 use serde_json::{Value, json};
 use world::World;
@@ -213,7 +214,10 @@ async fn roles_decide_who_may_do_what() {
     );
     let (status, _) = world.operator().call(Method::GET, &cluster, None).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "the operator sees no organisation");
-    let (status, _) = world.anonymous().call(Method::GET, "clusters", None).await;
+    let (status, _) = world
+        .caller(owner.org_id, Authentication::Anonymous)
+        .call(Method::GET, "clusters", None)
+        .await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     world.stop().await;
 }
@@ -238,8 +242,7 @@ async fn a_rotated_password_is_new_each_time_and_the_ca_can_be_downloaded() {
         .call(Method::POST, &format!("{cluster}/users/nobody/rotate-password"), None)
         .await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    let (status, pem) = owner.call(Method::GET, &format!("{cluster}/ca.pem"), None).await;
-    assert_eq!(status, StatusCode::OK);
+    let pem = owner.get(&format!("{cluster}/ca.pem")).await;
     assert!(
         pem.as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----"),
         "{pem}"
@@ -267,11 +270,13 @@ async fn the_events_of_an_operation_are_streamed() {
         .await;
     let operation = format!("operations/{}", created["operation"]["id"].as_str().unwrap());
     let stream = format!("{operation}/events");
-    let (text, ()) = tokio::join!(owner.text(&stream), async {
+    let (text, ()) = tokio::join!(owner.get(&stream), async {
         owner.until(&operation, |operation| !operation["error"].is_null()).await;
         owner.call(Method::POST, &format!("{operation}/cancel"), None).await;
     });
     let states: Vec<String> = text
+        .as_str()
+        .expect("a stream is no JSON")
         .split("\n\n")
         .filter(|event| !event.is_empty())
         .map(|event| {
@@ -331,6 +336,7 @@ async fn the_operator_makes_join_tokens_within_limits() {
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(problem["errors"][0]["pointer"], pointer);
     }
+    assert_ne!(world.join_token(60).await, token, "each one is another");
     let (status, nodes) = operator.call(Method::GET, "/api/v1/fleet/nodes", None).await;
     assert_eq!((status, &nodes["items"]), (StatusCode::OK, &json!([])));
     world.stop().await;
@@ -360,5 +366,30 @@ async fn a_list_is_walked_in_pages() {
     }
     names.sort();
     assert_eq!(names, ["c0", "c1", "c2", "c3", "c4"]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_restarted_platform_goes_on_where_it_was() {
+    let mut world = World::start().await;
+    let owner = world.member(Role::Owner);
+    let (_, created) = owner
+        .call(Method::POST, "clusters", Some(json!({"name": "clinic"})))
+        .await;
+    let cluster = format!("clusters/{}", created["cluster"]["id"].as_str().unwrap());
+    let operation = format!("operations/{}", created["operation"]["id"].as_str().unwrap());
+    let (address, pem) = (world.address(), owner.get(&format!("{cluster}/ca.pem")).await);
+    world.restart().await;
+    assert_eq!(world.address(), address);
+    let owner = world.member_of(owner.org_id, Role::Owner);
+    assert_eq!(
+        owner.get(&format!("{cluster}/ca.pem")).await,
+        pem,
+        "the authority is the same"
+    );
+    let attempts = owner.get(&operation).await["attempts"].as_u64();
+    owner
+        .until(&operation, |operation| operation["attempts"].as_u64() > attempts)
+        .await;
     world.stop().await;
 }

@@ -98,9 +98,12 @@ mod tests {
         let released = Event::Released { cluster_id: first };
 
         assert_eq!(decide::<ClusterName>(&[], take(first)), Ok(vec![taken.clone()]));
-        assert_eq!(decide::<ClusterName>(&[taken.clone()], take(first)), Ok(vec![]));
         assert_eq!(
-            decide::<ClusterName>(&[taken.clone()], take(second)),
+            decide::<ClusterName>(std::slice::from_ref(&taken), take(first)),
+            Ok(vec![])
+        );
+        assert_eq!(
+            decide::<ClusterName>(std::slice::from_ref(&taken), take(second)),
             Err(Refusal::Taken { by: first })
         );
         assert_eq!(
@@ -108,7 +111,7 @@ mod tests {
             Ok(vec![Event::Taken { cluster_id: second }])
         );
         assert_eq!(
-            decide::<ClusterName>(&[taken.clone()], Command::Release { cluster_id: first }),
+            decide::<ClusterName>(std::slice::from_ref(&taken), Command::Release { cluster_id: first }),
             Ok(vec![released])
         );
         assert_eq!(

@@ -1,0 +1,303 @@
+//! The fleet end to end: a platform, a real agent as a process, and real database servers.
+
+use std::{path::Path, sync::Arc};
+
+use crate::node::{Node, runs, send, server_binary, until};
+use crate::world::{Caller, World};
+use axum::http::{Method, StatusCode};
+use craton_platform_kernel::Role;
+use rustix::process::Signal;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use serde_json::{Value, json};
+use tokio_postgres::{Client, config::SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Logs in as the application does: TLS with the cluster's CA and host name, then SCRAM.
+async fn connect(connection: &Value, ca_pem: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("PEM"))
+        .expect("a CA certificate");
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let text = |name: &str| connection[name].as_str().expect(name).to_owned();
+    let port = u16::try_from(connection["port"].as_u64().expect("a port")).expect("a port");
+    let (client, running) = tokio_postgres::Config::new()
+        .host(text("host"))
+        .hostaddr(text("host_address").parse().expect("an address"))
+        .port(port)
+        .dbname(text("database"))
+        .user(text("user"))
+        .password(password)
+        .ssl_mode(SslMode::Require)
+        .connect(MakeRustlsConnect::new(tls))
+        .await?;
+    tokio::spawn(running);
+    Ok(client)
+}
+
+/// Connects with patience: a server that was just restarted needs a moment.
+async fn connect_soon(connection: &Value, ca_pem: &str, password: &str) -> Client {
+    let mut last = String::new();
+    for _ in 0..300 {
+        match connect(connection, ca_pem, password).await {
+            Ok(client) => return client,
+            Err(error) => last = format!("{error:?}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("no connection: {last}");
+}
+
+async fn notes(client: &Client) -> Vec<String> {
+    let rows = client
+        .query("SELECT note FROM visit ORDER BY id", &[])
+        .await
+        .expect("a query");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+struct Cluster {
+    path: String,
+    operation: String,
+    password: String,
+}
+
+async fn create_cluster(owner: &Caller, name: &str) -> Cluster {
+    let (status, created) = owner
+        .call(Method::POST, "clusters", Some(json!({ "name": name })))
+        .await;
+    assert_eq!(status, StatusCode::CREATED, "{created}");
+    Cluster {
+        path: format!("clusters/{}", created["cluster"]["id"].as_str().unwrap()),
+        operation: format!("operations/{}", created["operation"]["id"].as_str().unwrap()),
+        password: created["credentials"]["password"].as_str().unwrap().to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_ready_when_it_can_be_used_and_outlives_platform_agent_and_crashes() {
+    let mut world = World::start().await;
+    let mut node = Node::start(world.address(), &world.join_token(60).await, &server_binary());
+    let owner = world.member(Role::Owner);
+    let cluster = create_cluster(&owner, "clinic").await;
+
+    // Ready means connectable: right after `ready` the first try succeeds.
+    let done = owner
+        .until(&cluster.operation, |operation| {
+            operation["state"] != "running" && operation["state"] != "queued"
+        })
+        .await;
+    assert_eq!(done["state"], "succeeded", "{done}\n{}", node.log());
+    let shown = owner.get(&cluster.path).await;
+    assert_eq!(shown["state"], "ready", "{shown}");
+    let connection = owner.get(&format!("{}/connection", cluster.path)).await;
+    let ca_pem = owner
+        .get(&format!("{}/ca.pem", cluster.path))
+        .await
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let client = connect(&connection, &ca_pem, &cluster.password)
+        .await
+        .expect("ready means connectable");
+    client
+        .batch_execute("CREATE TABLE visit (id BIGINT PRIMARY KEY, note TEXT NOT NULL)")
+        .await
+        .unwrap();
+    client
+        .execute("INSERT INTO visit VALUES ($1, $2)", &[&1i64, &"first"])
+        .await
+        .unwrap();
+    let pinned: Vec<&str> = connection["log_keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["database"].as_str().unwrap())
+        .collect();
+    assert_eq!(pinned, ["main", "probe"]);
+    assert!(connect(&connection, &ca_pem, "wrong").await.is_err());
+    let mut other_name = connection.clone();
+    other_name["host"] = json!("another.local.craton.localhost");
+    assert!(
+        connect(&other_name, &ca_pem, &cluster.password).await.is_err(),
+        "the host name is checked"
+    );
+
+    // A rotated password works when it is shown; the old one and the sessions that it opened end.
+    let rotate = format!("{}/users/app/rotate-password", cluster.path);
+    let (_, rotated) = owner.call(Method::POST, &rotate, None).await;
+    let password = rotated["password"].as_str().unwrap();
+    assert!(
+        client.query("SELECT note FROM visit", &[]).await.is_err(),
+        "the old session"
+    );
+    assert!(
+        connect(&connection, &ca_pem, &cluster.password).await.is_err(),
+        "the old password"
+    );
+    let client = connect(&connection, &ca_pem, password).await.expect("the new password");
+    assert_eq!(notes(&client).await, ["first"]);
+
+    // A restart of the platform is not noticed by the server or its clients.
+    let pid = node.server_pid().expect("a server runs");
+    world.restart().await;
+    let owner = world.member_of(owner.org_id, Role::Owner);
+    assert_eq!(notes(&client).await, ["first"]);
+    owner
+        .until(&cluster.path, |cluster| cluster["nodes"][0]["state"] == "running")
+        .await;
+    assert_eq!(owner.get(&cluster.path).await["state"], "ready");
+    assert_eq!(node.server_pid(), Some(pid));
+    assert!(runs(pid));
+
+    // Nor is the sudden end of the agent. The next one adopts the process.
+    node.end(Signal::KILL);
+    client
+        .execute("INSERT INTO visit VALUES ($1, $2)", &[&2i64, &"without an agent"])
+        .await
+        .unwrap();
+    node.start_again();
+    until("the agent adopts the server", || {
+        node.log().contains("a running server was found and is kept")
+    });
+    assert_eq!(notes(&client).await, ["first", "without an agent"]);
+    assert_eq!(node.server_pid(), Some(pid), "the same process");
+    assert!(runs(pid));
+
+    // An agent that ends in order leaves it alone, too.
+    assert!(node.end(Signal::TERM).success());
+    assert!(runs(pid));
+    node.start_again();
+
+    // A server that is killed is started again, on the same port and with its data.
+    send(pid, Signal::KILL);
+    until("another server runs", || {
+        node.server_pid().is_some_and(|new| new != pid && runs(new))
+    });
+    let client = connect_soon(&connection, &ca_pem, password).await;
+    assert_eq!(notes(&client).await, ["first", "without an agent"]);
+    owner.until(&cluster.path, |cluster| cluster["state"] == "ready").await;
+
+    // Deletion removes process, data and keys, and leaves a tombstone.
+    let pid = node.server_pid().expect("a server runs");
+    let (status, deleted) = owner.call(Method::DELETE, &cluster.path, None).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let deletion = format!("operations/{}", deleted["operation"]["id"].as_str().unwrap());
+    owner
+        .until(&deletion, |operation| operation["state"] == "succeeded")
+        .await;
+    assert!(!runs(pid));
+    let left: Vec<_> = std::fs::read_dir(node.path("agent/instances")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(owner.get(&cluster.path).await["state"], "deleted");
+    assert!(connect(&connection, &ca_pem, password).await.is_err());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_token_lets_one_node_in() {
+    let world = World::start().await;
+    let token = world.join_token(60).await;
+    let server = Path::new("/bin/false");
+    let first = Node::start(world.address(), &token, server);
+    let nodes = "/api/v1/fleet/nodes";
+    let joined = world
+        .operator()
+        .until(nodes, |nodes| nodes["items"][0]["connected"] == true)
+        .await;
+    assert_eq!(joined["items"][0]["health"], "online");
+
+    let mut second = Node::start(world.address(), &token, server);
+    assert!(!second.wait().success());
+    assert!(second.log().contains("another node, node_"), "{}", second.log());
+
+    let brief = world.join_token(1).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let mut late = Node::start(world.address(), &brief, server);
+    assert!(!late.wait().success());
+    assert!(late.log().contains("the join token expired at"), "{}", late.log());
+
+    // One that another platform made: this one's authority is not the one that it names.
+    let elsewhere = World::start().await;
+    let mut stranger = Node::start(world.address(), &elsewhere.join_token(60).await, server);
+    until("the agent sees another authority", || {
+        stranger.log().contains("UnknownIssuer")
+    });
+    stranger.end(Signal::TERM);
+    elsewhere.stop().await;
+
+    let listed = world.operator().get(nodes).await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
+    drop(first);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_run_makes_the_operation_say_so() {
+    let world = World::start().await;
+    let node = Node::start(world.address(), &world.join_token(60).await, Path::new("/bin/false"));
+    let owner = world.member(Role::Owner);
+    let cluster = create_cluster(&owner, "clinic").await;
+    let shown = owner
+        .until(&cluster.path, |cluster| cluster["nodes"][0]["state"] == "backoff")
+        .await;
+    assert_eq!(shown["state"], "provisioning");
+    let operation = owner
+        .until(&cluster.operation, |operation| operation["step"] == "started")
+        .await;
+    assert_eq!(operation["state"], "running", "{operation}");
+    let (_, deleted) = owner.call(Method::DELETE, &cluster.path, None).await;
+    let deletion = format!("operations/{}", deleted["operation"]["id"].as_str().unwrap());
+    owner
+        .until(&deletion, |operation| operation["state"] == "succeeded")
+        .await;
+    drop(node);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_renewed_at_half_of_their_time() {
+    use jiff::SignedDuration;
+    let world = World::start_with(|config| {
+        // Not-before lies five minutes back, so half of the validity is over after a few seconds.
+        config.node_certificate_lifetime = SignedDuration::from_secs(305);
+        config.instance_certificate_lifetime = SignedDuration::from_secs(305);
+        config.heartbeat_interval = std::time::Duration::from_millis(200);
+    })
+    .await;
+    let mut node = Node::start(world.address(), &world.join_token(60).await, &server_binary());
+    let owner = world.member(Role::Owner);
+    let cluster = create_cluster(&owner, "clinic").await;
+    owner
+        .until(&cluster.operation, |operation| operation["state"] == "succeeded")
+        .await;
+    let pid = node.server_pid();
+    let count = |events: &[craton_platform_kernel::NewEvent], kind: &str| {
+        events.iter().filter(|event| event.event_type == kind).count()
+    };
+    for _ in 0..600 {
+        let events = world.events().await;
+        if count(&events, "node.certificate_issued") >= 3 && count(&events, "cluster.certificate_issued") >= 3 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let events = world.events().await;
+    assert!(count(&events, "node.certificate_issued") >= 3, "{}", node.log());
+    assert!(count(&events, "cluster.certificate_issued") >= 3, "{}", node.log());
+    assert_eq!(node.server_pid(), pid, "a renewal restarts nothing");
+    let connection = owner.get(&format!("{}/connection", cluster.path)).await;
+    let ca_pem = owner
+        .get(&format!("{}/ca.pem", cluster.path))
+        .await
+        .as_str()
+        .unwrap()
+        .to_owned();
+    connect_soon(&connection, &ca_pem, &cluster.password).await;
+    assert!(node.end(Signal::TERM).success());
+    world.stop().await;
+}
