@@ -29,6 +29,19 @@ fmt: $(CONSOLE_DEPENDENCIES) ## Formats the Rust code and the console
 	cargo fmt --all
 	cd web && npm run --silent format
 
+.PHONY: dev
+dev: setup $(CONSOLE) ## The whole world on this machine, until interrupted
+	cargo build --locked --workspace --bins
+	$(or $(CARGO_TARGET_DIR),target)/debug/craton dev $(ARGS)
+
+.PHONY: demo
+demo: setup $(CONSOLE) ## The main job, from sign-up to a verified receipt, with the time of each step
+	scripts/demo.sh $(ARGS)
+
+.PHONY: bench
+bench: setup $(CONSOLE) ## Inserts, reads and time to connectable, beside PostgreSQL in the same run
+	scripts/bench.sh $(ARGS)
+
 .PHONY: check
 check: setup $(CONSOLE) ## Formatting, lints, documentation, licences and the console's types: what CI runs before the tests
 	cargo fmt --all --check

@@ -11,22 +11,19 @@ pub(crate) const DEFAULT_SERVER: &str = "http://localhost:8080";
 /// The variable that holds an API key.
 pub(crate) const API_KEY_VARIABLE: &str = "CRATON_API_KEY";
 
-/// Which control plane, and how to print.
+/// Which control plane.
 #[derive(Args)]
 pub(crate) struct Access {
     /// The control plane's address [default: that of `craton login`, else http://localhost:8080]
     #[arg(long, env = "CRATON_SERVER", value_name = "URL", value_parser = parse_server)]
     server: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Which organisation.
 #[derive(Args)]
 pub(crate) struct OrganisationAccess {
     #[command(flatten)]
-    pub(crate) access: Access,
+    access: Access,
     /// The organisation's id, slug or name, when the key can see several
     #[arg(long, env = "CRATON_ORG", value_name = "ORG")]
     org: Option<String>,
@@ -40,9 +37,8 @@ impl Access {
             let server = self.server.clone().or(login.map(|login| login.server));
             return Ok(Api::new(server.as_deref().unwrap_or(DEFAULT_SERVER), &key));
         }
-        let login = login.with_context(|| {
-            format!("there is no API key: run craton login, or set {API_KEY_VARIABLE}")
-        })?;
+        let login =
+            login.with_context(|| format!("there is no API key: run craton login, or set {API_KEY_VARIABLE}"))?;
         match &self.server {
             // A key goes to nobody but the server that it was stored for.
             Some(server) if *server != login.server => bail!(
@@ -104,7 +100,10 @@ pub(crate) fn find_cluster(api: &Api, org_path: &str, name_or_id: &str) -> anyho
 
 /// The environment's API key.
 pub(crate) fn api_key_of_environment() -> Option<String> {
-    std::env::var(API_KEY_VARIABLE).ok().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty())
+    std::env::var(API_KEY_VARIABLE)
+        .ok()
+        .map(|key| key.trim().to_owned())
+        .filter(|key| !key.is_empty())
 }
 
 /// Checks that a text is an origin and removes the slash at its end.

@@ -26,6 +26,9 @@ pub(crate) struct LoginArguments {
     /// Read the key from the standard input
     #[arg(long)]
     api_key_stdin: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(arguments: &LoginArguments) -> anyhow::Result<ExitCode> {
@@ -41,7 +44,7 @@ pub(crate) fn run(arguments: &LoginArguments) -> anyhow::Result<ExitCode> {
     };
     let path = config::store(&config::folder()?, &login)?;
     let mut stdout = io::stdout().lock();
-    if arguments.access.json {
+    if arguments.json {
         let result = serde_json::json!({ "server": login.server, "organisations": organisations.json });
         writeln!(stdout, "{result:#}")?;
     } else {

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         // Nothing is left to be done when standard error is closed too.
-        let _ = writeln!(std::io::stderr(), "craton: {error:#}");
+        let _ = writeln!(std::io::stderr(), "craton: {}", output::causes(error.as_ref()));
         ExitCode::from(if is_refusal(&error) { 1 } else { 2 })
     })
 }

@@ -22,14 +22,17 @@ enum OrgsCommand {
     List {
         #[command(flatten)]
         access: Access,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
 pub(crate) fn run(arguments: &OrgsArguments) -> anyhow::Result<ExitCode> {
-    let OrgsCommand::List { access } = &arguments.command;
+    let OrgsCommand::List { access, json } = &arguments.command;
     let organisations = access.connect()?.list::<Organisation>("/api/v1/orgs")?;
     let mut stdout = std::io::stdout().lock();
-    if access.json {
+    if *json {
         writeln!(stdout, "{:#}", organisations.json)?;
     } else {
         let rows: Vec<_> = organisations

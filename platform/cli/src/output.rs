@@ -7,7 +7,10 @@ use unicode_width::UnicodeWidthStr as _;
 
 /// Rows under a header, in columns as wide as their widest cell. Control characters are escaped.
 pub(crate) fn table<const COLUMNS: usize>(header: [&str; COLUMNS], rows: &[[String; COLUMNS]]) -> String {
-    let rows: Vec<[String; COLUMNS]> = rows.iter().map(|row| row.each_ref().map(|cell| printable(cell))).collect();
+    let rows: Vec<[String; COLUMNS]> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| printable(cell)))
+        .collect();
     let mut widths = header.map(|title| title.width());
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -41,6 +44,20 @@ pub(crate) fn facts(facts: &[(&str, Option<String>)]) -> String {
             // Writing to memory does not fail.
             let _ = writeln!(text, "{name:width$}  {}", printable(value));
         }
+    }
+    text
+}
+
+/// An error with its causes, none said twice.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
     }
     text
 }

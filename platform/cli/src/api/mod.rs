@@ -30,9 +30,9 @@ const PAGE_ITEMS: u32 = 100;
 pub(crate) enum ApiError {
     /// The server said no.
     #[error(transparent)]
-    Problem(#[from] Problem),
+    Problem(Box<Problem>),
     /// Nobody answered.
-    #[error("{url} cannot be reached: {source}")]
+    #[error("{url} cannot be reached")]
     Unreachable {
         /// What was asked for.
         url: String,
@@ -64,6 +64,17 @@ pub(crate) struct Api {
     agent: ureq::Agent,
     server: String,
     key: String,
+}
+
+impl ApiError {
+    /// Whether the same call may succeed later.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            Self::Problem(problem) => problem.retryable,
+            Self::Unreachable { .. } => true,
+            Self::Answer { .. } => false,
+        }
+    }
 }
 
 impl Api {
@@ -207,7 +218,7 @@ impl Api {
 
 fn refusal(url: String, status: StatusCode, body: &[u8]) -> ApiError {
     match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) => problem.into(),
+        Ok(problem) => ApiError::Problem(Box::new(problem)),
         Err(_) => ApiError::Answer {
             url,
             status,
@@ -217,7 +228,10 @@ fn refusal(url: String, status: StatusCode, body: &[u8]) -> ApiError {
 }
 
 fn is_local(server: &str) -> bool {
-    let host = server.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+    let host = server
+        .parse::<http::Uri>()
+        .ok()
+        .and_then(|uri| uri.host().map(str::to_owned));
     host.is_some_and(|host| {
         host == "localhost"
             || host.ends_with(".localhost")

@@ -8,8 +8,8 @@ use serde::Deserialize;
 /// What the server said no with.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Problem {
-    pub(crate) status: u16,
-    pub(crate) code: String,
+    status: u16,
+    code: String,
     title: String,
     detail: String,
     request_id: String,
@@ -29,7 +29,11 @@ impl std::error::Error for Problem {}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = if self.detail.is_empty() { &self.title } else { &self.detail };
+        let text = if self.detail.is_empty() {
+            &self.title
+        } else {
+            &self.detail
+        };
         write!(f, "{}", printable(text))?;
         for error in &self.errors {
             // One field's detail often is the whole detail.

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 
 use crate::access::{OrganisationAccess, find_cluster};
-use crate::api::{Cluster, ClusterCreated, ClusterState, Connection, Operation, PasswordRotated, Reply};
+use crate::api::{Api, Cluster, ClusterCreated, ClusterState, Connection, Operation, PasswordRotated, Reply};
 use crate::output;
 
 pub(crate) use wait::NotAchieved;
@@ -22,6 +22,22 @@ pub(crate) use wait::NotAchieved;
 pub(crate) struct ClustersArguments {
     #[command(subcommand)]
     command: ClustersCommand,
+}
+
+/// Which organisation, and how to print.
+#[derive(Args)]
+struct ClusterAccess {
+    #[command(flatten)]
+    organisation: OrganisationAccess,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl ClusterAccess {
+    fn connect(&self) -> anyhow::Result<(Api, String)> {
+        self.organisation.connect()
+    }
 }
 
 /// How long to wait for something.
@@ -43,12 +59,12 @@ enum ClustersCommand {
     /// List the organisation's clusters
     List {
         #[command(flatten)]
-        access: OrganisationAccess,
+        access: ClusterAccess,
     },
     /// Create a cluster and show its password, once
     Create {
         #[command(flatten)]
-        access: OrganisationAccess,
+        access: ClusterAccess,
         /// The name: 1 to 40 of a-z, 0-9 and -
         name: String,
         /// Where [default: the control plane's own choice]
@@ -66,14 +82,14 @@ enum ClustersCommand {
     /// Show a cluster
     Show {
         #[command(flatten)]
-        access: OrganisationAccess,
+        access: ClusterAccess,
         /// Its name or id
         cluster: String,
     },
     /// Wait until a cluster is connectable
     Wait {
         #[command(flatten)]
-        access: OrganisationAccess,
+        access: ClusterAccess,
         /// Its name or id
         cluster: String,
         #[command(flatten)]
@@ -82,7 +98,7 @@ enum ClustersCommand {
     /// Show how to connect, and save the CA certificate that the connection is checked against
     Connection {
         #[command(flatten)]
-        access: OrganisationAccess,
+        access: ClusterAccess,
         /// Its name or id
         cluster: String,
         /// Save the CA certificate in this file
@@ -92,7 +108,7 @@ enum ClustersCommand {
     /// Give a database user a new password and show it, once
     RotatePassword {
         #[command(flatten)]
-        access: OrganisationAccess,
+        access: ClusterAccess,
         /// Its name or id
         cluster: String,
         /// The database user
@@ -102,7 +118,7 @@ enum ClustersCommand {
     /// Delete a cluster with everything in it
     Delete {
         #[command(flatten)]
-        access: OrganisationAccess,
+        access: ClusterAccess,
         /// Its name or id
         cluster: String,
         /// Do not ask
@@ -166,7 +182,7 @@ pub(crate) fn run(arguments: &ClustersArguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn list(access: &OrganisationAccess) -> anyhow::Result<ExitCode> {
+fn list(access: &ClusterAccess) -> anyhow::Result<ExitCode> {
     let (api, org) = access.connect()?;
     let clusters: Reply<Vec<Cluster>> = api.list(&format!("{org}/clusters"))?;
     print(access, &clusters.json, || {
@@ -188,7 +204,7 @@ fn list(access: &OrganisationAccess) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn create(access: &OrganisationAccess, body: &Json, wait: Option<Duration>) -> anyhow::Result<ExitCode> {
+fn create(access: &ClusterAccess, body: &Json, wait: Option<Duration>) -> anyhow::Result<ExitCode> {
     let (api, org) = access.connect()?;
     let mut created: Reply<ClusterCreated> = api.post(&format!("{org}/clusters"), body)?;
     let ClusterCreated {
@@ -197,7 +213,7 @@ fn create(access: &OrganisationAccess, body: &Json, wait: Option<Duration>) -> a
         credentials,
     } = &mut created.value;
     // First, since waiting may fail and the password is shown only now.
-    if !access.access.json {
+    if !access.json {
         let mut stdout = io::stdout().lock();
         write!(stdout, "{}", cluster_facts(cluster))?;
         let password = credentials.password.clone();
@@ -210,14 +226,14 @@ fn create(access: &OrganisationAccess, body: &Json, wait: Option<Duration>) -> a
         writeln!(stdout, "\nStore the password now: it is not shown again.")?;
     }
     let Some(patience) = wait else {
-        if access.access.json {
+        if access.json {
             writeln!(io::stdout(), "{:#}", created.json)?;
         }
         return Ok(ExitCode::SUCCESS);
     };
     let end = wait::until_finished(&api, &org, &operation.id, patience);
     let ready: Reply<Cluster> = api.get(&format!("{org}/clusters/{}", cluster.id))?;
-    if access.access.json {
+    if access.json {
         created.json["cluster"] = ready.json;
         if let Ok(operation) = &end {
             created.json["operation"] = operation.json.clone();
@@ -225,7 +241,7 @@ fn create(access: &OrganisationAccess, body: &Json, wait: Option<Duration>) -> a
         writeln!(io::stdout(), "{:#}", created.json)?;
     }
     wait::require_success(&end?.value)?;
-    if !access.access.json {
+    if !access.json {
         writeln!(
             io::stdout(),
             "\n{} is ready. Next: craton clusters connection {}",
@@ -236,7 +252,7 @@ fn create(access: &OrganisationAccess, body: &Json, wait: Option<Duration>) -> a
     Ok(status_of(&ready.value))
 }
 
-fn connection(access: &OrganisationAccess, cluster: &str, ca_file: Option<&PathBuf>) -> anyhow::Result<ExitCode> {
+fn connection(access: &ClusterAccess, cluster: &str, ca_file: Option<&PathBuf>) -> anyhow::Result<ExitCode> {
     let (api, org) = access.connect()?;
     let cluster = find_cluster(&api, &org, cluster)?.value;
     let path = format!("{org}/clusters/{}", cluster.id);
@@ -264,8 +280,11 @@ fn connection(access: &OrganisationAccess, cluster: &str, ca_file: Option<&PathB
     Ok(ExitCode::SUCCESS)
 }
 
-fn rotate_password(access: &OrganisationAccess, cluster: &str, user: &str) -> anyhow::Result<ExitCode> {
-    if !user.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+fn rotate_password(access: &ClusterAccess, cluster: &str, user: &str) -> anyhow::Result<ExitCode> {
+    if !user
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    {
         bail!("{user:?} is no name of a database user");
     }
     let (api, org) = access.connect()?;
@@ -283,7 +302,7 @@ fn rotate_password(access: &OrganisationAccess, cluster: &str, user: &str) -> an
     Ok(ExitCode::SUCCESS)
 }
 
-fn delete(access: &OrganisationAccess, cluster: &str, yes: bool, wait: Option<Duration>) -> anyhow::Result<ExitCode> {
+fn delete(access: &ClusterAccess, cluster: &str, yes: bool, wait: Option<Duration>) -> anyhow::Result<ExitCode> {
     /// What the answer says, as far as it is needed.
     #[derive(serde::Deserialize)]
     struct Deleted {
@@ -296,7 +315,9 @@ fn delete(access: &OrganisationAccess, cluster: &str, yes: bool, wait: Option<Du
     }
     let deleted: Reply<Deleted> = api.delete(&format!("{org}/clusters/{}", cluster.id))?;
     let Some(patience) = wait else {
-        print(access, &deleted.json, || format!("{} is being deleted.\n", cluster.name))?;
+        print(access, &deleted.json, || {
+            format!("{} is being deleted.\n", cluster.name)
+        })?;
         return Ok(ExitCode::SUCCESS);
     };
     let operation = wait::until_finished(&api, &org, &deleted.value.operation.id, patience)?;
@@ -333,7 +354,10 @@ fn cluster_facts(cluster: &Cluster) -> String {
         ("region", Some(cluster.region.clone())),
         ("nodes", Some(cluster.node_count.to_string())),
         ("host", Some(cluster.host.clone())),
-        ("port", cluster.port.filter(|port| *port != 0).map(|port| port.to_string())),
+        (
+            "port",
+            cluster.port.filter(|port| *port != 0).map(|port| port.to_string()),
+        ),
         ("created", Some(cluster.created_at.clone())),
         ("ready", cluster.ready_at.clone()),
         ("error", cluster.last_error.clone()),
@@ -347,12 +371,11 @@ fn status_of(cluster: &Cluster) -> ExitCode {
     )))
 }
 
-fn print(access: &OrganisationAccess, json: &Json, text: impl FnOnce() -> String) -> io::Result<()> {
+fn print(access: &ClusterAccess, json: &Json, text: impl FnOnce() -> String) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    if access.access.json {
+    if access.json {
         writeln!(stdout, "{json:#}")
     } else {
         write!(stdout, "{}", text())
     }
 }
-

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::api::{Api, ApiError, Cluster, ClusterState, Operation, OperationState, Problem, Reply};
+use crate::api::{Api, Cluster, ClusterState, Operation, OperationState, Reply};
 
 /// How long one answer is waited for before the next question.
 const LONG_POLL: Duration = Duration::from_secs(20);
@@ -47,9 +47,7 @@ pub(super) fn until_finished(
                 return Ok(operation);
             }
             Ok(operation) => show_progress(&operation.value, &mut shown),
-            Err(ApiError::Unreachable { .. } | ApiError::Problem(Problem { retryable: true, .. })) => {
-                std::thread::sleep(PAUSE);
-            }
+            Err(error) if error.is_retryable() => std::thread::sleep(PAUSE),
             Err(error) => return Err(error.into()),
         }
         if deadline.left().is_zero() {

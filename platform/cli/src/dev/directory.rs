@@ -193,7 +193,9 @@ mod tests {
         let base = folder.path().as_os_str().len() + 1;
         let of_length = |length: usize| folder.path().join("d".repeat(length - base));
         DataDirectory::open(&of_length(PATH_BYTES_MAX)).expect("just short enough");
-        let error = DataDirectory::open(&of_length(PATH_BYTES_MAX + 1)).err().expect("too long");
+        let error = DataDirectory::open(&of_length(PATH_BYTES_MAX + 1))
+            .err()
+            .expect("too long");
         assert!(error.to_string().contains("shorter --data-dir"), "{error}");
     }
 }

@@ -123,7 +123,10 @@ impl Programs {
             if path.is_file() {
                 Ok(path)
             } else {
-                bail!("{} is missing; build it with cargo build --workspace --bins", path.display())
+                bail!(
+                    "{} is missing; build it with cargo build --workspace --bins",
+                    path.display()
+                )
             }
         };
         Ok(Self {
@@ -165,7 +168,8 @@ impl World {
         say(&format!("starting in {}", self.directory.path().display()))?;
         self.launch(self.platform_program())?;
         let base_url = self.base_url();
-        self.wait_for("the control plane is not ready", move || is_ready(&base_url)).await?;
+        self.wait_for("the control plane is not ready", move || is_ready(&base_url))
+            .await?;
         let api = self.operator_api()?;
         for number in 1..=AGENTS {
             let program = self.agent_program(number, &api).await?;
@@ -179,7 +183,10 @@ impl World {
         .await?;
         self.write_ready_file()?;
         self.announce(started.elapsed())?;
-        tokio::spawn(watch::run(api, (1..=AGENTS).map(|n| (node_name(n), self.directory.node(n))).collect()));
+        tokio::spawn(watch::run(
+            api,
+            (1..=AGENTS).map(|n| (node_name(n), self.directory.node(n))).collect(),
+        ));
         Ok(())
     }
 
@@ -285,10 +292,12 @@ impl World {
         if !data_dir.join("identity.json").exists() {
             let api = api.clone();
             let body = json!({ "zone": format!("zone-{number}"), "ttl_seconds": JOIN_TOKEN_SECONDS });
-            let made = tokio::task::spawn_blocking(move || {
-                api.post::<JoinTokenCreated>("/api/v1/fleet/join-tokens", &body)
-            });
-            environment.push(("CRATON_JOIN_TOKEN", made.await??.value.token.into()));
+            let made =
+                tokio::task::spawn_blocking(move || api.post::<JoinTokenCreated>("/api/v1/fleet/join-tokens", &body));
+            let made = made
+                .await?
+                .with_context(|| format!("{} got no join token", node_name(number)))?;
+            environment.push(("CRATON_JOIN_TOKEN", made.value.token.into()));
         }
         Ok(Program {
             name: node_name(number),
@@ -314,9 +323,8 @@ impl World {
 
     fn write_ready_file(&self) -> anyhow::Result<()> {
         let Some(path) = &self.ready_file else { return Ok(()) };
-        let process = |process: &Process| {
-            json!({ "name": process.name(), "process_id": process.id(), "log": process.log() })
-        };
+        let process =
+            |process: &Process| json!({ "name": process.name(), "process_id": process.id(), "log": process.log() });
         let agents = self.processes.iter().skip(1).enumerate().map(|(index, agent)| {
             let mut agent = process(agent);
             agent["data_dir"] = json!(self.directory.node(index + 1));

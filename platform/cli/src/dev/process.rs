@@ -156,7 +156,11 @@ pub(super) async fn stop_all(processes: Vec<Process>) -> anyhow::Result<()> {
         }
         match timeout(STOP_GRACE, process.child.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => bail!("{} did not end in order: {status}\n{}", process.name(), process.last_words()),
+            Ok(Ok(status)) => bail!(
+                "{} did not end in order: {status}\n{}",
+                process.name(),
+                process.last_words()
+            ),
             Ok(Err(error)) => bail!("{} cannot be waited for: {error}", process.name()),
             Err(_) => {
                 process.child.kill().await?;
@@ -183,7 +187,10 @@ pub(super) async fn stop_instances(agent: &Path, data_dir: PathBuf) -> anyhow::R
         .kill_on_drop(true)
         .output();
     let failed = || format!("the databases in {} could not be stopped", data_dir.display());
-    let output = timeout(STOP_INSTANCES_GRACE, run).await.with_context(failed)?.with_context(failed)?;
+    let output = timeout(STOP_INSTANCES_GRACE, run)
+        .await
+        .with_context(failed)?
+        .with_context(failed)?;
     if !output.status.success() {
         bail!("{}: {}", failed(), String::from_utf8_lossy(&output.stderr).trim());
     }
@@ -235,7 +242,10 @@ mod tests {
         let lines: String = (1..=40).map(|number| format!("line {number}\n")).collect();
         fs::write(&path, &lines).expect("written");
         let shown = tail(&path).expect("readable");
-        assert!(shown.starts_with("line 26\n") && shown.ends_with("line 40\n"), "{shown}");
+        assert!(
+            shown.starts_with("line 26\n") && shown.ends_with("line 40\n"),
+            "{shown}"
+        );
         fs::write(&path, "x".repeat(10_000)).expect("written");
         assert_eq!(tail(&path).expect("readable").len() as u64, LAST_WORDS_BYTES + 1);
     }

@@ -101,10 +101,17 @@ mod tests {
     #[test]
     fn only_what_changed_is_said() {
         let facts = |pairs: &[(&str, &str)]| -> Facts {
-            pairs.iter().map(|(name, state)| ((*name).to_owned(), (*state).to_owned())).collect()
+            pairs
+                .iter()
+                .map(|(name, state)| ((*name).to_owned(), (*state).to_owned()))
+                .collect()
         };
         let before = facts(&[("clu_1", "runs"), ("clu_2", "runs"), ("node_1", "healthy, connected")]);
-        let after = facts(&[("clu_1", "runs"), ("clu_3", "runs"), ("node_1", "suspect, not connected")]);
+        let after = facts(&[
+            ("clu_1", "runs"),
+            ("clu_3", "runs"),
+            ("node_1", "suspect, not connected"),
+        ]);
         assert_eq!(
             changes(&before, &after),
             ["clu_3 runs", "node_1 suspect, not connected", "clu_2 is gone"]

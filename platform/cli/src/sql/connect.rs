@@ -9,8 +9,8 @@ use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::print::causes;
 use super::target::Target;
+use crate::output::causes;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 

@@ -12,6 +12,7 @@ use clap::Args;
 use futures::TryStreamExt as _;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use crate::output::causes;
 use target::TargetArguments;
 
 /// More than a statement may have; data is loaded with psql's \copy.
@@ -97,7 +98,7 @@ async fn execute(client: &Client, script: &str) -> io::Result<Result<(), tokio_p
 
 fn refused(error: &tokio_postgres::Error) -> anyhow::Result<ExitCode> {
     let Some(error) = error.as_db_error() else {
-        bail!("the connection broke off: {}", print::causes(error));
+        bail!("the connection broke off: {}", causes(error));
     };
     let mut stderr = io::stderr().lock();
     write!(stderr, "{}", print::database_error(error))?;

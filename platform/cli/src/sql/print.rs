@@ -38,23 +38,23 @@ impl Table {
     }
 
     pub(super) fn push(&mut self, row: &SimpleQueryRow) {
-        self.rows.push((0..row.len()).map(|index| Cell::new(row.get(index))).collect());
+        self.rows
+            .push((0..row.len()).map(|index| Cell::new(row.get(index))).collect());
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let ([title], [row]) = (&self.header[..], &self.rows[..])
+        if let [row] = &self.rows[..]
             && let [Cell { lines, .. }] = &row[..]
             && lines.len() > 1
         {
             // One long text, such as a receipt, is to be read or copied, not to be framed.
-            let _ = title;
             return writeln!(f, "{}", lines.join("\n"));
         }
         let mut widths: Vec<usize> = self.header.iter().map(|title| title.width()).collect();
-        for (width, cell) in self.rows.iter().flat_map(|row| widths_of(row)).map(|(i, w)| (i, w)) {
-            widths[width] = widths[width].max(cell);
+        for (column, width) in self.rows.iter().flat_map(|row| widths_of(row)) {
+            widths[column] = widths[column].max(width);
         }
         write_line(f, &widths, |index| (self.header[index].as_str(), false))?;
         let rule: Vec<_> = widths.iter().map(|width| "-".repeat(width + 2)).collect();
@@ -112,25 +112,15 @@ pub(super) fn database_error(error: &DbError) -> String {
         Some(ErrorPosition::Original(position)) => Some(format!("character {position}")),
         _ => None,
     };
-    for (name, value) in [("detail", error.detail()), ("hint", error.hint()), ("at", position.as_deref())] {
+    for (name, value) in [
+        ("detail", error.detail()),
+        ("hint", error.hint()),
+        ("at", position.as_deref()),
+    ] {
         if let Some(value) = value {
             // Writing to memory does not fail.
             let _ = writeln!(text, "  {name}: {}", printable(value));
         }
-    }
-    text
-}
-
-/// An error with its causes, none said twice.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
     }
     text
 }
@@ -142,7 +132,10 @@ mod tests {
     fn shown(header: &[&str], rows: &[&[Option<&str>]]) -> String {
         Table {
             header: header.iter().map(|title| (*title).to_owned()).collect(),
-            rows: rows.iter().map(|row| row.iter().map(|value| Cell::new(*value)).collect()).collect(),
+            rows: rows
+                .iter()
+                .map(|row| row.iter().map(|value| Cell::new(*value)).collect())
+                .collect(),
         }
         .to_string()
     }

@@ -56,7 +56,10 @@ impl TargetArguments {
             let connection: Connection = api.get(&format!("{path}/connection"))?.value;
             return Ok(Target {
                 address: Some(connection.host_address.parse().with_context(|| {
-                    format!("the control plane gave no usable address: {:?}", connection.host_address)
+                    format!(
+                        "the control plane gave no usable address: {:?}",
+                        connection.host_address
+                    )
                 })?),
                 host: connection.host,
                 port: connection.port,
