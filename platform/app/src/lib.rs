@@ -1,7 +1,7 @@
 //! The control plane as one process: the router, its layers, the console, metrics, and the start and stop of it all.
 //!
 //! # Invariants
-//! - Every route is in `router.rs`; the OpenAPI document is generated from the same lines.
+//! - Every route is in `router.rs` or in a list that it merges; the OpenAPI document is generated from the same lines.
 //! - Metrics have a listener of their own, so that a public address never shows them.
 //! - The process is ready only when every view has caught up with the log, and stops only after what it began is
 //!   finished or ten seconds have passed.

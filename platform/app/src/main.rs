@@ -32,6 +32,6 @@ async fn main() -> anyhow::Result<()> {
     platform.stop().await?;
     match failed {
         None => Ok(()),
-        Some(reason) => bail!("the platform's log has stopped: {reason}"),
+        Some(reason) => bail!("the platform cannot go on: {reason}"),
     }
 }

@@ -1,7 +1,7 @@
 //! Starts the platform's parts in order, and stops them in the other.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -32,6 +32,8 @@ pub struct Platform {
     metrics_address: SocketAddr,
     public_url: PublicUrl,
     engine: Engine,
+    /// Why the agents' link ended, if it failed.
+    failure: Arc<OnceLock<String>>,
     /// Ends the listeners and what serves them.
     stop_serving: CancellationToken,
     serving: JoinSet<()>,
@@ -127,7 +129,8 @@ impl Platform {
 
         let stop_serving = CancellationToken::new();
         let mut serving = JoinSet::new();
-        serving.spawn(run_fleet(fleet, agents, stop_serving.clone()));
+        let failure = Arc::new(OnceLock::new());
+        serving.spawn(run_fleet(fleet, agents, stop_serving.clone(), failure.clone()));
         serving.spawn(serve(
             private,
             metrics::router(state.metrics.clone(), health),
@@ -140,6 +143,7 @@ impl Platform {
             metrics_address,
             public_url,
             engine,
+            failure,
             stop_serving,
             serving,
             stop_working,
@@ -169,7 +173,7 @@ impl Platform {
     pub async fn failed(&self) -> String {
         const EVERY: Duration = Duration::from_millis(500);
         loop {
-            if let Some(reason) = self.engine.stop_reason() {
+            if let Some(reason) = self.engine.stop_reason().or_else(|| self.failure.get().cloned()) {
                 return reason;
             }
             tokio::time::sleep(EVERY).await;
@@ -207,14 +211,19 @@ fn fleet(
     view: ReadModel,
     master_key: &dyn MasterKeyProvider,
 ) -> anyhow::Result<Fleet> {
-    let config = FleetConfig::new(settings.data_dir.join("vault"), settings.agent_listen);
+    let mut config = FleetConfig::new(settings.data_dir.join("vault"), settings.agent_listen);
+    config.listener_names.extend(settings.agent_host.iter().cloned());
+    config.default_region.clone_from(&settings.region);
+    config.domain.clone_from(&settings.cluster_domain);
     Fleet::new(config, ledger, view, master_key).context("the fleet's keys do not open")
 }
 
 /// Serves agents until the platform stops. Running databases are not touched by that.
-async fn run_fleet(fleet: Fleet, agents: AgentListener, stop: CancellationToken) {
+async fn run_fleet(fleet: Fleet, agents: AgentListener, stop: CancellationToken, failure: Arc<OnceLock<String>>) {
     if let Err(error) = fleet.run(agents, stop).await {
         tracing::error!(%error, "the agents' listener ended");
+        // The first reason is the one that counts.
+        let _ = failure.set(error.to_string());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Every route of the platform, and the layers that a request passes.
+//! Every route of the platform, and the layers that a request passes. The fleet's list is in its `http` module.
 
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::{StatusCode, header};

@@ -36,6 +36,18 @@ pub struct Settings {
     #[arg(long, env = "CRATON_PLATFORM_AGENT_LISTEN", default_value = "127.0.0.1:8443")]
     pub agent_listen: SocketAddr,
 
+    /// A host name or IP address by which agents reach --agent-listen, beside localhost. May be repeated.
+    #[arg(long, env = "CRATON_PLATFORM_AGENT_HOST", value_delimiter = ',')]
+    pub agent_host: Vec<String>,
+
+    /// The region of clusters and nodes that name none.
+    #[arg(long, env = "CRATON_PLATFORM_REGION", default_value = "local")]
+    pub region: String,
+
+    /// The domain below which clusters have their host names.
+    #[arg(long, env = "CRATON_PLATFORM_CLUSTER_DOMAIN", default_value = "craton.localhost")]
+    pub cluster_domain: String,
+
     /// The address of /metrics; not one that the public reaches.
     #[arg(long, env = "CRATON_PLATFORM_METRICS_LISTEN", default_value = "127.0.0.1:8081")]
     pub metrics_listen: SocketAddr,

@@ -36,10 +36,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T>
                 let error: &dyn std::error::Error = &rejection;
                 let inner = std::iter::successors(Some(error), |error| error.source()).last();
                 let detail = inner.map(ToString::to_string).unwrap_or_default();
-                let name = detail
-                    .split([':', '`'])
-                    .nth(usize::from(detail.contains('`')))
-                    .unwrap_or_default();
+                // `name: what is wrong`, or: unknown field `name`, expected …
+                let name = match detail.split('`').nth(1) {
+                    Some(quoted) => quoted,
+                    None => detail.split(':').next().unwrap_or_default(),
+                };
                 Err(
                     Problem::validation_failed("The query has parameters that are not acceptable; see errors.")
                         .with_field(name.to_owned(), "invalid_value", detail.clone()),

@@ -1,6 +1,7 @@
 //! Every route as every kind of caller, with two tenants. A route that is not listed here fails the test.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use craton_platform_kernel::{Permission, Role};
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ impl Route {
 }
 
 fn routes() -> Vec<Route> {
-    use Access::{Anyone, People, PeopleOnce, Public, Role};
+    use Access::{Anyone, Operator, People, PeopleOnce, Public, Role};
     vec![
         route("POST", "/auth/register/start", Public, 200)
             .with(|| Some(json!({ "display_name": "a", "email": "a@b" }))),
@@ -112,9 +113,91 @@ fn routes() -> Vec<Route> {
             200,
         ),
         route("GET", "/api/v1/log-key", Public, 200),
+        route(
+            "GET",
+            "/api/v1/orgs/{org}/clusters",
+            Role(Permission::ReadClusters),
+            200,
+        ),
+        route(
+            "POST",
+            "/api/v1/orgs/{org}/clusters",
+            Role(Permission::ManageClusters),
+            201,
+        )
+        .with(|| Some(json!({ "name": unique_name() }))),
+        route(
+            "GET",
+            "/api/v1/orgs/{org}/clusters/{cluster}",
+            Role(Permission::ReadClusters),
+            200,
+        ),
+        route(
+            "DELETE",
+            "/api/v1/orgs/{org}/clusters/{cluster}",
+            Role(Permission::DeleteClusters),
+            202,
+        ),
+        // Without a node there is no endpoint yet, and whoever may ask is told so.
+        route(
+            "GET",
+            "/api/v1/orgs/{org}/clusters/{cluster}/connection",
+            Role(Permission::ReadClusters),
+            409,
+        ),
+        route(
+            "GET",
+            "/api/v1/orgs/{org}/clusters/{cluster}/ca.pem",
+            Role(Permission::ReadClusters),
+            200,
+        ),
+        route(
+            "GET",
+            "/api/v1/orgs/{org}/clusters/{cluster}/users",
+            Role(Permission::ReadClusters),
+            200,
+        ),
+        route(
+            "POST",
+            "/api/v1/orgs/{org}/clusters/{cluster}/users/{name}/rotate-password",
+            Role(Permission::ManageDatabaseUsers),
+            200,
+        ),
+        route(
+            "GET",
+            "/api/v1/orgs/{org}/operations/{operation}",
+            Role(Permission::ReadClusters),
+            200,
+        ),
+        route(
+            "GET",
+            "/api/v1/orgs/{org}/operations/{operation}/events",
+            Role(Permission::ReadClusters),
+            200,
+        ),
+        route(
+            "POST",
+            "/api/v1/orgs/{org}/operations/{operation}/cancel",
+            Role(Permission::ManageClusters),
+            200,
+        ),
+        route(
+            "POST",
+            "/api/v1/orgs/{org}/operations/{operation}/retry",
+            Role(Permission::ManageClusters),
+            200,
+        ),
+        route("POST", "/api/v1/fleet/join-tokens", Operator, 201).with(|| Some(json!({}))),
+        route("GET", "/api/v1/fleet/nodes", Operator, 200),
         route("GET", "/health", Public, 200),
         route("GET", "/ready", Public, 200),
     ]
+}
+
+/// A cluster's name that was not used before.
+fn unique_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("c{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 #[test]
@@ -214,6 +297,23 @@ async fn fill(world: &World, path: &str, org: &str, owner: &Caller, caller: &Cal
             .await
             .expect(200);
         path = path.replace("{position}", &events["items"][0]["position"].to_string());
+    }
+    if path.contains("{cluster}") || path.contains("{operation}") {
+        let body = json!({ "name": unique_name() });
+        let created = world
+            .post(owner, &format!("/api/v1/orgs/{org}/clusters"), body)
+            .await
+            .expect(201);
+        let id = |what: &str| created[what]["id"].as_str().expect("an id").to_owned();
+        path = path
+            .replace("{cluster}", &id("cluster"))
+            .replace("{operation}", &id("operation"))
+            .replace("{name}", "app");
+        // What has ended can be retried, and its stream of events ends.
+        if path.ends_with("/retry") || path.ends_with("/events") {
+            let cancel = format!("/api/v1/orgs/{org}/operations/{}/cancel", id("operation"));
+            world.send(owner, "POST", &cancel, None).await.expect(200);
+        }
     }
     if path.contains("{session}") {
         let sessions = world.get(caller, "/api/v1/me/sessions").await.json();

@@ -11,12 +11,12 @@ async fn a_session_ends_when_it_is_idle_and_not_before() {
     let ada = Person::sign_up(&world, "ada").await;
     world
         .clock
-        .advance(SignedDuration::from_hours(SESSION_IDLE_HOURS) - SignedDuration::from_nanos(1));
+        .advance(SignedDuration::from_hours(SESSION_IDLE_HOURS) - SignedDuration::from_secs(1));
     world.get(&ada.caller(), "/api/v1/me").await.expect(200);
     // That was a use, so the time starts again.
     world
         .clock
-        .advance(SignedDuration::from_hours(SESSION_IDLE_HOURS) - SignedDuration::from_nanos(1));
+        .advance(SignedDuration::from_hours(SESSION_IDLE_HOURS) - SignedDuration::from_secs(1));
     world.get(&ada.caller(), "/api/v1/me").await.expect(200);
     world.clock.advance(SignedDuration::from_hours(SESSION_IDLE_HOURS));
     world

@@ -61,6 +61,9 @@ impl World {
             tls_cert: None,
             tls_key: None,
             agent_listen: any,
+            agent_host: Vec::new(),
+            region: "local".to_owned(),
+            cluster_domain: "craton.localhost".to_owned(),
             metrics_listen: any,
             master_key_file: None,
             log_origin: "platform.test".to_owned(),
@@ -196,6 +199,8 @@ impl World {
 
 async fn launch(settings: &Settings, clock: &Arc<ManualClock>) -> Platform {
     let environment = Environment::new(clock.clone(), Arc::new(SystemRandom));
+    // The agents' link speaks TLS; in one process per test, the first test to come installs the provider.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Platform::start(settings.clone(), environment)
         .await
         .expect("the platform starts")
