@@ -1,6 +1,7 @@
 //! The data of `COPY`: lines in, lines out.
 
 mod csv_format;
+mod rows;
 mod text_format;
 
 use craton_types::{Row, Value};

@@ -4,16 +4,13 @@
 //! it, or a client that breaks off, leaves nothing applied.
 
 use bytes::{BufMut, BytesMut};
-use craton_engine::{Prepared, Response};
+use craton_engine::{PlanKind, Prepared, Response};
 use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::failure::Failure;
 use super::frontend::{self, Message};
 use super::session::{SessionLoop, Stop, now, rights_changed};
-
-/// Bytes of one `CopyData` message to the client. Messages need not end with lines.
-const COPY_OUT_BYTES: usize = 32 * 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
     /// Receives a COPY's body and applies it. Returns the completion's tag.
@@ -74,17 +71,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
         }
     }
 
-    /// Sends a COPY's lines.
-    pub(super) async fn copy_out(&mut self, columns_count: usize, lines: &[u8]) -> Result<(), Stop> {
+    /// Sends a COPY's rows, each in a message of its own.
+    pub(super) async fn copy_out(
+        &mut self,
+        prepared: &Prepared,
+        columns_count: usize,
+        data: &[u8],
+    ) -> Result<(), Stop> {
+        let PlanKind::CopyOut(copy) = prepared.kind() else {
+            unreachable!("only COPY TO gives data for the client");
+        };
         let columns = i16::try_from(columns_count).expect("a table has at most 1,600 columns");
         self.transport
             .put(&CopyOutResponse::new(0, columns, vec![0; columns_count]))?;
-        for part in lines.chunks(COPY_OUT_BYTES) {
+        for row in copy.rows(data) {
             if self.registration.cancellation.is_requested() {
                 return Err(Failure::cancelled().into());
             }
             self.transport.put_with::<Stop>(b'd', |out| {
-                out.put_slice(part);
+                out.put_slice(row);
                 Ok(())
             })?;
             self.transport.flush_when_large().await?;

@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
                 data,
                 tag,
             } => {
-                self.copy_out(columns_count, &data).await?;
+                self.copy_out(prepared, columns_count, &data).await?;
                 Ok(tag)
             }
         }

@@ -57,8 +57,7 @@ pub(crate) fn understand(version: (u16, u16), parameters: Vec<(String, String)>)
                     return Err(Failure::fatal("0A000", "replication connections are not supported"));
                 }
             }
-            // `SQL_ASCII` on the client's side means "do not convert", and nothing is converted.
-            "client_encoding" if value.eq_ignore_ascii_case("sql_ascii") => {}
+            "client_encoding" => settings.extend(client_encoding(&value).map(|value| (name, value))),
             _ if name.starts_with("_pq_.") => unknown_options.push(name),
             _ => settings.push((name, value)),
         }
@@ -84,6 +83,16 @@ pub(crate) fn understand(version: (u16, u16), parameters: Vec<(String, String)>)
         protocol_minor,
         negotiate,
     })
+}
+
+/// What to set `client_encoding` to; nothing when the client means the only encoding there is.
+///
+/// As in PostgreSQL, case and punctuation do not count: some drivers quote the name. `SQL_ASCII` on the client's side
+/// means "do not convert", and nothing is converted.
+fn client_encoding(value: &str) -> Option<String> {
+    let letters = value.chars().filter(char::is_ascii_alphanumeric);
+    let name: String = letters.map(|letter| letter.to_ascii_lowercase()).collect();
+    (!matches!(name.as_str(), "utf8" | "unicode" | "sqlascii")).then(|| value.to_owned())
 }
 
 /// Reads `-c name=value` and `--name=value` from the `options` parameter; a backslash keeps the next character.
@@ -186,6 +195,20 @@ mod tests {
                 negotiate: None,
             })
         );
+    }
+
+    #[test]
+    fn the_one_encoding_has_many_spellings() {
+        for (value, accepted) in [
+            ("UTF8", true),
+            ("'utf-8'", true),
+            ("Unicode", true),
+            ("SQL_ASCII", true),
+            ("LATIN1", false),
+            ("", false),
+        ] {
+            assert_eq!(client_encoding(value).is_none(), accepted, "{value}");
+        }
     }
 
     #[test]

@@ -143,5 +143,6 @@ async fn a_driver_copies_out() {
         .await
         .expect("started");
     let parts: Vec<Bytes> = stream.try_collect().await.expect("lines");
-    assert_eq!(parts.concat(), b"1,\"a,b\"\n2,\n");
+    // Some drivers rely on one message for each row.
+    assert_eq!(parts, [&b"1,\"a,b\"\n"[..], b"2,\n"]);
 }

@@ -139,7 +139,6 @@ impl World {
             ])
             .args(&self.arguments)
             .env("RUST_LOG", "info,craton_server=debug")
-            .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         command
     }
