@@ -95,7 +95,9 @@ pub(crate) fn session(engine: &Engine, database: &str) -> Session {
 /// Executes one statement.
 pub(crate) async fn run(session: &mut Session, sql: &str, parameters: &[Value]) -> Result<Response, SqlError> {
     let statement = session.parse(sql)?.into_iter().next().expect("a statement");
-    let prepared = session.prepare(&statement, &[]).inspect_err(|_| session.fail_transaction())?;
+    let prepared = session
+        .prepare(&statement, &[])
+        .inspect_err(|_| session.fail_transaction())?;
     session.execute(&prepared, parameters).await
 }
 
