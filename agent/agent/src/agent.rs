@@ -186,11 +186,13 @@ fn lock(data_dir: &Path) -> Result<File, AgentError> {
 }
 
 async fn obtain_identity(config: &AgentConfig) -> Result<IdentityStore, AgentError> {
+    let key_path = config.data_dir.join("enrolment.key");
     if let Some(identity) = IdentityStore::load(&config.data_dir)? {
+        // Left over when the agent ended right after it had stored its identity.
+        file::remove(&key_path)?;
         return Ok(identity);
     }
     let token = config.join_token.as_ref().ok_or(AgentError::JoinTokenMissing)?;
-    let key_path = config.data_dir.join("enrolment.key");
     let key_pem = enrolment_key(&key_path)?;
     let mut failures = 0;
     let identity = loop {

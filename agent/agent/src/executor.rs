@@ -11,7 +11,7 @@ use std::{
 
 use craton_agent_protocol::{
     AgentMessage, CertificateOutcome, CertificateSubject, ClusterId, ContentHash, DesiredInstance, DesiredState,
-    Endpoint, InstancePhase, ObservedInstance, ObservedState, RunState,
+    ERROR_BYTES_MAX, Endpoint, InstancePhase, ObservedInstance, ObservedState, RunState,
 };
 use futures::future::join_all;
 use tokio::sync::{Notify, mpsc, watch};
@@ -51,8 +51,6 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 const CERTIFICATE_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that is silent for longer is reported as an error. It is not killed: recovery of a large log takes long.
 const SILENCE_REPORTED_AFTER: Duration = Duration::from_secs(20);
-/// The longest error that is reported, in bytes.
-const ERROR_BYTES_MAX: usize = 600;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +80,10 @@ struct Memory {
     stop_asked_at: Option<Instant>,
     certificate_asked: Option<(Instant, u64)>,
     applied: Option<ContentHash>,
+    /// Whether the server refuses work since a disk operation failed.
+    poisoned: bool,
+    /// Why the admin interface gave no answer at the last look.
+    silence: Option<String>,
     error: Option<String>,
 }
 
@@ -235,7 +237,9 @@ impl Executor {
                 }
                 pid = Some(running);
                 reload_due = certificate.is_some_and(|facts| hex::encode(facts.sha256) != certificate_sha256);
-                status = admin::status(&directory.admin_socket()).await.ok();
+                let answer = admin::status(&directory.admin_socket()).await;
+                memory.silence = answer.as_ref().err().map(ToString::to_string);
+                status = answer.ok();
                 match &status {
                     None => ProcessCondition::Silent,
                     Some(status) if status.poisoned => ProcessCondition::Poisoned,
@@ -281,7 +285,8 @@ impl Executor {
         }
         memory.runs = false;
         memory.answers = false;
-        if memory.stop_asked_at.take().is_some() {
+        let was_poisoned = std::mem::take(&mut memory.poisoned);
+        if memory.stop_asked_at.take().is_some() && !was_poisoned {
             return;
         }
         let ran_for = memory
@@ -309,6 +314,7 @@ impl Executor {
             ProcessCondition::Answering if !memory.answers => {
                 tracing::info!(%cluster_id, "the server answers");
                 memory.answers = true;
+                memory.poisoned = false;
                 memory.error = None;
             }
             ProcessCondition::Silent => {
@@ -317,10 +323,12 @@ impl Executor {
                     .map_or(Duration::ZERO, |since| monotonic_now().duration_since(since));
                 memory.answers = false;
                 if silent_for > SILENCE_REPORTED_AFTER && memory.error.is_none() {
-                    memory.error = Some("the server runs and does not answer on its admin socket".to_owned());
+                    let silence = memory.silence.clone().unwrap_or_default();
+                    memory.error = Some(bounded(format!("the server runs and does not answer: {silence}")));
                 }
             }
             ProcessCondition::Poisoned => {
+                memory.poisoned = true;
                 memory.error = Some("a disk operation failed; the server refuses work and is started again".to_owned());
             }
             _ => {}
@@ -572,7 +580,7 @@ impl Executor {
             cluster_id: cluster_id.clone(),
             phase: phase(wanted, look.map(|look| &look.local)),
             endpoint: look.map(|look| Endpoint {
-                address: self.config.listen_address.to_string(),
+                address: self.config.listen_address,
                 port: look.settings.port,
             }),
             pid: look.and_then(|look| look.pid),

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::{
         AckOutcome, CertificateOutcome, CertificateSubject, ClusterId, DesiredRefusal, DesiredState, DesiredUser,
-        Hello, INSTANCES_MAX, LinkRefusalCode, USERS_MAX,
+        ERROR_BYTES_MAX, Hello, INSTANCES_MAX, LinkRefusalCode, USERS_MAX,
         desired::tests::{instance, node},
         observed::tests::observed,
     };
@@ -264,5 +264,25 @@ mod tests {
             decode_agent(request(PEM_BYTES_MAX + 1).as_bytes()),
             Err(DecodeError::Limit(_))
         ));
+    }
+
+    #[test]
+    fn what_a_node_reports_is_limited() {
+        let report = |length: usize| {
+            let mut observed = observed(1);
+            observed.instances[0].error = Some("x".repeat(length));
+            encode_agent(&AgentEnvelope {
+                node_id: node('q'),
+                message: AgentMessage::Observed(observed),
+            })
+        };
+        assert!(decode_agent(report(ERROR_BYTES_MAX).as_bytes()).is_ok());
+        assert!(matches!(
+            decode_agent(report(ERROR_BYTES_MAX + 1).as_bytes()),
+            Err(DecodeError::Limit(_))
+        ));
+        // An address is shown to people who paste it into a shell.
+        let odd = report(1).replace("127.0.0.1", "$(reboot)");
+        assert!(matches!(decode_agent(odd.as_bytes()), Err(DecodeError::Malformed(_))));
     }
 }

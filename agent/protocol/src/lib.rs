@@ -48,5 +48,5 @@ pub use message::{
     AckOutcome, AgentEnvelope, AgentMessage, CertificateOutcome, CertificateSubject, Hello, LinkRefusalCode,
     PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, PlatformMessage, negotiate,
 };
-pub use observed::{Endpoint, InstancePhase, ObservedDatabase, ObservedInstance, ObservedState};
+pub use observed::{ERROR_BYTES_MAX, Endpoint, InstancePhase, ObservedDatabase, ObservedInstance, ObservedState};
 pub use token::{JOIN_TOKEN_PREFIX, JoinToken, JoinTokenError};

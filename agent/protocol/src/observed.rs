@@ -1,9 +1,16 @@
 //! What a node saw when it last looked.
 
+use std::net::IpAddr;
+
 use crate::{
-    ClusterId, ContentHash, DATABASES_MAX, INSTANCES_MAX,
+    ClusterId, ContentHash, DATABASES_MAX, INSTANCES_MAX, NAME_BYTES_MAX,
     desired::{LimitError, at_most},
 };
+
+/// The longest error that an agent reports, in bytes. It is shown to people, who read no more.
+pub const ERROR_BYTES_MAX: usize = 1_000;
+/// The longest verifier key in bytes: a name of [`NAME_BYTES_MAX`] with the tenant's id, a hash and a key.
+const LOG_KEY_BYTES_MAX: usize = 512;
 
 /// How far an instance has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -29,7 +36,7 @@ pub enum InstancePhase {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Endpoint {
     /// An IP address.
-    pub address: String,
+    pub address: IpAddr,
     /// A TCP port.
     pub port: u16,
 }
@@ -102,13 +109,30 @@ impl ObservedState {
 
     pub(crate) fn check_limits(&self) -> Result<(), LimitError> {
         at_most("instances", self.instances.len(), INSTANCES_MAX)?;
-        self.instances
-            .iter()
-            .try_for_each(|instance| at_most("instances[].databases", instance.databases.len(), DATABASES_MAX))
+        self.instances.iter().try_for_each(ObservedInstance::check_limits)
     }
 }
 
 impl ObservedInstance {
+    fn check_limits(&self) -> Result<(), LimitError> {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        at_most("instances[].error", length(&self.error), ERROR_BYTES_MAX)?;
+        at_most(
+            "instances[].server_version",
+            length(&self.server_version),
+            NAME_BYTES_MAX,
+        )?;
+        at_most("instances[].databases", self.databases.len(), DATABASES_MAX)?;
+        self.databases.iter().try_for_each(|database| {
+            at_most("instances[].databases[].name", database.name.len(), NAME_BYTES_MAX)?;
+            at_most(
+                "instances[].databases[].log_key",
+                database.log_key.len(),
+                LOG_KEY_BYTES_MAX,
+            )
+        })
+    }
+
     fn without_positions(&self) -> ObservedInstance {
         let mut instance = self.clone();
         instance
@@ -130,7 +154,7 @@ pub(crate) mod tests {
                 cluster_id: ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap(),
                 phase: InstancePhase::Running,
                 endpoint: Some(Endpoint {
-                    address: "127.0.0.1".into(),
+                    address: [127, 0, 0, 1].into(),
                     port: 20_001,
                 }),
                 pid: Some(4711),

@@ -3,13 +3,15 @@
 //! glibc does not resolve `*.localhost`, so every form that can carries the address beside the name: the name is what
 //! the certificate is checked against, the address is where the packets go.
 
+use std::net::IpAddr;
+
 use crate::name::ClusterHost;
 
 /// Where and as whom to connect.
 #[derive(Clone, Debug)]
 pub(crate) struct Target<'a> {
     pub(crate) host: &'a ClusterHost,
-    pub(crate) host_address: &'a str,
+    pub(crate) host_address: IpAddr,
     pub(crate) port: u16,
     pub(crate) database: &'a str,
     pub(crate) user: &'a str,
@@ -90,9 +92,10 @@ with psycopg.connect("{keywords}", password=os.environ["CRATON_PASSWORD"]) as co
             Driver {
                 name: "JDBC",
                 language: "java",
-                // The driver resolves the name by itself, and Java knows *.localhost.
                 snippet: format!(
-                    r#"var properties = new java.util.Properties();
+                    r#"// The driver has no setting for the address: where {host} does not resolve,
+// add the line "{host_address} {host}" to /etc/hosts.
+var properties = new java.util.Properties();
 properties.setProperty("user", "{user}");
 properties.setProperty("password", System.getenv("CRATON_PASSWORD"));
 properties.setProperty("sslmode", "verify-full");
@@ -166,7 +169,7 @@ mod tests {
         let host = ClusterHost::new("clinic", testing::environment().new_id(), "local", "craton.localhost");
         let target = Target {
             host: &host,
-            host_address: "127.0.0.1",
+            host_address: [127, 0, 0, 1].into(),
             port: 20_001,
             database: "main",
             user: "app",

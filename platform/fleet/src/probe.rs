@@ -28,10 +28,8 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS craton_probe (id TEXT PRIMARY KE
 pub(crate) enum ProbeError {
     #[error("the cluster's certificate authority cannot be used: {0}")]
     Authority(String),
-    #[error("the address {0} is none")]
-    Address(String),
     #[error("the endpoint {address}:{port} did not let the probe in: {detail}")]
-    Connect { address: String, port: u16, detail: String },
+    Connect { address: IpAddr, port: u16, detail: String },
     #[error("the probe could not {action}: {detail}")]
     Statement { action: &'static str, detail: String },
     #[error("the probe wrote {wrote:?} and read {read:?}")]
@@ -58,19 +56,15 @@ async fn run(
     endpoint: &Endpoint,
     operation_id: OperationId,
 ) -> Result<(), ProbeError> {
-    let address: IpAddr = endpoint
-        .address
-        .parse()
-        .map_err(|_| ProbeError::Address(endpoint.address.clone()))?;
     let connect = |error: tokio_postgres::Error| ProbeError::Connect {
-        address: endpoint.address.clone(),
+        address: endpoint.address,
         port: endpoint.port,
         detail: with_causes(&error),
     };
     let mut config = tokio_postgres::Config::new();
     config
         .host(cluster.host.as_str())
-        .hostaddr(address)
+        .hostaddr(endpoint.address)
         .port(endpoint.port)
         .dbname(PROBE_DATABASE)
         .user(PROBE_USER)

@@ -72,17 +72,26 @@ fn context(fleet: &Inner) -> CommandContext {
 
 async fn pass(fleet: &Arc<Inner>) -> Result<(), WorkflowError> {
     let look = Arc::new(look(fleet).await?);
+    // What is wrong with one cluster or node must not keep the others waiting.
     for cluster in &look.clusters {
-        settle(fleet, cluster).await?;
-        pin_log_keys(fleet, cluster, &look.snapshot).await?;
+        if let Err(error) = tend(fleet, cluster, &look.snapshot).await {
+            tracing::error!(cluster_id = %cluster.cluster_id, %error, "a cluster could not be reconciled");
+        }
     }
     for node in look.nodes.values() {
-        bring_desired_state(fleet, node, &look).await?;
+        if let Err(error) = bring_desired_state(fleet, node, &look).await {
+            tracing::error!(node_id = %node.node_id, %error, "a node's desired state could not be brought to it");
+        }
     }
     for operation in fleet.view.open_operations().await? {
         spawn_advance(fleet, operation);
     }
     Ok(())
+}
+
+async fn tend(fleet: &Inner, cluster: &ClusterState, snapshot: &Snapshot) -> Result<(), WorkflowError> {
+    settle(fleet, cluster).await?;
+    pin_log_keys(fleet, cluster, snapshot).await
 }
 
 /// Brings a cluster and the operation of its transitional state together. They are two streams, so the platform may

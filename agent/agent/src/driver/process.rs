@@ -222,6 +222,8 @@ impl Driver for ProcessDriver {
             .arg(&launch.program)
             .args(&launch.arguments)
             .current_dir(instance.path())
+            // A secret of the agent, which a server has no use for.
+            .env_remove("CRATON_JOIN_TOKEN")
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)

@@ -1,6 +1,6 @@
 //! The fleet end to end: a platform, a real agent as a process, and real database servers.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, process::Command, sync::Arc};
 
 use crate::node::{Node, runs, send, server_binary, until};
 use crate::world::{Caller, World};
@@ -58,6 +58,30 @@ async fn notes(client: &Client) -> Vec<String> {
         .await
         .expect("a query");
     rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Runs the command line that the API shows, as a person does who has saved the CA certificate beside.
+fn paste_psql(connection: &Value, ca_pem: &str, password: &str, sql: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let line = connection["psql"].as_str().unwrap();
+    let ca_file = line.split("sslrootcert=").nth(1).unwrap().trim_end_matches('"');
+    std::fs::write(directory.path().join(ca_file), ca_pem).unwrap();
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            &format!("{line} --no-psqlrc --tuples-only --no-align --command \"$0\""),
+            sql,
+        ])
+        .current_dir(directory.path())
+        .env("PGPASSWORD", password)
+        .output()
+        .expect("a shell");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "psql is installed by `make setup`: {line}: {errors}"
+    );
+    String::from_utf8(output.stdout).unwrap()
 }
 
 struct Cluster {
@@ -120,6 +144,10 @@ async fn a_cluster_is_ready_when_it_can_be_used_and_outlives_platform_agent_and_
         .collect();
     assert_eq!(pinned, ["main", "probe"]);
     assert!(connect(&connection, &ca_pem, "wrong").await.is_err());
+    assert_eq!(
+        paste_psql(&connection, &ca_pem, &cluster.password, "SELECT note FROM visit"),
+        "first\n"
+    );
     let mut other_name = connection.clone();
     other_name["host"] = json!("another.local.craton.localhost");
     assert!(

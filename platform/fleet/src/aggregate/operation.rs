@@ -309,10 +309,8 @@ impl Aggregate for Operation {
                     return Err(Refusal::NotExpired);
                 }
                 let step = operation.step().map_or("end", Step::as_str);
-                let error = format!(
-                    "it was not {step} within {}: {seen}",
-                    duration(operation.kind.time_allowed())
-                );
+                let allowed = operation.kind.time_allowed().as_mins();
+                let error = format!("step {step} was not done within {allowed} minutes: {seen}");
                 Ok(vec![Event::Failed { error, at: now }])
             }
             Command::Cancel { now } => {
@@ -395,10 +393,6 @@ impl OperationState {
     }
 }
 
-fn duration(duration: SignedDuration) -> String {
-    format!("{} minutes", duration.as_mins())
-}
-
 #[cfg(test)]
 mod tests {
     use craton_platform_kernel::testing;
@@ -473,7 +467,7 @@ mod tests {
         assert_eq!(
             decide::<Operation>(&given, expire(300)),
             Ok(vec![Event::Failed {
-                error: "it was not certificate within 5 minutes: node a is offline".into(),
+                error: "step certificate was not done within 5 minutes: node a is offline".into(),
                 at: at(300)
             }])
         );

@@ -83,7 +83,7 @@ pub(crate) async fn get_connection(
     let ca_file = format!("{}-ca.pem", cluster.name);
     let target = Target {
         host: &cluster.host,
-        host_address: &endpoint.address,
+        host_address: endpoint.address,
         port: endpoint.port,
         database: MAIN_DATABASE,
         user: APP_USER,
@@ -95,7 +95,7 @@ pub(crate) async fn get_connection(
     });
     Ok(Json(Connection {
         host: cluster.host.to_string(),
-        host_address: endpoint.address.clone(),
+        host_address: endpoint.address.to_string(),
         port: endpoint.port,
         database: MAIN_DATABASE.to_owned(),
         user: APP_USER.to_owned(),

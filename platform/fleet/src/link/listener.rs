@@ -30,7 +30,8 @@ use crate::{
     fleet::{FleetError, Inner},
 };
 
-/// Agents and enrolling machines that are connected at one time; further ones wait.
+/// Connections that are in their handshake or enrol at one time; further ones wait. A link that is up does not count:
+/// there is one for each node.
 const CONNECTIONS_MAX: usize = 1_024;
 /// How long the TLS handshake, the request's head or an enrolment's body may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
