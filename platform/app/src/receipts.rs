@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 /// The key of the platform's log.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PlatformLogKey)]
 pub struct LogKey {
     /// The verifier key in the C2SP signed-note form.
     pub verifier_key: String,
