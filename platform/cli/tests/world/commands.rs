@@ -26,7 +26,7 @@ fn from_login_to_a_verified_receipt() {
             &[("CRATON_API_KEY", "crt_live_unknown")],
             "",
         )
-        .failed(1, &["code unauthenticated", "status 401", "request "]);
+        .failed(1, &["code invalid_api_key", "status 401", "request "]);
 
     let person = Person::sign_up(&world, "Lakeside Hospital");
     let login = read_json(&world.folder.path().join("config/login.json")).expect("a login");
@@ -56,7 +56,7 @@ fn from_login_to_a_verified_receipt() {
     assert_eq!(world.craton_json(&["clusters", "show", &cluster])["name"], "clinic");
     world
         .craton(&["clusters", "create", "clinic"])
-        .failed(1, &["clinic", "code "]);
+        .failed(1, &["code name_taken", "status 409"]);
     world
         .craton(&["clusters", "create", "Patient Records"])
         .failed(1, &["code validation_failed", "status 422"]);
@@ -82,6 +82,7 @@ fn from_login_to_a_verified_receipt() {
         .craton(&["clusters", "delete", "clinic", "--yes", "--wait"])
         .succeeded();
     assert_eq!(world.craton_json(&["clusters", "list"]), Json::Array(vec![]));
+    world.expect_quiet_logs();
 }
 
 /// Statements, their errors, and the proof of a row.

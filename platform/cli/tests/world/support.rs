@@ -133,45 +133,46 @@ impl World {
         serde_json::from_str(&finished.succeeded().output).expect("JSON")
     }
 
-    /// Everything that the world wrote, for the message of a failure.
-    fn logs(&self) -> String {
-        let mut text = String::new();
+    /// Nothing has been logged that somebody would have to look into.
+    pub(crate) fn expect_quiet_logs(&self) {
+        const LOUD: [&str; 4] = [" WARN ", " ERROR ", "\"level\":\"WARN\"", "\"level\":\"ERROR\""];
+        for (file, content) in self.logs() {
+            let is_loud = |line: &&str| LOUD.iter().any(|mark| line.contains(mark));
+            let loud: Vec<_> = content.lines().filter(is_loud).collect();
+            assert!(loud.is_empty(), "{}:\n{}", file.display(), loud.join("\n"));
+        }
+    }
+
+    /// Everything that the world wrote.
+    fn logs(&self) -> Vec<(PathBuf, String)> {
+        let entries = |folder: &Path| {
+            fs::read_dir(folder)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+        };
         let mut folders = vec![self.folder.path().to_owned(), self.data_dir().join("logs")];
         for number in 1..=3 {
-            let instances = self.data_dir().join(format!("node-{number}/instances"));
-            folders.extend(
-                fs::read_dir(instances)
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                    .map(|entry| entry.path()),
-            );
+            folders.extend(entries(&self.data_dir().join(format!("node-{number}/instances"))));
         }
-        for file in folders
-            .iter()
-            .flat_map(fs::read_dir)
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-        {
-            if file.extension().is_some_and(|extension| extension == "log") {
-                let content = fs::read_to_string(&file).unwrap_or_default();
-                let lines: Vec<_> = content.lines().collect();
-                text += &format!(
-                    "--- {}\n{}\n",
-                    file.display(),
-                    lines[lines.len().saturating_sub(40)..].join("\n")
-                );
-            }
-        }
-        text
+        let files = folders.iter().flat_map(|folder| entries(folder));
+        files
+            .filter(|file| file.extension().is_some_and(|extension| extension == "log"))
+            .map(|file| (file.clone(), fs::read_to_string(file).unwrap_or_default()))
+            .collect()
     }
 }
 
 impl Drop for World {
+    #[expect(clippy::print_stderr, reason = "a failed test shows what the processes wrote")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.logs());
+            for (file, content) in self.logs() {
+                let lines: Vec<_> = content.lines().collect();
+                let last = &lines[lines.len().saturating_sub(40)..];
+                eprintln!("--- the end of {}\n{}", file.display(), last.join("\n"));
+            }
         }
         if matches!(self.dev.try_wait(), Ok(None)) {
             kill("TERM", self.dev.id());
