@@ -15,7 +15,7 @@ const READY_LAG_MAX: u64 = 1_000;
 
 /// Looks at the parts that everything rests on. Cheap to clone.
 #[derive(Clone)]
-pub struct Health(Arc<Parts>);
+pub(crate) struct Health(Arc<Parts>);
 
 struct Parts {
     stop_reason: Box<dyn Fn() -> Option<String> + Send + Sync>,
@@ -56,7 +56,7 @@ impl Health {
 
 /// The process is well.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Healthy {
+pub(crate) struct Healthy {
     /// Always `ok`.
     pub status: String,
     /// The version of the platform.
@@ -78,7 +78,7 @@ impl Healthy {
     responses((status = 200, description = "It is", body = Healthy), Problems),
     security(()),
 )]
-pub async fn get_health(State(health): State<Health>) -> Result<Json<Healthy>, Problem> {
+pub(crate) async fn get_health(State(health): State<Health>) -> Result<Json<Healthy>, Problem> {
     check_log(&health)?;
     Ok(Healthy::now())
 }
@@ -89,7 +89,7 @@ pub async fn get_health(State(health): State<Health>) -> Result<Json<Healthy>, P
     responses((status = 200, description = "It may", body = Healthy), Problems),
     security(()),
 )]
-pub async fn get_ready(State(health): State<Health>) -> Result<Json<Healthy>, Problem> {
+pub(crate) async fn get_ready(State(health): State<Health>) -> Result<Json<Healthy>, Problem> {
     check_log(&health)?;
     match health.lags().into_iter().find(|(_, lag)| *lag > READY_LAG_MAX) {
         None => Ok(Healthy::now()),

@@ -25,6 +25,5 @@ mod shell;
 
 pub use openapi::openapi_json;
 pub use platform::Platform;
-pub use router::api;
 pub use settings::{RateLimits, Settings};
 pub use shell::system_environment;

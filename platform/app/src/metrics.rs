@@ -16,7 +16,7 @@ use crate::health::Health;
 
 /// What is counted. Cheap to clone.
 #[derive(Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     durations: HistogramVec,

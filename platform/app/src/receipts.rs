@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 /// The key of the platform's log.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PlatformLogKey)]
-pub struct LogKey {
+pub(crate) struct LogKey {
     /// The verifier key in the C2SP signed-note form.
     pub verifier_key: String,
 }
@@ -26,7 +26,7 @@ pub struct LogKey {
     responses((status = 200, description = "The verifier key", body = LogKey), Problems),
     security(()),
 )]
-pub async fn get_log_key(State(events): State<EngineEventStore>) -> Json<LogKey> {
+pub(crate) async fn get_log_key(State(events): State<EngineEventStore>) -> Json<LogKey> {
     Json(LogKey {
         verifier_key: events.log_key(),
     })
@@ -43,7 +43,7 @@ pub async fn get_log_key(State(events): State<EngineEventStore>) -> Json<LogKey>
     ),
     responses((status = 200, description = "The receipt", body = String, content_type = "text/plain"), Problems),
 )]
-pub async fn get_receipt(
+pub(crate) async fn get_receipt(
     State(events): State<EngineEventStore>,
     authenticated: Authenticated,
     PathParams((org_id, position)): PathParams<(OrgId, Position)>,

@@ -26,7 +26,7 @@ use crate::{console, listener, openapi, receipts};
 
 /// What handlers and layers need.
 #[derive(Clone)]
-pub struct AppState {
+pub(crate) struct AppState {
     pub(crate) environment: Environment,
     pub(crate) identity: Identity,
     pub(crate) fleet: Fleet,
@@ -103,7 +103,7 @@ fn service_routes() -> OpenApiRouter<AppState> {
 
 /// All documented routes, without layers.
 #[must_use]
-pub fn api() -> OpenApiRouter<AppState> {
+pub(crate) fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::document())
         .merge(auth_routes())
         .merge(api_routes())

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use craton_platform_kernel::{ExecuteError, StoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa::openapi::{self, RefOr};
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 
 use crate::request::current_request_id;
 
@@ -54,11 +54,11 @@ pub struct ProblemBody {
 pub struct Problems;
 
 impl utoipa::IntoResponses for Problems {
-    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
-        let schema = openapi::Ref::from_schema_name(ProblemBody::name());
-        let response = openapi::ResponseBuilder::new()
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let schema = Ref::from_schema_name(ProblemBody::name());
+        let response = ResponseBuilder::new()
             .description("The request failed")
-            .content(MEDIA_TYPE, openapi::Content::new(Some(schema)))
+            .content(MEDIA_TYPE, Content::new(Some(schema)))
             .build();
         BTreeMap::from([("default".to_owned(), response.into())])
     }
