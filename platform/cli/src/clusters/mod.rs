@@ -152,7 +152,7 @@ pub(crate) fn run(arguments: &ClustersArguments) -> anyhow::Result<ExitCode> {
         ClustersCommand::Show { access, cluster } => {
             let (api, org) = access.connect()?;
             let cluster = find_cluster(&api, &org, cluster)?;
-            print(access, &cluster.json, || cluster_facts(&cluster.value))?;
+            print(access, &cluster.json, || output::facts(&cluster_facts(&cluster.value)))?;
             Ok(ExitCode::SUCCESS)
         }
         ClustersCommand::Wait {
@@ -163,7 +163,7 @@ pub(crate) fn run(arguments: &ClustersArguments) -> anyhow::Result<ExitCode> {
             let (api, org) = access.connect()?;
             let id = find_cluster(&api, &org, cluster)?.value.id;
             let cluster = wait::until_ready(&api, &org, &id, patience.duration())?;
-            print(access, &cluster.json, || cluster_facts(&cluster.value))?;
+            print(access, &cluster.json, || output::facts(&cluster_facts(&cluster.value)))?;
             Ok(status_of(&cluster.value))
         }
         ClustersCommand::Connection {
@@ -215,14 +215,13 @@ fn create(access: &ClusterAccess, body: &Json, wait: Option<Duration>) -> anyhow
     // First, since waiting may fail and the password is shown only now.
     if !access.json {
         let mut stdout = io::stdout().lock();
-        write!(stdout, "{}", cluster_facts(cluster))?;
-        let password = credentials.password.clone();
         let shown = [
             ("database", Some(credentials.database.clone())),
             ("user", Some(credentials.user.clone())),
-            ("password", password),
+            ("password", credentials.password.clone()),
         ];
-        write!(stdout, "{}", output::facts(&shown))?;
+        let facts = [cluster_facts(cluster).as_slice(), &shown].concat();
+        write!(stdout, "{}", output::facts(&facts))?;
         writeln!(stdout, "\nStore the password now: it is not shown again.")?;
     }
     let Some(patience) = wait else {
@@ -296,7 +295,7 @@ fn rotate_password(access: &ClusterAccess, cluster: &str, user: &str) -> anyhow:
             ("user", Some(rotated.value.user.clone())),
             ("password", rotated.value.password.clone()),
         ]);
-        text += "\nStore the password now: it is not shown again. The old one has stopped working.\n";
+        text += "\nStore the password now: it is not shown again. The old one has stopped working, and its connections are closed.\n";
         text
     })?;
     Ok(ExitCode::SUCCESS)
@@ -346,8 +345,8 @@ fn confirm(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cluster_facts(cluster: &Cluster) -> String {
-    output::facts(&[
+fn cluster_facts(cluster: &Cluster) -> Vec<(&'static str, Option<String>)> {
+    vec![
         ("name", Some(cluster.name.clone())),
         ("id", Some(cluster.id.clone())),
         ("state", Some(cluster.state.to_string())),
@@ -361,7 +360,7 @@ fn cluster_facts(cluster: &Cluster) -> String {
         ("created", Some(cluster.created_at.clone())),
         ("ready", cluster.ready_at.clone()),
         ("error", cluster.last_error.clone()),
-    ])
+    ]
 }
 
 fn status_of(cluster: &Cluster) -> ExitCode {
