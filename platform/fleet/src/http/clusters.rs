@@ -6,6 +6,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use craton_agent_protocol::{Endpoint, InstancePhase};
 use craton_platform_http::{
     Authenticated, JsonBody, Page, PageQuery, PathParams, Problem, Problems, QueryParams, ShownOnce,
 };
@@ -27,7 +28,6 @@ use crate::{
         cluster::{self, APP_USER, MAIN_DATABASE},
     },
 };
-use craton_agent_protocol::InstancePhase;
 
 /// The most nodes that a cluster may ask for.
 const NODE_COUNT_MAX: u32 = 1;
@@ -140,10 +140,7 @@ impl ClusterView {
 }
 
 /// Where a cluster accepts clients, as far as its nodes have said.
-pub(super) fn endpoint<'a>(
-    cluster: &ClusterAggregate,
-    snapshot: &'a Snapshot,
-) -> Option<&'a craton_agent_protocol::Endpoint> {
+pub(super) fn endpoint<'a>(cluster: &ClusterAggregate, snapshot: &'a Snapshot) -> Option<&'a Endpoint> {
     let endpoints = cluster
         .nodes
         .iter()
@@ -349,4 +346,93 @@ pub(crate) async fn delete_cluster(
         receipt,
     };
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use craton_agent_protocol::{ObservedInstance, ObservedState};
+    use craton_platform_kernel::testing;
+
+    use super::*;
+    use crate::{
+        aggregate::{
+            cluster::{Cluster, Event, tests::new_cluster},
+            story::state,
+        },
+        desired::wire_cluster_id,
+        link::Links,
+    };
+
+    fn observed(cluster: &ClusterAggregate, phase: InstancePhase) -> ObservedState {
+        let instance = ObservedInstance {
+            cluster_id: wire_cluster_id(cluster.cluster_id),
+            phase,
+            endpoint: Some(Endpoint {
+                address: [127, 0, 0, 1].into(),
+                port: 20_001,
+            }),
+            pid: None,
+            restarts: 0,
+            server_version: None,
+            certificate_not_after_s: None,
+            applied: None,
+            databases: vec![],
+            error: Some("no space left".into()),
+        };
+        ObservedState {
+            generation: 1,
+            instances: vec![instance],
+        }
+    }
+
+    #[test]
+    fn a_ready_cluster_is_degraded_when_its_node_says_so() {
+        let environment = testing::environment();
+        let node: NodeId = environment.new_id();
+        let now = environment.now();
+        let events = [
+            Event::Created(new_cluster(&environment)),
+            Event::Placed { nodes: vec![node] },
+            Event::Ready { at: now },
+        ];
+        let cluster = state::<Cluster>(&events).unwrap();
+        let view = |links: &Links| ClusterView::new(&cluster, &links.snapshot());
+        let links = Links::default();
+
+        assert_eq!(
+            view(&links).state,
+            ClusterState::Degraded,
+            "its node was never heard of"
+        );
+        links.expect([node]);
+        let unknown = view(&links);
+        assert_eq!(
+            (unknown.state, unknown.port),
+            (ClusterState::Ready, None),
+            "right after a restart"
+        );
+        assert_eq!(unknown.nodes[0].state, "unknown");
+        for (phase, wanted) in [
+            (InstancePhase::Running, ClusterState::Ready),
+            (InstancePhase::Configuring, ClusterState::Ready),
+            (InstancePhase::Starting, ClusterState::Degraded),
+            (InstancePhase::Backoff, ClusterState::Degraded),
+            (InstancePhase::Unlisted, ClusterState::Degraded),
+        ] {
+            links.observe(node, observed(&cluster, phase));
+            let view = view(&links);
+            assert_eq!((view.state, view.port), (wanted, Some(20_001)), "{phase:?}");
+            assert_eq!(view.nodes[0].state, phase_name(phase));
+            let says_why = view.last_error.is_some_and(|error| error.contains("no space left"));
+            assert_eq!(says_why, wanted == ClusterState::Degraded, "{phase:?}");
+        }
+        links.observe(
+            node,
+            ObservedState {
+                generation: 1,
+                instances: vec![],
+            },
+        );
+        assert_eq!(view(&links).state, ClusterState::Degraded, "its instance is gone");
+    }
 }

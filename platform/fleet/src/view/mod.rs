@@ -224,3 +224,53 @@ impl FleetView {
         texts.into_iter().map(parse).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use craton_platform_kernel::{CommandContext, Ledger, Principal, testing};
+
+    use super::*;
+    use crate::aggregate::cluster::{self, tests::new_cluster};
+
+    #[tokio::test]
+    async fn the_view_equals_the_replayed_aggregate_and_tombstones_are_not_listed() {
+        let environment = testing::environment();
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(testing::MemoryEventStore::default());
+        let ledger = Ledger::new(store.clone(), Arc::new(testing::NoViews), environment.clone());
+        let context = CommandContext::new(&Principal::System, environment.new_id());
+        let new = new_cluster(&environment);
+        let (org_id, id) = (new.org_id, new.cluster_id);
+        let stream = cluster::stream(org_id, id);
+        let model = ReadModel::open(directory.path(), projection()).unwrap();
+        let view = FleetView::new(model.clone());
+        for command in [
+            cluster::Command::Create(new),
+            cluster::Command::Place {
+                nodes: vec![environment.new_id()],
+            },
+            cluster::Command::MarkReady { now: environment.now() },
+            cluster::Command::RequestDeletion {
+                operation_id: environment.new_id(),
+            },
+            cluster::Command::MarkDeleted,
+        ] {
+            ledger.execute::<Cluster>(&stream, &context, command).await.unwrap();
+            model.catch_up(&*store).await.unwrap();
+            let replayed = ledger.load::<Cluster>(&stream).await.unwrap().state;
+            assert_eq!(view.cluster(org_id, id).await.unwrap(), replayed);
+            assert_eq!(view.cluster_by_id(id).await.unwrap(), replayed);
+            let is_live = replayed.is_some_and(|cluster| cluster.lifecycle.as_str() != "deleted");
+            assert_eq!(view.live_clusters().await.unwrap().len(), usize::from(is_live));
+            assert_eq!(
+                view.clusters_of(org_id, None, 10).await.unwrap().len(),
+                usize::from(is_live)
+            );
+        }
+        assert_eq!(
+            view.cluster(environment.new_id(), id).await.unwrap(),
+            None,
+            "a foreign organisation"
+        );
+    }
+}

@@ -1,0 +1,350 @@
+//! The executor with a driver and a server that do what the story says.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use craton_agent_protocol::{DesiredInstance, DesiredUser, InstancePhase, NodeId, RunState};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Response, body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use rcgen::{CertificateParams, CertificateSigningRequestParams, Issuer, KeyPair};
+use tokio::net::UnixListener;
+
+use super::*;
+use crate::{
+    config::PortRange,
+    driver::{Launch, Observation, Request},
+};
+
+/// A driver whose processes are a flag, and what it was told.
+#[derive(Default)]
+struct Stage {
+    running: Mutex<Option<String>>,
+    told: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Driver for Stage {
+    async fn observe(&self, _: &InstanceDirectory) -> Result<Observation, DriverError> {
+        Ok(match &*self.running.lock() {
+            None => Observation::Stopped { ended: None },
+            Some(certificate_sha256) => Observation::Running {
+                pid: 1,
+                certificate_sha256: certificate_sha256.clone(),
+            },
+        })
+    }
+
+    async fn start(&self, _: &InstanceDirectory, launch: &Launch) -> Result<(), DriverError> {
+        self.told.lock().push("start".to_owned());
+        *self.running.lock() = Some(launch.certificate_sha256.clone());
+        Ok(())
+    }
+
+    async fn request(&self, _: &InstanceDirectory, request: Request) -> Result<(), DriverError> {
+        self.told.lock().push(format!("{request:?}").to_lowercase());
+        if request != Request::Reload {
+            *self.running.lock() = None;
+        }
+        Ok(())
+    }
+
+    async fn note_certificate(&self, _: &InstanceDirectory, certificate_sha256: &str) -> Result<(), DriverError> {
+        *self.running.lock() = Some(certificate_sha256.to_owned());
+        Ok(())
+    }
+}
+
+/// A server's admin interface that writes down its calls.
+#[derive(Default)]
+struct Server {
+    calls: Mutex<Vec<String>>,
+    poisoned: Mutex<bool>,
+}
+
+impl Server {
+    async fn answer(&self, request: hyper::Request<Incoming>) -> Response<Full<Bytes>> {
+        let call = format!("{} {}", request.method(), request.uri().path());
+        let _ = request.into_body().collect().await;
+        if call != "GET /v1/status" {
+            self.calls.lock().push(call);
+        }
+        let poisoned = *self.poisoned.lock();
+        let database = r#"{"name":"main","position":null,"log_key":"key"}"#;
+        let status = format!(r#"{{"version":"1","uptime_seconds":1,"databases":[{database}],"poisoned":{poisoned}}}"#);
+        Response::new(Full::new(status.into()))
+    }
+}
+
+struct World {
+    executor: Executor,
+    memories: Memories,
+    stage: Arc<Stage>,
+    server: Arc<Server>,
+    observed: watch::Receiver<ObservedState>,
+    certificates: mpsc::Sender<CertificateAnswer>,
+    generation: u64,
+    _data_dir: tempfile::TempDir,
+}
+
+fn cluster() -> ClusterId {
+    ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap()
+}
+
+fn node() -> NodeId {
+    NodeId::parse("node_01h455vb4pex5vsknk084sn02q").unwrap()
+}
+
+fn instance(run_state: RunState, users: &[&str]) -> DesiredInstance {
+    let user = |name: &&str| DesiredUser {
+        name: (*name).to_owned(),
+        scram_verifier: "verifier".into(),
+        databases: vec!["main".into()],
+        read_only: false,
+    };
+    DesiredInstance {
+        cluster_id: cluster(),
+        name: "clinic".into(),
+        run_state,
+        hostnames: vec!["clinic.example".into()],
+        log_origin: "clinic.example".into(),
+        databases: vec!["main".into()],
+        users: users.iter().map(user).collect(),
+        token_verification_key: "key".into(),
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let data_dir = tempfile::tempdir().unwrap();
+        let stage = Arc::new(Stage::default());
+        let (observed_sender, observed) = watch::channel(ObservedState {
+            generation: 0,
+            instances: vec![],
+        });
+        let (certificates, receiver) = mpsc::channel(8);
+        let executor = Executor {
+            config: AgentConfig {
+                data_dir: data_dir.path().to_owned(),
+                platform: "wss://localhost:1".parse().unwrap(),
+                join_token: None,
+                server_binary: "server".into(),
+                launcher: "launcher".into(),
+                listen_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                ports: PortRange::DEFAULT,
+            },
+            desired: Arc::new(DesiredStore::load(data_dir.path(), node()).unwrap()),
+            driver: stage.clone(),
+            link: Arc::new(LinkHandle::default()),
+            observed: observed_sender,
+            wake: Arc::new(Notify::new()),
+            certificates: receiver,
+        };
+        Self {
+            executor,
+            memories: Memories::new(),
+            stage,
+            server: Arc::default(),
+            observed,
+            certificates,
+            generation: 0,
+            _data_dir: data_dir,
+        }
+    }
+
+    /// Takes a new desired state, runs one pass and returns what is reported.
+    async fn want(&mut self, instances: Vec<DesiredInstance>) -> ObservedState {
+        self.generation += 1;
+        let _ = self
+            .executor
+            .desired
+            .offer(DesiredState::new(node(), self.generation, instances));
+        self.pass().await
+    }
+
+    async fn pass(&mut self) -> ObservedState {
+        self.executor.install_certificates(&mut self.memories);
+        self.executor.reconcile(&mut self.memories).await;
+        self.observed.borrow().clone()
+    }
+
+    /// Signs a certificate for the instance's key, as the platform does.
+    async fn sign(&self) {
+        let request = self
+            .executor
+            .directory(&cluster())
+            .certificate_request("clinic")
+            .unwrap();
+        let issuer = Issuer::new(CertificateParams::default(), KeyPair::generate().unwrap());
+        let request = CertificateSigningRequestParams::from_pem(&request).unwrap();
+        let chain_pem = request.signed_by(&issuer).unwrap().pem();
+        self.certificates
+            .send((cluster(), CertificateOutcome::Issued { chain_pem }))
+            .await
+            .unwrap();
+    }
+
+    /// Lets the server answer on the instance's socket.
+    fn serve(&self) {
+        let listener = UnixListener::bind(self.executor.directory(&cluster()).admin_socket()).unwrap();
+        let server = self.server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let server = server.clone();
+                let service = service_fn(move |request| {
+                    let server = server.clone();
+                    async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+    }
+
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.stage.told.lock())
+    }
+
+    fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.server.calls.lock())
+    }
+}
+
+fn phases(observed: &ObservedState) -> Vec<InstancePhase> {
+    observed.instances.iter().map(|instance| instance.phase).collect()
+}
+
+#[tokio::test]
+async fn an_instance_goes_from_nothing_to_running_and_back_to_nothing() {
+    let mut world = World::new();
+    let wanted = instance(RunState::Running, &["app"]);
+    let observed = world.want(vec![wanted.clone()]).await;
+    assert_eq!(phases(&observed), [InstancePhase::AwaitingCertificate]);
+    assert!(world.told().is_empty(), "no server without a certificate");
+
+    world.sign().await;
+    let observed = world.pass().await;
+    assert_eq!(world.told(), ["start"]);
+    assert_eq!(phases(&observed), [InstancePhase::Starting]);
+
+    world.serve();
+    let observed = world.pass().await;
+    assert_eq!(world.calls(), ["PUT /v1/databases/main", "PUT /v1/users/app"]);
+    assert_eq!(phases(&observed), [InstancePhase::Running]);
+    assert_eq!(observed.instances[0].applied, Some(wanted.content_hash()));
+    assert_eq!(observed.instances[0].databases[0].log_key, "key");
+    world.pass().await;
+    assert!(
+        world.calls().is_empty() && world.told().is_empty(),
+        "nothing is left to do"
+    );
+
+    let observed = world.want(vec![instance(RunState::Deleted, &["app"])]).await;
+    assert_eq!(world.told(), ["terminate"]);
+    assert_eq!(phases(&observed), [InstancePhase::Removing]);
+    let observed = world.pass().await;
+    assert_eq!(phases(&observed), []);
+    assert!(!world.executor.directory(&cluster()).path().exists());
+}
+
+#[tokio::test]
+async fn a_user_that_is_no_longer_wanted_is_dropped_also_after_the_agent_was_restarted() {
+    let mut world = World::new();
+    world.want(vec![instance(RunState::Running, &["app", "report"])]).await;
+    world.sign().await;
+    world.pass().await;
+    world.serve();
+    world.pass().await;
+    world.calls();
+    // A new agent remembers nothing but what is on disk.
+    world.memories.clear();
+    world.want(vec![instance(RunState::Running, &["app"])]).await;
+    assert_eq!(
+        world.calls(),
+        ["PUT /v1/databases/main", "PUT /v1/users/app", "DELETE /v1/users/report"]
+    );
+    world.memories.clear();
+    world.pass().await;
+    assert_eq!(world.calls(), ["PUT /v1/databases/main", "PUT /v1/users/app"]);
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_reloaded_and_a_new_token_key_too() {
+    let mut world = World::new();
+    world.want(vec![instance(RunState::Running, &[])]).await;
+    world.sign().await;
+    world.pass().await;
+    world.serve();
+    world.pass().await;
+    world.told();
+
+    world.sign().await;
+    world.pass().await;
+    assert_eq!(world.told(), ["reload"]);
+    world.pass().await;
+    assert!(world.told().is_empty(), "once is enough");
+
+    let mut other_key = instance(RunState::Running, &[]);
+    other_key.token_verification_key = "another key".into();
+    world.want(vec![other_key]).await;
+    assert_eq!(world.told(), ["reload"]);
+}
+
+#[tokio::test]
+async fn a_poisoned_server_is_started_again_after_a_growing_wait() {
+    let mut world = World::new();
+    world.want(vec![instance(RunState::Running, &[])]).await;
+    world.sign().await;
+    world.pass().await;
+    world.serve();
+    world.pass().await;
+    world.told();
+
+    *world.server.poisoned.lock() = true;
+    world.pass().await;
+    assert_eq!(world.told(), ["terminate"]);
+    let observed = world.pass().await;
+    assert_eq!(world.told(), ["start"], "the first time at once");
+    assert_eq!(observed.instances[0].restarts, 1);
+    world.pass().await;
+    assert_eq!(world.told(), ["terminate"]);
+    let observed = world.pass().await;
+    assert!(world.told().is_empty(), "the second time after a wait");
+    assert_eq!(
+        (phases(&observed), observed.instances[0].restarts),
+        (vec![InstancePhase::Backoff], 2)
+    );
+}
+
+#[tokio::test]
+async fn an_instance_that_is_not_listed_is_reported_and_left_alone() {
+    let mut world = World::new();
+    world.want(vec![instance(RunState::Running, &[])]).await;
+    world.sign().await;
+    world.pass().await;
+    world.told();
+    let observed = world.want(vec![]).await;
+    assert_eq!(phases(&observed), [InstancePhase::Unlisted]);
+    assert!(world.told().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_certificate_is_reported() {
+    let mut world = World::new();
+    world.want(vec![instance(RunState::Running, &[])]).await;
+    let refused = CertificateOutcome::Refused {
+        detail: "not here".into(),
+    };
+    world.certificates.send((cluster(), refused)).await.unwrap();
+    let observed = world.pass().await;
+    assert_eq!(
+        observed.instances[0].error.as_deref(),
+        Some("the platform gave no certificate: not here")
+    );
+}
