@@ -179,6 +179,13 @@ async function walk(context, authenticator) {
   await page.getByRole('link', { name: 'Audit log' }).click();
   await page.getByText('cluster.created').first().waitFor();
   await page.locator('summary').first().click();
+  const receipt = page.waitForEvent('download');
+  await page
+    .getByRole('link', { name: /^Download the receipt of position/ })
+    .first()
+    .click();
+  assert.match((await receipt).suggestedFilename(), /^receipt-\d+\.txt$/);
+  await page.getByLabel('verifier key of platform', { exact: true }).waitFor();
   await look('audit');
 
   step('the organisation switcher');

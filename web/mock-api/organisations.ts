@@ -1,7 +1,7 @@
 import type { ApiKey, Role } from '../app/src/api/types';
 import { secretOf } from './ids';
 import { invalid, notFound, Refusal } from './problem';
-import { created, nothing, ok, pageOf, signedIn, textOf, type Route, type SignedInCall } from './routing';
+import { created, nothing, ok, open, pageOf, signedIn, textOf, type Route, type SignedInCall } from './routing';
 
 const ROLES: readonly Role[] = ['owner', 'admin', 'member', 'viewer', 'auditor'];
 
@@ -99,4 +99,15 @@ export const organisationRoutes: Route[] = [
   signedIn('get', '/api/v1/orgs/{org}/audit-events', ({ state, user, parameters, url }) =>
     ok(pageOf(state.organisationOf(user, parameters['org'] ?? '').auditEvents, url)),
   ),
+  open('get', '/api/v1/log-key', () =>
+    ok({ verifier_key: 'platform.craton.localhost/platform+5f0c9b1e+AbQ2n7ZyR0mKp3Xv8cT1sWfEo6LdJhUgYiNaVrBqCx4M' }),
+  ),
+  signedIn('get', '/api/v1/orgs/{org}/receipts/{position}', (call) => {
+    const organisation = requireRole(call, 'owner', 'admin', 'auditor');
+    const position = Number(call.parameters['position']);
+    if (!organisation.auditEvents.some((event) => event.position === position)) throw notFound();
+    return new Response(`c2sp.org/tlog-proof@v1\nindex ${position}\n`, {
+      headers: { 'content-type': 'text/plain; charset=utf-8' },
+    });
+  }),
 ];

@@ -87,6 +87,13 @@ export const auditEventsQuery = (org: string) =>
     ...paging,
   });
 
+/** The key of the control plane's own log; it never changes. */
+export const platformLogKeyQuery = queryOptions({
+  queryKey: ['log-key'],
+  queryFn: ({ signal }) => answerOf(api.GET('/api/v1/log-key', { signal })),
+  staleTime: Infinity,
+});
+
 export function isChanging(state: string): boolean {
   return state === 'provisioning' || state === 'deleting';
 }
@@ -94,4 +101,9 @@ export function isChanging(state: string): boolean {
 /** Where the CA certificate of a cluster is downloaded from; a plain link, so that the browser saves the file. */
 export function caCertificateHref(org: string, cluster: string): string {
   return `/api/v1/orgs/${encodeURIComponent(org)}/clusters/${encodeURIComponent(cluster)}/ca.pem`;
+}
+
+/** Where the receipt of a change in the control plane is downloaded from. */
+export function receiptHref(org: string, position: number): string {
+  return `/api/v1/orgs/${encodeURIComponent(org)}/receipts/${position}`;
 }

@@ -1,26 +1,32 @@
-import { useInfiniteQuery } from '@tanstack/react-query';
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { allows } from '@/api/permissions';
-import { auditEventsQuery } from '@/api/queries';
+import { auditEventsQuery, platformLogKeyQuery, receiptHref } from '@/api/queries';
 import type { AuditEvent, Organisation } from '@/api/types';
 import { Failure } from '@/components/Failure';
 import { LoadMore } from '@/components/LoadMore';
 import { Page } from '@/components/Page';
+import { VerifierKey } from '@/components/VerifierKey';
 import { CopyableId } from '@/ui/Copy';
 import { EmptyState } from '@/ui/EmptyState';
+import { Icon } from '@/ui/Icon';
 import { Loading } from '@/ui/Loading';
+import { Panel } from '@/ui/Panel';
 import { Table } from '@/ui/Table';
 import { Timestamp } from '@/ui/Timestamp';
 import styles from './AuditPage.module.css';
 
 const LEAD =
-  "This is not a report about what happened: it is the platform's own event log, from which everything else here is derived. Position and record hash are what a receipt proves.";
+  "This is not a report about what happened: it is the platform's own event log, from which everything else here is derived.";
 
 export function AuditPage({ organisation }: { organisation: Organisation }) {
   const mayRead = allows(organisation.role, 'read_audit_events');
   return (
     <Page title="Audit log" lead={LEAD}>
       {mayRead ? (
-        <Events org={organisation.id} />
+        <>
+          <Verification />
+          <Events org={organisation.id} />
+        </>
       ) : (
         <EmptyState title="Not visible to your role">
           <p>
@@ -29,6 +35,20 @@ export function AuditPage({ organisation }: { organisation: Organisation }) {
         </EmptyState>
       )}
     </Page>
+  );
+}
+
+/** How to check the log's receipts; absent while the key is on its way, as the list below stands for itself. */
+function Verification() {
+  const { data } = useQuery(platformLogKeyQuery);
+  if (!data) return null;
+  return (
+    <Panel
+      title="Verify without us"
+      description="Each record below has a receipt to download, which proves offline that it is in the log as shown and was not added or changed later."
+    >
+      <VerifierKey of="platform" verifierKey={data.verifier_key} receipt="receipt.txt" />
+    </Panel>
   );
 }
 
@@ -52,20 +72,38 @@ function Events({ org }: { org: string }) {
           columns={[
             { header: 'Position', cell: ({ position }) => <code>{position}</code> },
             { header: 'Event', rowHeader: true, cell: (event) => <Event event={event} /> },
-            {
-              header: 'By',
-              cell: ({ actor }) => <span title={actor.id ?? undefined}>{actor.name ?? actor.id ?? actor.kind}</span>,
-            },
+            { header: 'By', cell: ({ actor }) => <Actor actor={actor} /> },
             { header: 'At', cell: ({ occurred_at }) => <Timestamp time={occurred_at} /> },
-            {
-              header: 'Record hash',
-              cell: ({ record_hash }) => <CopyableId value={record_hash} what="record hash" short />,
-            },
+            { header: 'Record hash', cell: (event) => <RecordHash org={org} event={event} /> },
           ]}
         />
       ) : null}
       <LoadMore pages={events} what="events" />
     </>
+  );
+}
+
+function Actor({ actor }: { actor: AuditEvent['actor'] }) {
+  if (actor.name !== null) return <span title={actor.id ?? undefined}>{actor.name}</span>;
+  if (actor.id === null) return actor.kind;
+  return <CopyableId value={actor.id} what={`${actor.kind} id`} short />;
+}
+
+function RecordHash({ org, event }: { org: string; event: AuditEvent }) {
+  const { position, record_hash } = event;
+  return (
+    <span className={styles.record}>
+      <CopyableId value={record_hash} what="record hash" short />
+      <a
+        className={styles.receipt}
+        href={receiptHref(org, position)}
+        download={`receipt-${position}.txt`}
+        title="Download receipt"
+        aria-label={`Download the receipt of position ${position}`}
+      >
+        <Icon name="download" />
+      </a>
+    </span>
   );
 }
 

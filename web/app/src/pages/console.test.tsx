@@ -335,6 +335,12 @@ describe('the audit log', () => {
     expect(row?.textContent).toContain(String(receipt.position));
     expect(row?.textContent).toContain('Ada Okafor');
     expect(within(row as HTMLElement).getByTitle(receipt.record_hash)).toBeTruthy();
+    const link = within(row as HTMLElement).getByRole('link', {
+      name: `Download the receipt of position ${receipt.position}`,
+    });
+    expect(link.getAttribute('href')).toBe(`/api/v1/orgs/${organisation.id}/receipts/${receipt.position}`);
+    const key = (await screen.findByLabelText('verifier key of platform')).textContent;
+    expect(screen.getByLabelText('verification command').textContent).toBe(`craton verify receipt.txt --key '${key}'`);
     await user.click(event);
     expect(screen.getByLabelText('Data of cluster.created').textContent).toContain('patient-records');
   });

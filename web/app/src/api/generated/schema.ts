@@ -4,6 +4,60 @@
  */
 
 export interface paths {
+    "/api/v1/fleet/join-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a join token */
+        post: operations["create_join_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/fleet/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists nodes */
+        get: operations["list_nodes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Shows the key of the platform's log
+         * @description Whoever keeps it can check receipts without the platform.
+         */
+        get: operations["get_log_key"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/me": {
         parameters: {
             query?: never;
@@ -178,76 +232,14 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    limit?: number;
-                    page_token?: string;
-                };
-                header?: never;
-                path: {
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ClusterPage"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Lists clusters */
+        get: operations["list_clusters"];
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["CreateCluster"];
-                };
-            };
-            responses: {
-                /** @description ok */
-                201: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ClusterCreated"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Creates a cluster
+         * @description The answer comes at once; the operation in it tells when the cluster is ready. The password is shown here only.
+         */
+        post: operations["create_cluster"];
         delete?: never;
         options?: never;
         head?: never;
@@ -261,72 +253,15 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    cluster: string;
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Cluster"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Shows a cluster */
+        get: operations["get_cluster"];
         put?: never;
         post?: never;
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    cluster: string;
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                202: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ClusterDeleted"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Deletes a cluster
+         * @description Its data and keys are destroyed on its nodes. The id and the host name are never used again.
+         */
+        delete: operations["delete_cluster"];
         options?: never;
         head?: never;
         patch?: never;
@@ -339,38 +274,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    cluster: string;
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/x-pem-file": string;
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Downloads the cluster's CA certificate */
+        get: operations["get_ca_certificate"];
         put?: never;
         post?: never;
         delete?: never;
@@ -386,38 +291,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    cluster: string;
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Connection"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Shows how to connect */
+        get: operations["get_connection"];
         put?: never;
         post?: never;
         delete?: never;
@@ -433,38 +308,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    cluster: string;
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["DatabaseUserPage"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Lists database users */
+        get: operations["list_cluster_users"];
         put?: never;
         post?: never;
         delete?: never;
@@ -482,39 +327,12 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    cluster: string;
-                    name: string;
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["PasswordRotated"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Makes a new password for a database user
+         * @description The old one stops working, and the sessions that it opened end, as soon as the cluster's servers have taken the new
+         *     one, which is usually before this answer.
+         */
+        post: operations["rotate_password"];
         delete?: never;
         options?: never;
         head?: never;
@@ -570,40 +388,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    wait?: string;
-                };
-                header?: never;
-                path: {
-                    operation: string;
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Shows an operation */
+        get: operations["get_operation"];
         put?: never;
         post?: never;
         delete?: never;
@@ -621,38 +407,8 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    operation: string;
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Cancels an operation */
+        post: operations["cancel_operation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -666,38 +422,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    operation: string;
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "text/event-stream": string;
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /**
+         * Follows an operation
+         * @description Server-sent events named `operation`, each with the operation as JSON: one at once and one at each change. The
+         *     stream ends with the operation.
+         */
+        get: operations["watch_operation"];
         put?: never;
         post?: never;
         delete?: never;
@@ -715,38 +445,31 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    operation: string;
-                    org: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
+        /**
+         * Retries an operation
+         * @description An operation that failed or was cancelled goes on where it stopped, with a new deadline.
+         */
+        post: operations["retry_operation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/receipts/{position}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
+        /**
+         * Shows the receipt of a change
+         * @description A C2SP tlog-proof of the record at this position, which must be one of the organisation's.
+         */
+        get: operations["get_receipt"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -891,21 +614,11 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        Actor: {
-            id: string | null;
-            /** @enum {string} */
-            kind: "user" | "api_key" | "operator" | "node" | "system";
-            name: string | null;
-        };
         /**
          * @description What kind of principal made a change.
          * @enum {string}
          */
         ActorKind: "user" | "api_key" | "operator" | "node" | "system";
-        Aggregate: {
-            id: string;
-            kind: string;
-        };
         /** @description An API key, without its secret. */
         ApiKey: {
             /**
@@ -943,10 +656,6 @@ export interface components {
         };
         /** @example key_01h455vb4pex5vsknk084sn02q */
         ApiKeyId: string;
-        ApiKeyPage: {
-            items: components["schemas"]["ApiKey"][];
-            next_page_token: string | null;
-        };
         /** @description Who made a change. */
         AuditActor: {
             /** @description Its id; null for the platform itself. */
@@ -990,10 +699,6 @@ export interface components {
             /** @description What happened, such as `organisation.member_added`. */
             type: string;
         };
-        AuditEventPage: {
-            items: components["schemas"]["AuditEvent"][];
-            next_page_token: string | null;
-        };
         /** @description A passkey ceremony that waits for the browser. */
         Ceremony: {
             /** @description To be sent with the credential. */
@@ -1003,52 +708,104 @@ export interface components {
         };
         /** @example cer_01h455vb4pex5vsknk084sn02q */
         CeremonyId: string;
+        /** @description A cluster. */
         Cluster: {
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it was asked for.
+             */
             created_at: string;
+            /** @description Its host name, which its certificate is for. */
             host: string;
-            id: string;
+            /** @description The cluster's id. */
+            id: components["schemas"]["ClusterId"];
+            /** @description Why it failed or is degraded. */
             last_error: string | null;
+            /** @description Its name. */
             name: string;
+            /**
+             * Format: int32
+             * @description How many nodes it has.
+             */
             node_count: number;
+            /** @description The nodes that it was placed on. */
             nodes: components["schemas"]["ClusterNode"][];
-            org_id: string;
+            /** @description Its organisation. */
+            org_id: components["schemas"]["OrgId"];
+            /**
+             * Format: int32
+             * @description Its TCP port, once a node has chosen one and while that node is known to be there.
+             */
             port: number | null;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it was first ready.
+             */
             ready_at: string | null;
+            /** @description Where it is. */
             region: string;
+            /** @description Where it is in its life. */
             state: components["schemas"]["ClusterState"];
         };
+        /** @description A new cluster. */
         ClusterCreated: {
+            /** @description The cluster. */
             cluster: components["schemas"]["Cluster"];
+            /** @description What to log in with. */
             credentials: components["schemas"]["Credentials"];
+            /** @description The operation that makes it ready. */
             operation: components["schemas"]["Operation"];
+            /** @description The record of its making. */
             receipt: components["schemas"]["Receipt"];
         };
+        /** @description A cluster that is being deleted. */
         ClusterDeleted: {
+            /** @description The operation that removes it. */
             operation: components["schemas"]["Operation"];
+            /** @description The record of the request. */
             receipt: components["schemas"]["Receipt"];
         };
+        /** @example clu_01h455vb4pex5vsknk084sn02q */
+        ClusterId: string;
+        /** @description One node's part in a cluster. */
         ClusterNode: {
-            node_id: string;
+            /** @description The node. */
+            node_id: components["schemas"]["NodeId"];
+            /**
+             * @description `offline`, `unknown` until it has reported, or what its agent reports: `awaiting_certificate`, `starting`,
+             *     `configuring`, `running`, `backoff`, `removing`.
+             */
             state: string;
         };
-        ClusterPage: {
-            items: components["schemas"]["Cluster"][];
-            next_page_token: string | null;
-        };
-        /** @enum {string} */
+        /**
+         * @description Where a cluster is in its life.
+         * @enum {string}
+         */
         ClusterState: "provisioning" | "ready" | "degraded" | "failed" | "deleting" | "deleted";
+        /** @description How to connect to a cluster. */
         Connection: {
+            /** @description The database. */
             database: string;
+            /** @description Snippets for common drivers. */
             drivers: components["schemas"]["Driver"][];
+            /** @description The host name, which the certificate is for. */
             host: string;
+            /** @description The address, for resolvers that do not know the name. */
             host_address: string;
+            /** @description The keys that verify the databases' logs. */
             log_keys: components["schemas"]["LogKey"][];
+            /**
+             * Format: int32
+             * @description The TCP port.
+             */
             port: number;
+            /** @description A complete command line. Save `ca.pem` under the file name in it first. */
             psql: string;
+            /** @description How much of the certificate to check: always everything. */
             sslmode: string;
+            /** @description A libpq connection URI without a password. */
             uri: string;
+            /** @description The user. */
             user: string;
         };
         /** @description What the new key is to be. */
@@ -1063,35 +820,66 @@ export interface components {
             /** @description What it may do. */
             role: components["schemas"]["Role"];
         };
+        /** @description What the new cluster shall be. */
         CreateCluster: {
+            /** @description 1 to 40 of a-z, 0-9 and hyphens, with a letter or digit at both ends; unique in the organisation. */
             name: string;
+            /**
+             * Format: int32
+             * @description How many nodes; 1 when absent, which is also the most.
+             */
             node_count?: number | null;
+            /** @description Where; the platform's own region when absent. */
             region?: string | null;
+        };
+        /** @description Where the node will be and how long the token can be used. */
+        CreateJoinToken: {
+            /** @description Where; the platform's own region when absent. */
+            region?: string | null;
+            /**
+             * Format: int32
+             * @description Seconds from now, at most a week; an hour when absent.
+             */
+            ttl_seconds?: number | null;
+            /** @description What fails together: a rack, a building. `default` when absent. */
+            zone?: string | null;
         };
         /** @description What the new organisation is called. */
         CreateOrganisation: {
             /** @description 1 to 100 characters. */
             name: string;
         };
+        /** @description What to log in with. The password is shown in this answer and never again. */
         Credentials: {
+            /** @description The database. */
             database: string;
+            /** @description Its password. */
             password: string;
+            /** @description The database user. */
             user: string;
         };
+        /** @description A database user. */
         DatabaseUser: {
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
             created_at: string;
+            /** @description Its name. */
             name: string;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When its password was last changed.
+             */
             password_rotated_at: string | null;
         };
-        DatabaseUserPage: {
-            items: components["schemas"]["DatabaseUser"][];
-            next_page_token: string | null;
-        };
+        /** @description A snippet for one driver. */
         Driver: {
+            /** @description The programming language, in lower case. */
             language: string;
+            /** @description The driver. */
             name: string;
+            /** @description A few lines that connect. They read the password from `CRATON_PASSWORD`. */
             snippet: string;
         };
         /** @example evt_01h455vb4pex5vsknk084sn02q */
@@ -1105,12 +893,30 @@ export interface components {
             /** @description Where: a JSON pointer (RFC 6901) into the body, or the name of a query parameter. */
             pointer: string;
         };
+        /**
+         * @description Whether a node is alive. Three answers, because "not heard for a moment" is neither of the other two: a suspect
+         *     node keeps what it has and gets nothing new.
+         * @enum {string}
+         */
+        Health: "online" | "suspect" | "offline";
         /** @description The process is well. */
         Healthy: {
             /** @description Always `ok`. */
             status: string;
             /** @description The version of the platform. */
             version: string;
+        };
+        /** @description The right to join once. */
+        JoinTokenCreated: {
+            /**
+             * Format: date-time
+             * @description When it ends.
+             */
+            expires_at: string;
+            /** @description The record of its making. */
+            receipt: components["schemas"]["Receipt"];
+            /** @description The token. It is shown in this answer and never again. */
+            token: string;
         };
         /** @description A person who is signed in. */
         LoggedIn: {
@@ -1128,8 +934,11 @@ export interface components {
         };
         /** @description Nothing: the browser finds the account by its passkey. */
         LoginStart: Record<string, unknown>;
+        /** @description The key that verifies one database's log. */
         LogKey: {
+            /** @description The database. */
             database: string;
+            /** @description A verifier key as C2SP's signed-note writes it. The first one that was ever seen; another one is refused. */
             verifier_key: string;
         };
         /** @description The person who is asking. */
@@ -1175,27 +984,113 @@ export interface components {
             /** @description Its short name for addresses. */
             slug: string;
         };
+        /** @description A node. */
+        Node: {
+            /** @description The version of the agent that joined. */
+            agent_version: string;
+            /**
+             * Format: date-time
+             * @description When its certificate ends. The agent renews it at half of its time.
+             */
+            certificate_not_after: string | null;
+            /** @description Whether its link is up. */
+            connected: boolean;
+            /**
+             * Format: int64
+             * @description The generation of its desired state.
+             */
+            generation: number;
+            /** @description Whether it is alive. */
+            health: components["schemas"]["Health"];
+            /** @description Its machine's name. */
+            hostname: string;
+            /** @description The node's id. */
+            id: components["schemas"]["NodeId"];
+            /**
+             * Format: int32
+             * @description How many instances it reports.
+             */
+            instances: number;
+            /**
+             * Format: date-time
+             * @description When it joined.
+             */
+            joined_at: string;
+            /**
+             * Format: int64
+             * @description The generation that it has last worked through; null until it has reported.
+             */
+            observed_generation: number | null;
+            /**
+             * Format: int32
+             * @description Usable processors.
+             */
+            processors: number;
+            /** @description Where it is. */
+            region: string;
+            /** @description What it fails together with. */
+            zone: string;
+        };
+        /** @example node_01h455vb4pex5vsknk084sn02q */
+        NodeId: string;
+        /** @description Something that takes time. */
         Operation: {
+            /**
+             * Format: int32
+             * @description How many tries of the current step failed.
+             */
             attempts: number;
+            /** @description Whether it can be cancelled now. */
             cancellable: boolean;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it was asked for.
+             */
             created_at: string;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it fails if it is not done.
+             */
             deadline: string;
+            /** @description What went wrong, last or for good. */
             error: string | null;
-            id: string;
+            /** @description The operation's id. */
+            id: components["schemas"]["OperationId"];
+            /** @description What it does: `cluster.create` or `cluster.delete`. */
             kind: string;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When the step is tried again.
+             */
             retry_at: string | null;
+            /** @description How it stands. */
             state: components["schemas"]["OperationState"];
+            /** @description The step that it is at; the last one when it is done. */
             step: string;
+            /**
+             * Format: int32
+             * @description How many steps are done.
+             */
             steps_done: number;
+            /**
+             * Format: int32
+             * @description How many there are.
+             */
             steps_total: number;
-            target: string;
-            /** Format: date-time */
+            /** @description What it is done to. */
+            target: components["schemas"]["ClusterId"];
+            /**
+             * Format: date-time
+             * @description When it last moved.
+             */
             updated_at: string;
         };
-        /** @enum {string} */
+        /** @example op_01h455vb4pex5vsknk084sn02q */
+        OperationId: string;
+        /**
+         * @description How an operation stands.
+         * @enum {string}
+         */
         OperationState: "queued" | "running" | "succeeded" | "failed" | "cancelled";
         /** @description An organisation. */
         Organisation: {
@@ -1237,9 +1132,30 @@ export interface components {
             next_page_token: string | null;
         };
         /** @description A page of a list. */
+        Page_Cluster: {
+            /** @description The items in order. */
+            items: components["schemas"]["Cluster"][];
+            /** @description Asks for the next page; null on the last one. */
+            next_page_token: string | null;
+        };
+        /** @description A page of a list. */
+        Page_DatabaseUser: {
+            /** @description The items in order. */
+            items: components["schemas"]["DatabaseUser"][];
+            /** @description Asks for the next page; null on the last one. */
+            next_page_token: string | null;
+        };
+        /** @description A page of a list. */
         Page_Member: {
             /** @description The items in order. */
             items: components["schemas"]["Member"][];
+            /** @description Asks for the next page; null on the last one. */
+            next_page_token: string | null;
+        };
+        /** @description A page of a list. */
+        Page_Node: {
+            /** @description The items in order. */
+            items: components["schemas"]["Node"][];
             /** @description Asks for the next page; null on the last one. */
             next_page_token: string | null;
         };
@@ -1283,14 +1199,19 @@ export interface components {
         };
         /** @example pky_01h455vb4pex5vsknk084sn02q */
         PasskeyId: string;
-        PasskeyPage: {
-            items: components["schemas"]["Passkey"][];
-            next_page_token: string | null;
-        };
+        /** @description A new password. It is shown in this answer and never again. */
         PasswordRotated: {
+            /** @description Its password. */
             password: string;
+            /** @description The record of the change. */
             receipt: components["schemas"]["Receipt"];
+            /** @description The database user. */
             user: string;
+        };
+        /** @description The key of the platform's log. */
+        PlatformLogKey: {
+            /** @description The verifier key in the C2SP signed-note form. */
+            verifier_key: string;
         };
         /** @description A problem as it goes over the wire. */
         Problem: {
@@ -1381,10 +1302,6 @@ export interface components {
         };
         /** @example ses_01h455vb4pex5vsknk084sn02q */
         SessionId: string;
-        SessionPage: {
-            items: components["schemas"]["Session"][];
-            next_page_token: string | null;
-        };
         /** @description The role that a member is to have. */
         SetMember: {
             /** @description The role. */
@@ -1415,6 +1332,97 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    create_join_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateJoinToken"];
+            };
+        };
+        responses: {
+            /** @description The token */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JoinTokenCreated"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_nodes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Every node, oldest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Node"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_log_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The verifier key */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlatformLogKey"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_me: {
         parameters: {
             query?: never;
@@ -1768,6 +1776,285 @@ export interface operations {
             };
         };
     };
+    list_clusters: {
+        parameters: {
+            query?: {
+                /** @description The most items to return, 1 to 100; 50 when absent. */
+                limit?: number;
+                /** @description The `next_page_token` of the previous page. */
+                page_token?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The clusters, oldest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Cluster"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_cluster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateCluster"];
+            };
+        };
+        responses: {
+            /** @description The cluster */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterCreated"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_cluster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The cluster */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Cluster"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_cluster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The deletion has begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterDeleted"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_ca_certificate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The certificate */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-pem-file": string;
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_connection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How to connect */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Connection"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_cluster_users: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The users by name */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_DatabaseUser"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The database user */
+                name: string;
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The new password */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PasswordRotated"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_members: {
         parameters: {
             query?: {
@@ -1863,6 +2150,179 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_operation: {
+        parameters: {
+            query?: {
+                /** @description Answer when the operation changes, or after this time: `30s`, at most `60s`. At once when absent. */
+                wait?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The operation */
+                operation: components["schemas"]["OperationId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The operation */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_operation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The operation */
+                operation: components["schemas"]["OperationId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The operation */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    watch_operation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The operation */
+                operation: components["schemas"]["OperationId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The changes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_operation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The operation */
+                operation: components["schemas"]["OperationId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The operation */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_receipt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+                /** @description The record's position in the platform's log */
+                position: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The receipt */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
             };
             /** @description The request failed */
             default: {
