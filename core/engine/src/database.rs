@@ -9,6 +9,7 @@ use craton_types::{
 };
 
 use crate::EngineError;
+use crate::checkpointer::ensure_covered;
 use crate::engine::{Node, Request};
 use crate::tenant::Tenant;
 
@@ -246,6 +247,14 @@ impl Database {
                 offset: offset.get(),
                 end: self.tenant.head().end.get(),
             })
+    }
+
+    /// Makes sure that a signed checkpoint covers everything written so far.
+    ///
+    /// # Errors
+    /// When the checkpoint could not be committed.
+    pub async fn checkpoint(&self) -> Result<(), EngineError> {
+        ensure_covered(&self.node, &self.tenant, self.tenant.head().data_end).await
     }
 
     /// The C2SP verifier key of this database's log: what an auditor checks receipts against.

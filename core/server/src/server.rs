@@ -270,6 +270,9 @@ impl Server {
         if let Some(reason) = failed {
             return Err(RunError::EngineStopped { reason });
         }
+        if timeout(patience, checkpoint_all(&self.shared.engine)).await.is_err() {
+            tracing::warn!("the last checkpoints were not made in time; the next start makes them");
+        }
         let engine = self.shared.engine.clone();
         let closed = tokio::task::spawn_blocking(move || engine.close()).await;
         closed
@@ -302,6 +305,15 @@ impl Reloader {
 async fn open_engine(options: EngineOptions) -> Result<Engine, EngineError> {
     let opened = tokio::task::spawn_blocking(move || Engine::open(options)).await;
     opened.expect("opening the engine does not panic")
+}
+
+/// Covers everything written by checkpoints, so that a stopped server's logs can be proved to their end.
+async fn checkpoint_all(engine: &Engine) {
+    for database in engine.databases().iter().filter_map(|name| engine.database(name)) {
+        if let Err(error) = database.checkpoint().await {
+            tracing::warn!(database = database.name(), %error, "no last checkpoint was made");
+        }
+    }
 }
 
 /// Completes with the reason when the engine has failed for good.

@@ -174,6 +174,11 @@ fn a_restart_keeps_data_users_and_the_past() {
     world.psql("UPDATE t SET v = 'b'");
     let before = world.database_status("main");
     assert!(world.terminate().success());
+    let summary = world.verify_log(before["log_key"].as_str().expect("a key"));
+    assert!(
+        summary.unsigned_records() <= 1,
+        "the end made a checkpoint over all before it: {summary:?}"
+    );
     assert!(!world.data_dir().join("endpoints.json").exists());
     assert!(!world.data_dir().join("admin.sock").exists());
 

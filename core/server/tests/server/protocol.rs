@@ -155,6 +155,33 @@ fn malformed_messages_cost_an_error_and_no_more() {
 }
 
 #[test]
+fn every_cycle_ends_with_the_state_of_the_transaction() {
+    let world = probe_world();
+    let mut raw = Raw::session(&world);
+    for (sql, expected) in [
+        ("BEGIN", &["BEGIN", "ZT"][..]),
+        ("SELECT 1", &["T", "D", "SELECT 1", "ZT"]),
+        ("SELECT nothing", &["42703", "ZE"]),
+        ("SELECT 1", &["25P02", "ZE"]),
+        ("ROLLBACK", &["ROLLBACK", "ZI"]),
+        ("BEGIN; SELECT 1", &["BEGIN", "T", "D", "SELECT 1", "ZT"]),
+        ("COMMIT; SELECT 1", &["COMMIT", "T", "D", "SELECT 1", "ZI"]),
+        ("SELECT 1; SELECT nothing", &["T", "D", "SELECT 1", "42703", "ZI"]),
+        // A warning goes before the completion.
+        ("COMMIT", &["N", "COMMIT", "ZI"]),
+    ] {
+        raw.send(b'Q', format!("{sql}\0").as_bytes());
+        assert_eq!(raw.cycle(), expected, "{sql}");
+    }
+    // What goes wrong in the protocol fails the transaction just as well.
+    raw.send(b'Q', b"BEGIN\0");
+    assert_eq!(raw.cycle(), ["BEGIN", "ZT"]);
+    raw.send(b'B', b"\0none\0\0\0\0\0\0\0");
+    raw.send(b'S', b"");
+    assert_eq!(raw.cycle(), ["26000", "ZE"]);
+}
+
+#[test]
 fn lengths_out_of_bounds_end_the_connection() {
     let world = probe_world();
     for (header, sqlstate) in [

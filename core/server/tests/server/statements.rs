@@ -226,6 +226,21 @@ async fn parameters_are_counted_typed_and_checked() {
 }
 
 #[tokio::test]
+async fn a_statement_too_long_is_refused_and_the_session_goes_on() {
+    let world = World::start();
+    let client = world.client().await;
+    let bytes_max = craton_query::limits::STATEMENT_BYTES_MAX;
+    let statement = |bytes: usize| format!("SELECT '{}'", "x".repeat(bytes - "SELECT ''".len()));
+    client.simple_query(&statement(bytes_max)).await.expect("at the edge");
+    let error = client
+        .simple_query(&statement(bytes_max + 1))
+        .await
+        .expect_err("past the edge");
+    assert_eq!(error.code().map(|code| code.code()), Some("54000"), "{error}");
+    client.simple_query("SELECT 1").await.expect("the session goes on");
+}
+
+#[tokio::test]
 async fn portals_give_rows_in_parts() {
     let world = World::start();
     let mut client = world.client().await;
