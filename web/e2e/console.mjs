@@ -163,6 +163,9 @@ async function walk(context, authenticator) {
   await page.getByRole('link', { name: 'API keys' }).click();
   await heading('No API keys yet');
   await look('api-keys-empty');
+  await button('Create API key').click();
+  await look('api-key-new');
+  await page.keyboard.press('Escape');
   const secret = await createApiKey(page, { name: 'deploy pipeline', role: 'member' });
   assert.match(secret, /^crt_live_/);
   await look('api-key-created');
