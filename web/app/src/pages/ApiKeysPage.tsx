@@ -41,7 +41,7 @@ export function ApiKeysPage({ organisation }: { organisation: Organisation }) {
   return (
     <Page
       title="API keys"
-      lead="Keys let programs act in this organisation: the craton command, Terraform, a pipeline."
+      lead="Keys let programs act in this organisation: the craton command, a pipeline, a script of your own."
       actions={rows.length > 0 ? create : undefined}
     >
       {apiKeys.isPending ? <Loading what="API keys" /> : null}

@@ -14,7 +14,7 @@ export function NewClusterPage({ organisation }: { organisation: Organisation })
     >
       <Panel
         title="Cluster"
-        description="One node in region local, with a database named main and a user named app. It is called ready only after a login, a write and a read have succeeded through its public endpoint."
+        description="One node in the control plane's own region, with a database named main and a user named app. It is called ready only after a login, a write and a read have succeeded through its public endpoint."
       >
         <CreateClusterForm
           organisation={organisation}
