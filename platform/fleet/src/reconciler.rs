@@ -8,7 +8,7 @@ use std::{
 };
 
 use craton_agent_protocol::{DesiredState, INSTANCES_MAX, InstancePhase};
-use craton_platform_kernel::{ClusterId, CommandContext, ExecuteError, NodeId, OperationId, Principal};
+use craton_platform_kernel::{Aggregate as _, ClusterId, CommandContext, ExecuteError, NodeId, OperationId, Principal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -173,21 +173,22 @@ async fn bring_desired_state(fleet: &Inner, node: &NodeState, look: &Look) -> Re
         content_hash: desired.content_hash,
         held,
     };
-    let executed = match fleet
-        .ledger
-        .execute::<Node>(&node::stream(node.node_id), &context(fleet), command)
-        .await
-    {
-        Ok(executed) => executed,
-        Err(ExecuteError::Refused(refusal)) => return Err(WorkflowError::Internal(refusal.to_string())),
-        Err(ExecuteError::Contended(_)) => return Err(WorkflowError::Contended),
-        Err(ExecuteError::Store(error)) => return Err(error.into()),
-    };
-    if let Some(state) = executed.state {
-        // A node that holds this very state is sent nothing.
-        if held != Some((state.generation, Some(desired.content_hash))) {
-            fleet.links.send_desired(node.node_id, build(state.generation));
+    // Mostly nothing has changed, and the view is enough to see that.
+    let is_settled = Node::decide(&Some(node.clone()), command.clone()).is_ok_and(|events| events.is_empty());
+    let generation = if is_settled {
+        node.generation
+    } else {
+        let stream = node::stream(node.node_id);
+        match fleet.ledger.execute::<Node>(&stream, &context(fleet), command).await {
+            Ok(executed) => executed.state.map_or(node.generation, |state| state.generation),
+            Err(ExecuteError::Refused(refusal)) => return Err(WorkflowError::Internal(refusal.to_string())),
+            Err(ExecuteError::Contended(_)) => return Err(WorkflowError::Contended),
+            Err(ExecuteError::Store(error)) => return Err(error.into()),
         }
+    };
+    // A node that holds this very state is sent nothing.
+    if held != Some((generation, Some(desired.content_hash))) {
+        fleet.links.send_desired(node.node_id, build(generation));
     }
     Ok(())
 }
