@@ -1,137 +1,188 @@
-//! Connections, with or without TLS, for `axum::serve`.
+//! Connections, with or without TLS, each within limits of number and time.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use std::{io, path::Path};
 
 use anyhow::Context as _;
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, Request};
-use axum::middleware::Next;
-use axum::response::Response;
-use axum::serve::IncomingStream;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
-/// How long a client may take to shake hands.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// Handshakes under way at one time; further connections wait in the system's queue.
-const HANDSHAKES_MAX: usize = 256;
 /// How long to wait after the system refused a connection, for lack of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection.
-pub(crate) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+/// What a listener grants its clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionLimits {
+    /// Connections at one time; further ones wait in the system's queue.
+    pub(crate) connections_max: usize,
+    /// How long a TLS handshake may take.
+    pub(crate) handshake_time_max: Duration,
+    /// How long a request's head may take, from the end of the request before it.
+    pub(crate) head_time_max: Duration,
 }
 
-/// Accepts connections; TLS handshakes run beside each other, so that a slow client holds up nobody.
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 4096,
+            handshake_time_max: Duration::from_secs(10),
+            head_time_max: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A bound address.
 pub(crate) struct Listener {
+    listener: TcpListener,
     address: SocketAddr,
-    ready: mpsc::Receiver<(Stream, SocketAddr)>,
+    tls: Option<TlsAcceptor>,
+    limits: ConnectionLimits,
 }
 
 impl Listener {
     /// Binds an address; with a TLS configuration, plain connections are refused.
-    pub(crate) async fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
+    pub(crate) async fn bind(
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        limits: ConnectionLimits,
+    ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let (sender, ready) = mpsc::channel(HANDSHAKES_MAX);
-        tokio::spawn(accept(listener, tls.map(TlsAcceptor::from), sender));
-        Ok(Self { address, ready })
+        Ok(Self {
+            listener,
+            address,
+            tls: tls.map(TlsAcceptor::from),
+            limits,
+        })
     }
 
     /// The address that was bound.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
-}
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Sender<(Stream, SocketAddr)>) {
-    let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    while !ready.is_closed() {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = ready.closed() => return,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "no connection accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+    /// Serves until told to stop; then finishes the requests under way.
+    pub(crate) async fn serve(self, router: Router, stop: CancellationToken) {
+        let permits = Arc::new(Semaphore::new(self.limits.connections_max));
+        let connections = TaskTracker::new();
+        while let Some((stream, peer, permit)) = self.accept(&permits, &stop).await {
+            let connection = Connection {
+                peer,
+                router: router.clone(),
+                limits: self.limits,
+                stop: stop.clone(),
+            };
+            let tls = self.tls.clone();
+            connections.spawn(async move {
+                connection.run(stream, tls).await;
+                drop(permit);
+            });
+        }
+        drop(self.listener);
+        connections.close();
+        connections.wait().await;
+    }
+
+    /// The next connection; `None` when it is time to stop.
+    async fn accept(
+        &self,
+        permits: &Arc<Semaphore>,
+        stop: &CancellationToken,
+    ) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+        let next = async {
+            let permit = permits
+                .clone()
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
+            loop {
+                match self.listener.accept().await {
+                    Ok((stream, peer)) => return (stream, peer, permit),
+                    Err(error) => {
+                        tracing::warn!(%error, "no connection accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
             }
         };
+        tokio::select! {
+            () = stop.cancelled() => None,
+            next = next => Some(next),
+        }
+    }
+}
+
+/// One client.
+struct Connection {
+    peer: SocketAddr,
+    router: Router,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        let peer = self.peer;
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "the connection is gone already");
-            continue;
+            tracing::debug!(%peer, %error, "the connection is gone already");
+            return;
         }
-        let Some(tls) = tls.clone() else {
-            if ready.send((Stream::Plain(stream), peer)).await.is_err() {
-                return;
-            }
-            continue;
+        let Some(tls) = tls else {
+            return self.answer(stream).await;
         };
-        let permit = permits
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-        let ready = ready.clone();
-        tokio::spawn(async move {
-            let _permit = permit;
-            match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
-                Ok(Ok(stream)) => drop(ready.send((Stream::Tls(Box::new(stream)), peer)).await),
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-                Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-            }
-        });
-    }
-}
-
-impl axum::serve::Listener for Listener {
-    type Io = Stream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Stream, SocketAddr) {
-        match self.ready.recv().await {
-            Some(accepted) => accepted,
-            // The accepting task ends only with this receiver.
-            None => std::future::pending().await,
+        match tokio::time::timeout(self.limits.handshake_time_max, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.answer(stream).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
+    async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let Self {
+            peer,
+            router,
+            limits,
+            stop,
+        } = self;
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().oneshot(request)
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_time_max);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "a connection ended early");
+        }
     }
-}
-
-/// The peer of a connection, as `axum` hands it to requests.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(SocketAddr);
-
-impl Connected<IncomingStream<'_, Listener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-/// Middleware: gives the peer's address the shape that the other layers know.
-pub(crate) async fn client_address(mut request: Request, next: Next) -> Response {
-    if let Some(ConnectInfo(Peer(address))) = request.extensions().get().copied() {
-        request.extensions_mut().insert(ConnectInfo(address));
-    }
-    next.run(request).await
 }
 
 /// Reads certificate chain and key for the public listener.
@@ -147,34 +198,105 @@ pub(crate) fn tls_config(certificate: &Path, key: &Path) -> anyhow::Result<Arc<S
     Ok(Arc::new(config))
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+    struct Served {
+        address: SocketAddr,
+        stop: CancellationToken,
+        task: tokio::task::JoinHandle<()>,
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+    async fn served(limits: ConnectionLimits, router: Router) -> Served {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let listener = Listener::bind(any, None, limits).await.expect("a port");
+        let address = listener.address();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(listener.serve(router, stop.clone()));
+        Served { address, stop, task }
+    }
+
+    async fn connect(served: &Served, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(served.address).await.expect("a connection");
+        stream.write_all(bytes).await.expect("sent");
+        stream
+    }
+
+    async fn answer(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("text");
+        text
+    }
+
+    fn hello() -> Router {
+        Router::new().route("/", get(|| async { "hello" }))
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_finish_its_request_is_let_go() {
+        let limits = ConnectionLimits {
+            head_time_max: Duration::from_millis(50),
+            ..ConnectionLimits::default()
+        };
+        let served = served(limits, hello()).await;
+        let slow = connect(&served, &REQUEST[..20]).await;
+        let text = tokio::time::timeout(Duration::from_secs(10), answer(slow))
+            .await
+            .expect("the server hangs up");
+        assert!(!text.contains("hello"), "{text}");
+        assert!(answer(connect(&served, REQUEST).await).await.ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn one_connection_past_the_limit_waits_for_its_turn() {
+        let limits = ConnectionLimits {
+            connections_max: 1,
+            ..ConnectionLimits::default()
+        };
+        let served = served(limits, hello()).await;
+        let first = connect(&served, &REQUEST[..20]).await;
+        let mut second = connect(&served, REQUEST).await;
+        let early = tokio::time::timeout(Duration::from_millis(100), second.read_u8()).await;
+        assert!(early.is_err(), "answered although the first is still there");
+        drop(first);
+        let text = tokio::time::timeout(Duration::from_secs(10), answer(second))
+            .await
+            .expect("its turn");
+        assert!(text.ends_with("hello"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_stop_finishes_what_is_under_way_and_takes_nothing_new() {
+        let begun = Arc::new(AtomicBool::new(false));
+        let finish = CancellationToken::new();
+        let (flag, gate) = (begun.clone(), finish.clone());
+        let router = Router::new().route(
+            "/",
+            get(move || async move {
+                flag.store(true, Ordering::SeqCst);
+                gate.cancelled().await;
+                "finished"
+            }),
+        );
+        let served = served(ConnectionLimits::default(), router).await;
+        let request = connect(&served, REQUEST).await;
+        while !begun.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
         }
+        served.stop.cancel();
+        while TcpStream::connect(served.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        finish.cancel();
+        assert!(answer(request).await.ends_with("finished"));
+        served.task.await.expect("it stops");
     }
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
-use crate::listener::{self, Listener, Peer};
+use crate::listener::{self, ConnectionLimits, Listener};
 use crate::metrics::Metrics;
 use crate::router::AppState;
 use crate::settings::Settings;
@@ -60,9 +60,9 @@ impl Platform {
             (Some(certificate), Some(key)) => Some(listener::tls_config(certificate, key)?),
             _ => None,
         };
-        let public = Listener::bind(settings.listen, tls).await;
+        let public = Listener::bind(settings.listen, tls, ConnectionLimits::default()).await;
         let public = public.with_context(|| format!("cannot listen on {}", settings.listen))?;
-        let private = Listener::bind(settings.metrics_listen, None).await;
+        let private = Listener::bind(settings.metrics_listen, None, ConnectionLimits::default()).await;
         let private = private.with_context(|| format!("cannot listen on {}", settings.metrics_listen))?;
         let address = public.address();
         let metrics_address = private.address();
@@ -131,12 +131,9 @@ impl Platform {
         let mut serving = JoinSet::new();
         let failure = Arc::new(OnceLock::new());
         serving.spawn(run_fleet(fleet, agents, stop_serving.clone(), failure.clone()));
-        serving.spawn(serve(
-            private,
-            metrics::router(state.metrics.clone(), health),
-            stop_serving.clone(),
-        ));
-        serving.spawn(serve(public, router::router(state), stop_serving.clone()));
+        let metrics = metrics::router(state.metrics.clone(), health);
+        serving.spawn(private.serve(metrics, stop_serving.clone()));
+        serving.spawn(public.serve(router::router(state), stop_serving.clone()));
         tracing::info!(%address, %agents_address, %metrics_address, %public_url, "the platform serves");
         Ok(Self {
             address,
@@ -224,15 +221,5 @@ async fn run_fleet(fleet: Fleet, agents: AgentListener, stop: CancellationToken,
         tracing::error!(%error, "the agents' listener ended");
         // The first reason is the one that counts.
         let _ = failure.set(error.to_string());
-    }
-}
-
-async fn serve(listener: Listener, router: axum::Router, stop: CancellationToken) {
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    let served = axum::serve(listener, service)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "a listener ended");
     }
 }

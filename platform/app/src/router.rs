@@ -1,16 +1,15 @@
 //! Every route of the platform, and the layers that a request passes. The fleet's list is in its `http` module.
 
-use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::Router;
+use axum::extract::FromRef;
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Router, middleware};
 use craton_platform_data::EngineEventStore;
 use craton_platform_fleet::Fleet;
 use craton_platform_http::{
-    BODY_BYTES_MAX, IdempotencyStore, Problem, PublicUrl, RateLimiting, idempotency, request_id, same_origin,
-    security_headers,
+    IdempotencyStore, Problem, PublicUrl, RateLimiting, idempotency, request_id, same_origin, security_headers,
 };
 use craton_platform_identity::http::{api_keys, audit_events, login, logout, me, members, organisations, register};
 use craton_platform_identity::{Identity, authenticate};
@@ -22,7 +21,7 @@ use utoipa_axum::routes;
 
 use crate::health::{self, Health};
 use crate::metrics::{self, Metrics};
-use crate::{console, listener, openapi, receipts};
+use crate::{console, openapi, receipts};
 
 /// What handlers and layers need.
 #[derive(Clone)]
@@ -122,12 +121,10 @@ pub(crate) fn router(state: AppState) -> Router {
                 IdempotencyStore::new(state.environment.clone()),
                 idempotency,
             ))
-            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
     };
     let auth = Router::from(auth_routes()).layer(authenticated(&state.auth_rate));
     let api = Router::from(api_routes()).layer(authenticated(&state.api_rate));
     let layers = ServiceBuilder::new()
-        .layer(middleware::from_fn(listener::client_address))
         .layer(from_fn_with_state(state.environment.clone(), request_id))
         .layer(from_fn_with_state(state.public_url.clone(), security_headers))
         .layer(from_fn_with_state(

@@ -1,17 +1,21 @@
 //! JSON bodies with typed problems.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
 use crate::Problem;
 
-/// The largest request body in bytes. The router sets it as its body limit.
+/// The largest request body in bytes.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// How long a client may take to send its body.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Extracts a JSON body; types should be `#[serde(deny_unknown_fields)]`.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +24,7 @@ pub struct JsonBody<T>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         let content_type = request
             .headers()
             .get(header::CONTENT_TYPE)
@@ -39,20 +43,29 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
                 "Send the body as application/json.",
             ));
         }
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| match rejection {
-                BytesRejection::FailedToBufferBody(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                    too_large()
-                }
-                _ => Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "body_unreadable",
-                    "Body unreadable",
-                    "The body ended before it was complete.",
-                ),
-            })?;
-        parse(&bytes).map(Self)
+        parse(&read_body(request.into_body()).await?).map(Self)
+    }
+}
+
+/// Reads a body within its limits of size and time.
+pub(crate) async fn read_body(body: Body) -> Result<Bytes, Problem> {
+    let read = Limited::new(body, BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(BODY_TIME_MAX, read).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "body_unreadable",
+            "Body unreadable",
+            "The body ended before it was complete.",
+        )),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_too_slow",
+            "Body too slow",
+            format!("A body must arrive within {} s.", BODY_TIME_MAX.as_secs()),
+        )
+        .retryable()),
     }
 }
 
@@ -154,6 +167,16 @@ mod tests {
             .expect("a body")
             .to_bytes();
         serde_json::from_slice(&bytes).expect("a problem")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_given_up() {
+        let body = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        let problem = read_body(body).await.expect_err("nothing comes");
+        assert_eq!(
+            (problem.status(), problem.code()),
+            (StatusCode::REQUEST_TIMEOUT, "body_too_slow")
+        );
     }
 
     #[tokio::test]

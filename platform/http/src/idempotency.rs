@@ -19,7 +19,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{Authentication, BODY_BYTES_MAX, Problem, within_request};
+use crate::body::read_body;
+use crate::{Authentication, Problem, within_request};
 
 /// How long an answer is kept.
 pub const IDEMPOTENCY_HOURS: i64 = 24;
@@ -186,16 +187,7 @@ async fn run_once(
         .expect("the router gives every request its id");
     let scope = scope(principal, &request, key);
     let (parts, body) = request.into_parts();
-    let limited = http_body_util::Limited::new(body, BODY_BYTES_MAX);
-    let body = limited.collect().await.map_err(|_| {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "Body too large",
-            format!("A request body has at most {BODY_BYTES_MAX} bytes."),
-        )
-    })?;
-    let body = body.to_bytes();
+    let body = read_body(body).await?;
     let number = match store.begin(&scope, Sha256::digest(&body).into())? {
         Begun::Replay(answer) => return Ok(replay(&answer)),
         Begun::First(number) => number,

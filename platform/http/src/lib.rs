@@ -4,7 +4,7 @@
 //! - Every error leaves as an RFC 9457 [`Problem`] with a stable `code`; its text never holds a secret or an
 //!   internal cause.
 //! - Authorisation goes through [`Authenticated`]: a foreign organisation is answered like a missing one.
-//! - Buffers are bounded: bodies by [`BODY_BYTES_MAX`], the idempotency store by count, size and age.
+//! - Buffers are bounded: bodies by [`BODY_BYTES_MAX`] and [`BODY_TIME_MAX`], the idempotency store by count, size and age.
 //!
 //! # Deliberately absent
 //! How a principal is authenticated (`craton-platform-identity`), routes, and everything about a domain.
@@ -21,7 +21,7 @@ mod rate_limit;
 mod request;
 
 pub use authentication::{Authenticated, Authentication};
-pub use body::{BODY_BYTES_MAX, JsonBody};
+pub use body::{BODY_BYTES_MAX, BODY_TIME_MAX, JsonBody};
 pub use headers::security_headers;
 pub use idempotency::{
     IDEMPOTENCY_ENTRIES_MAX, IDEMPOTENCY_HOURS, IDEMPOTENCY_RESPONSE_BYTES_MAX, IdempotencyStore, ShownOnce,

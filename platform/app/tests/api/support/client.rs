@@ -81,6 +81,17 @@ pub(crate) async fn send(
     headers: &[(&str, String)],
     body: Vec<u8>,
 ) -> Answer {
+    let answer = try_send(address, method, path, headers, body).await;
+    answer.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"))
+}
+
+pub(crate) async fn try_send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, String)],
+    body: Vec<u8>,
+) -> Result<Answer, hyper_util::client::legacy::Error> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
     let mut request = http::Request::builder()
         .method(method)
@@ -89,15 +100,11 @@ pub(crate) async fn send(
         request = request.header(*name, value);
     }
     let request = request.body(Full::new(body.into())).expect("a request");
-    let response = client
-        .request(request)
-        .await
-        .unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
-    let (parts, body) = response.into_parts();
+    let (parts, body) = client.request(request).await?.into_parts();
     let body = body.collect().await.expect("a body").to_bytes().to_vec();
-    Answer {
+    Ok(Answer {
         status: parts.status.as_u16(),
         headers: parts.headers,
         body,
-    }
+    })
 }

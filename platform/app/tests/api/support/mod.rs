@@ -3,18 +3,19 @@
 mod client;
 mod person;
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use craton_platform_app::{Platform, RateLimits, Settings};
-use craton_platform_http::RateLimit;
+use craton_platform_http::{PublicUrl, RateLimit};
 use craton_platform_kernel::testing::ManualClock;
 use craton_platform_kernel::{Environment, Random};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub(crate) use client::{Answer, Caller};
+pub(crate) use client::{Answer, Caller, send};
 pub(crate) use person::Person;
 
 /// The operating system's randomness: identifiers must stay unique across restarts.
@@ -32,6 +33,25 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     directory: TempDir,
     settings: Settings,
+}
+
+fn settings(directory: &TempDir, rate_limits: RateLimits) -> Settings {
+    let any = "127.0.0.1:0".parse().expect("an address");
+    Settings {
+        data_dir: directory.path().join("data"),
+        listen: any,
+        public_url: None,
+        tls_cert: None,
+        tls_key: None,
+        agent_listen: any,
+        agent_host: Vec::new(),
+        region: "local".to_owned(),
+        cluster_domain: "craton.localhost".to_owned(),
+        metrics_listen: any,
+        master_key_file: None,
+        log_origin: "platform.test".to_owned(),
+        rate_limits,
+    }
 }
 
 /// Limits that no test reaches unless it wants to.
@@ -53,22 +73,24 @@ impl World {
 
     pub(crate) async fn start_with(rate_limits: RateLimits) -> Self {
         let directory = tempfile::tempdir().expect("a folder");
-        let any = "127.0.0.1:0".parse().expect("an address");
-        let settings = Settings {
-            data_dir: directory.path().join("data"),
-            listen: any,
-            public_url: None,
-            tls_cert: None,
-            tls_key: None,
-            agent_listen: any,
-            agent_host: Vec::new(),
-            region: "local".to_owned(),
-            cluster_domain: "craton.localhost".to_owned(),
-            metrics_listen: any,
-            master_key_file: None,
-            log_origin: "platform.test".to_owned(),
-            rate_limits,
-        };
+        let settings = settings(&directory, rate_limits);
+        Self::launch(directory, settings).await
+    }
+
+    /// A platform that has a certificate, for a name that is not this machine's.
+    pub(crate) async fn start_tls(public_url: &str, certificate: &str, key: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a folder");
+        let mut settings = settings(&directory, generous());
+        let (certificate_path, key_path) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+        std::fs::write(&certificate_path, certificate).expect("writes");
+        std::fs::write(&key_path, key).expect("writes");
+        settings.public_url = Some(PublicUrl::parse(public_url).expect("a public URL"));
+        settings.tls_cert = Some(certificate_path);
+        settings.tls_key = Some(key_path);
+        Self::launch(directory, settings).await
+    }
+
+    async fn launch(directory: TempDir, settings: Settings) -> Self {
         let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().expect("a time")));
         let platform = launch(&settings, &clock).await;
         Self {
@@ -77,6 +99,15 @@ impl World {
             directory,
             settings,
         }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.platform.address()
+    }
+
+    /// A request that may not even get an answer.
+    pub(crate) async fn try_get(&self, path: &str) -> Result<Answer, hyper_util::client::legacy::Error> {
+        client::try_send(self.address(), "GET", path, &[], Vec::new()).await
     }
 
     /// Stops the platform, does something to its files, and starts it again at the same address.
@@ -161,11 +192,11 @@ impl World {
                 }
             }
         }
-        client::send(self.platform.address(), method, path, &headers, body).await
+        send(self.platform.address(), method, path, &headers, body).await
     }
 
     pub(crate) async fn metrics(&self) -> Answer {
-        client::send(self.platform.metrics_address(), "GET", "/metrics", &[], Vec::new()).await
+        send(self.platform.metrics_address(), "GET", "/metrics", &[], Vec::new()).await
     }
 
     /// Makes an organisation and gives its id.
