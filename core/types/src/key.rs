@@ -65,6 +65,12 @@ impl PrimaryKey {
         Self(bytes)
     }
 
+    /// The encoded bytes, owned.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     /// The encoded bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

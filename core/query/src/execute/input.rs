@@ -23,6 +23,15 @@ pub(super) fn for_each(
     context: &Context<'_>,
     visit: &mut dyn FnMut(PrimaryKey, VersionedRow) -> Result<Flow, SqlError>,
 ) -> Result<(), SqlError> {
+    if access.fixed_columns_count() == table.primary_key.len() {
+        // A single key: the path of most reads.
+        if let Some(key) = single_key(table, access, context)?
+            && let Some(row) = source.get(table.id, &key)?
+        {
+            visit(key, row)?;
+        }
+        return Ok(());
+    }
     let mut prefixes = key_prefixes(table, access, context)?;
     if access.direction == Direction::Backward {
         prefixes.reverse();
@@ -50,6 +59,18 @@ pub(super) fn for_each(
         }
     }
     Ok(())
+}
+
+/// The key that an access path names; `None` when a value is NULL or too long to be stored, so no row has it.
+fn single_key(table: &TableSchema, access: &Access, context: &Context<'_>) -> Result<Option<PrimaryKey>, SqlError> {
+    let mut values = Vec::with_capacity(access.equal.len());
+    for (index, alternatives) in access.equal.iter().enumerate() {
+        for alternative in alternatives {
+            let value = alternative.evaluate(&[], context)?;
+            values.push(convert_for_key(value, key_column_type(table, index)?));
+        }
+    }
+    Ok(PrimaryKey::encode(values.iter().map(AsRef::as_ref)).ok())
 }
 
 /// The encoded leading key columns, one for each combination of the alternatives, ascending.
@@ -100,9 +121,7 @@ fn encode_part(
     if value.is_null() {
         return Ok(None);
     }
-    Ok(PrimaryKey::encode([value.as_ref()])
-        .ok()
-        .map(|key| key.as_bytes().to_vec()))
+    Ok(PrimaryKey::encode([value.as_ref()]).ok().map(PrimaryKey::into_bytes))
 }
 
 /// The range behind a prefix; `None` when a bound is NULL and so no row is inside.

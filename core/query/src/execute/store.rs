@@ -222,7 +222,7 @@ impl<'a> Inserter<'a> {
     fn push(&mut self, key: PrimaryKey, expected: Expected, row: Row) {
         self.writes.push(RowWrite {
             table: self.table.id,
-            key: key.as_bytes().to_vec(),
+            key: key.into_bytes(),
             expected,
             after: Some(row),
         });

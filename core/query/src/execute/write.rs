@@ -38,7 +38,7 @@ pub fn execute_write(write: &WritePlan, source: &dyn RowSource, context: &Contex
                 let row = changed_row(table, &old.row, assignments, &old.row, context)?;
                 memory.take_row(&row)?;
                 returned.push(&row, context, &mut memory)?;
-                push(&mut writes, table, &key, Expected::Version(old.version), Some(row))
+                push(&mut writes, table, key, Expected::Version(old.version), Some(row))
             })?;
             Ok(returned.finish(format!("UPDATE {}", writes.len()), writes))
         }
@@ -54,7 +54,7 @@ pub fn execute_write(write: &WritePlan, source: &dyn RowSource, context: &Contex
             for_each_match(table, access, filter.as_ref(), source, context, &mut |key, old| {
                 memory.take(size_of::<RowWrite>() + key.as_bytes().len())?;
                 returned.push(&old.row, context, &mut memory)?;
-                push(&mut writes, table, &key, Expected::Version(old.version), None)
+                push(&mut writes, table, key, Expected::Version(old.version), None)
             })?;
             Ok(returned.finish(format!("DELETE {}", writes.len()), writes))
         }
@@ -64,7 +64,7 @@ pub fn execute_write(write: &WritePlan, source: &dyn RowSource, context: &Contex
 fn push(
     writes: &mut Vec<RowWrite>,
     table: &TableSchema,
-    key: &PrimaryKey,
+    key: PrimaryKey,
     expected: Expected,
     after: Option<Row>,
 ) -> Result<(), SqlError> {
@@ -73,7 +73,7 @@ fn push(
     }
     writes.push(RowWrite {
         table: table.id,
-        key: key.as_bytes().to_vec(),
+        key: key.into_bytes(),
         expected,
         after,
     });
@@ -157,9 +157,9 @@ fn move_rows(
         let row = changed_row(table, &old.row, assignments, &old.row, context)?;
         memory.take(2 * key.as_bytes().len() + row_bytes(&row))?;
         returned.push(&row, context, &mut memory)?;
-        push(&mut deletes, table, &key, Expected::Version(old.version), None)?;
+        push(&mut deletes, table, key, Expected::Version(old.version), None)?;
         let new_key = key_of(table, &row)?;
-        push(&mut inserts, table, &new_key, Expected::Absent, Some(row))
+        push(&mut inserts, table, new_key, Expected::Absent, Some(row))
     })?;
     let tag = format!("UPDATE {}", inserts.len());
     let mut merged = TransactionWrites::default();
