@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Joins this machine to a Craton fleet and runs the database servers that the fleet places on it.
 ///
-/// The servers go on when the agent ends, and the next agent takes them over as they are.
+/// The servers go on when the agent ends, and the next agent takes them over as they are. RUST_LOG selects what is
+/// logged, `info` by default.
 #[derive(Parser)]
 #[command(
     name = "craton-agent",
@@ -90,7 +91,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         // Returns only when it failed.
         return Err(craton_agent::launch(instance, certificate_sha256, program.as_ref(), rest).into());
     }
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CRATON_LOG").unwrap_or_else(|_| "info".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
