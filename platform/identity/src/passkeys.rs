@@ -111,3 +111,78 @@ impl Passkeys {
         })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use webauthn_authenticator_rs::WebauthnAuthenticator;
+    use webauthn_authenticator_rs::softpasskey::SoftPasskey;
+
+    use super::*;
+
+    /// A relying party on localhost.
+    pub(crate) fn relying_party() -> Passkeys {
+        Passkeys::new(&PublicUrl::parse("http://localhost:8080").expect("a public URL")).expect("a relying party")
+    }
+
+    /// The browser's part of a registration, by software that pretends to verify its user when asked to.
+    pub(crate) fn attest(mut options: CreationChallengeResponse, verifies: bool) -> RegisterPublicKeyCredential {
+        let selection = options
+            .public_key
+            .authenticator_selection
+            .as_mut()
+            .expect("a selection");
+        selection.require_resident_key = false;
+        if !verifies {
+            selection.user_verification = webauthn_rs_proto::UserVerificationPolicy::Discouraged_DO_NOT_USE;
+        }
+        let origin = Url::parse("http://localhost:8080").expect("a URL");
+        SoftPasskey::new(verifies)
+            .do_registration(origin, options)
+            .expect("a credential")
+    }
+
+    /// A passkey as a real ceremony makes it.
+    pub(crate) fn passkey(user_id: UserId) -> Passkey {
+        let party = relying_party();
+        let (options, state) = party
+            .start_registration(user_id, "ada@example.org", "Ada")
+            .expect("starts");
+        party
+            .finish_registration(&attest(options, true), &state)
+            .expect("a passkey")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use craton_platform_kernel::testing::environment;
+
+    use super::*;
+
+    #[test]
+    fn a_passkey_that_does_not_verify_its_user_is_refused() {
+        let party = testing::relying_party();
+        let user_id = environment().new_id();
+        let (options, state) = party
+            .start_registration(user_id, "ada@example.org", "Ada")
+            .expect("starts");
+        let credential = testing::attest(options, false);
+        assert!(party.finish_registration(&credential, &state).is_err());
+    }
+
+    #[test]
+    fn options_ask_for_a_discoverable_passkey_that_verifies_its_user() {
+        let party = testing::relying_party();
+        let (options, _) = party
+            .start_registration(environment().new_id(), "a@b", "A")
+            .expect("starts");
+        let json = serde_json::to_value(&options.public_key).expect("JSON");
+        assert_eq!(json["rp"]["id"], "localhost");
+        assert_eq!(json["authenticatorSelection"]["residentKey"], "required");
+        assert_eq!(json["authenticatorSelection"]["requireResidentKey"], true);
+        assert_eq!(json["authenticatorSelection"]["userVerification"], "required");
+        let (options, _) = party.start_sign_in().expect("starts");
+        assert!(options.mediation.is_none());
+        assert!(options.public_key.allow_credentials.is_empty());
+    }
+}

@@ -175,3 +175,115 @@ impl Aggregate for User {
         state
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use craton_platform_kernel::Environment;
+    use craton_platform_kernel::testing::environment;
+
+    use super::*;
+    use crate::passkeys::testing::passkey;
+
+    struct Story {
+        environment: Environment,
+        user_id: UserId,
+        passkey_id: PasskeyId,
+        passkey: Passkey,
+    }
+
+    fn story() -> Story {
+        let environment = environment();
+        let user_id = environment.new_id();
+        Story {
+            user_id,
+            passkey_id: environment.new_id(),
+            passkey: passkey(user_id),
+            environment,
+        }
+    }
+
+    impl Story {
+        fn register(&self) -> Command {
+            Command::Register {
+                user_id: self.user_id,
+                display_name: Name::parse("Ada").expect("a name"),
+                email: Email::parse("ada@example.org").expect("an address"),
+                passkey_id: self.passkey_id,
+                passkey_name: Name::parse("Laptop").expect("a name"),
+                passkey: self.passkey.clone(),
+            }
+        }
+
+        fn sign_in(&self, passkey_id: PasskeyId, passkey: Option<Passkey>) -> Command {
+            Command::SignIn {
+                passkey_id,
+                session_id: self.environment.new_id(),
+                passkey,
+            }
+        }
+
+        fn registered(&self) -> State {
+            let events = User::decide(&State::default(), self.register()).expect("a new account");
+            events.iter().fold(State::default(), User::apply)
+        }
+    }
+
+    #[test]
+    fn an_account_begins_with_a_passkey_and_begins_once() {
+        let story = story();
+        let events = User::decide(&State::default(), story.register()).expect("a new account");
+        assert!(
+            matches!(events[..], [Event::Registered { .. }, Event::PasskeyAdded { .. }]),
+            "{events:?}"
+        );
+        let state = story.registered();
+        let found = state.passkey(story.passkey.cred_id().as_ref());
+        assert_eq!(found.map(|(id, _)| *id), Some(story.passkey_id));
+        assert!(state.passkey(b"another").is_none());
+        assert_eq!(
+            User::decide(&state, story.register()).err(),
+            Some(Refusal::AlreadyRegistered)
+        );
+    }
+
+    #[test]
+    fn only_an_own_passkey_signs_in() {
+        let story = story();
+        let state = story.registered();
+        let own = User::decide(&state, story.sign_in(story.passkey_id, None)).expect("an own passkey");
+        assert!(matches!(own[..], [Event::SignedIn { passkey: None, .. }]), "{own:?}");
+        let other = story.sign_in(story.environment.new_id(), None);
+        assert_eq!(User::decide(&state, other).err(), Some(Refusal::UnknownPasskey));
+    }
+
+    #[test]
+    fn a_passkey_whose_counter_moved_is_kept_as_it_is_now() {
+        let story = story();
+        let moved = passkey(story.user_id);
+        let events = User::decide(
+            &story.registered(),
+            story.sign_in(story.passkey_id, Some(moved.clone())),
+        );
+        let state = events.expect("signs in").iter().fold(story.registered(), User::apply);
+        let kept = state.passkey(moved.cred_id().as_ref());
+        assert_eq!(kept.map(|(id, _)| *id), Some(story.passkey_id));
+        assert!(state.passkey(story.passkey.cred_id().as_ref()).is_none());
+    }
+
+    #[test]
+    fn nobody_signs_in_to_or_out_of_an_account_that_does_not_exist() {
+        let story = story();
+        let session_id = story.environment.new_id();
+        for command in [
+            story.sign_in(story.passkey_id, None),
+            Command::EndSession { session_id },
+        ] {
+            assert_eq!(
+                User::decide(&State::default(), command).err(),
+                Some(Refusal::NotRegistered)
+            );
+        }
+        let ended = User::decide(&story.registered(), Command::EndSession { session_id }).expect("a session's end");
+        assert!(matches!(ended[..], [Event::SessionEnded { .. }]), "{ended:?}");
+    }
+}
