@@ -3,8 +3,11 @@
 mod access;
 mod copy;
 mod explain;
+mod group;
+mod order;
 mod query;
 mod relation;
+mod result_name;
 mod session;
 mod table;
 mod write;

@@ -134,6 +134,19 @@ impl WritePlan {
         }
     }
 
+    /// Whether it has an `ON CONFLICT` clause. When another writer inserts a row with its key in between, the statement
+    /// is then not refused but executed again.
+    #[must_use]
+    pub const fn has_on_conflict(&self) -> bool {
+        matches!(
+            self.kind,
+            WriteKind::Insert {
+                conflict: Conflict::Ignore | Conflict::Update { .. },
+                ..
+            }
+        )
+    }
+
     /// The table that is written.
     #[must_use]
     pub fn table(&self) -> &Arc<TableSchema> {

@@ -295,6 +295,20 @@ fn the_kernel_is_told_what_the_writer_saw() {
     );
     let writes = proposed(&db, "INSERT INTO k VALUES (3, 'c')", InsertCheck::Now).expect("a new key");
     assert_eq!(writes[0].after, Some(vec![Value::Int(3), Value::Text("c".to_owned())]));
+    for (sql, again) in [
+        ("INSERT INTO k VALUES (1, 'x')", false),
+        ("INSERT INTO k VALUES (1, 'x') ON CONFLICT DO NOTHING", true),
+        (
+            "INSERT INTO k VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET v = 'y'",
+            true,
+        ),
+    ] {
+        let plan = db.plan(sql, &[]).expect(sql);
+        assert!(
+            matches!(plan.kind(), PlanKind::Write(write) if write.has_on_conflict() == again),
+            "{sql}"
+        );
+    }
     let moved = proposed(&db, "UPDATE k SET id = 2 WHERE id = 1", InsertCheck::Now);
     assert!(moved.is_err_and(|error| error.starts_with("23505")));
 }
