@@ -47,11 +47,7 @@ async fn every_change_is_in_the_audit_log_with_its_receipt_and_no_secret() {
         json!({ "kind": "user", "id": ada.user_id, "name": "ada" })
     );
     assert_eq!(items[3]["aggregate"], json!({ "kind": "organisation", "id": org }));
-    assert!(
-        !answer.text().contains("hash\":\"") || !answer.text().contains("secret_hash"),
-        "{}",
-        answer.text()
-    );
+    assert!(!answer.text().contains("secret_hash"), "{}", answer.text());
 
     // Page by page it is the same.
     let first = world
