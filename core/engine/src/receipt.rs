@@ -7,15 +7,25 @@ use crate::checkpointer::ensure_covered;
 use crate::{Database, EngineError};
 
 impl Database {
-    /// The receipt of the record at an offset, with all its changes disclosed. Makes a checkpoint over it when
-    /// there is none yet.
+    /// The receipt of a record of events. It discloses the events that `disclose` allows, by their bytes; the others
+    /// stay sealed. Makes a checkpoint over the record when there is none yet.
     ///
     /// # Errors
     /// When there is no such record, it holds no changes, or no checkpoint could be made.
-    pub async fn receipt(&self, offset: Offset) -> Result<String, EngineError> {
+    pub async fn receipt(
+        &self,
+        offset: Offset,
+        disclose: &(dyn Fn(&[u8]) -> bool + Sync),
+    ) -> Result<String, EngineError> {
         let record = self.record(offset)?;
         ensure_covered(&self.node, &self.tenant, offset.next()).await?;
-        let changes: Vec<u32> = (1..record.header.chunk_count).collect();
+        let (_, changes) = self.unseal(&record)?;
+        let allowed = |change: &Change| matches!(change, Change::Event(event) if disclose(event));
+        let changes: Vec<u32> = (1..)
+            .zip(&changes)
+            .filter(|(_, change)| allowed(change))
+            .map(|(index, _)| index)
+            .collect();
         self.receipt_of(&record, &changes)
     }
 

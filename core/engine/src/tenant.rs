@@ -12,6 +12,7 @@ use craton_proof::Frontier;
 use craton_types::{Offset, TenantId, UserDefinition};
 
 use crate::EngineError;
+use crate::session::ConflictQueue;
 
 /// What readers of a tenant share.
 pub(crate) struct Tenant {
@@ -21,6 +22,8 @@ pub(crate) struct Tenant {
     pub(crate) projection: Projection,
     pub(crate) log: LogReader,
     pub(crate) head: ArcSwap<Head>,
+    /// Where statements that met another writer stand in line.
+    pub(crate) conflicts: ConflictQueue,
 }
 
 /// The tenant as of its last published record.

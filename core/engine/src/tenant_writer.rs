@@ -97,6 +97,7 @@ impl TenantWriter {
             projection,
             log: log.reader(),
             head,
+            conflicts: Default::default(),
         };
         let data_end = state.end;
         let mut writer = Self {

@@ -144,15 +144,22 @@ async fn an_event_has_a_receipt_that_verifies_offline() {
     let folder = Folder::new();
     let engine = folder.open();
     let database = create(&engine, "main").await;
-    let commit = database
-        .append(append("a", ExpectedSequence::Any, "proved"))
+    let events = ["shown", "kept"].map(|event| event.as_bytes().to_vec()).to_vec();
+    let two = Append {
+        events,
+        ..append("a", ExpectedSequence::Any, "")
+    };
+    let commit = database.append(two).await.expect("appended");
+    let receipt = database
+        .receipt(commit.offset, &|event| event == b"shown")
         .await
-        .expect("appended");
-    let receipt = database.receipt(commit.offset).await.expect("a receipt");
+        .expect("a receipt");
     let key: VerifierKey = database.log_key().parse().expect("a verifier key");
     let verified = Receipt::verify(receipt.as_bytes(), &key).expect("it verifies");
     assert_eq!(verified.record_hash, commit.record_hash);
     assert_eq!(verified.summary.stream.as_deref(), Some("a"));
+    let disclosed: Vec<_> = verified.changes.into_iter().map(|change| change.change).collect();
+    assert_eq!(disclosed, [craton_types::Change::Event(b"shown".to_vec())]);
 }
 
 #[tokio::test]

@@ -78,6 +78,26 @@ async fn the_past_stays_readable_also_of_dropped_tables() {
 }
 
 #[tokio::test]
+async fn a_dropped_table_is_there_in_its_past() {
+    let folder = Folder::new();
+    let engine = folder.open();
+    create(&engine, "main").await;
+    let mut session = session(&engine, "main");
+    tag(&mut session, TABLE).await;
+    tag(&mut session, "INSERT INTO people VALUES (1, 'Ada')").await;
+    tag(&mut session, "DROP TABLE people").await;
+    assert_eq!(sqlstate(&mut session, "SELECT name FROM people").await, "42P01");
+    assert_eq!(
+        rows(&mut session, "SELECT name FROM people AS OF POSITION 1").await,
+        [vec![text("Ada")]]
+    );
+    assert_eq!(
+        sqlstate(&mut session, "SELECT name FROM people AS OF POSITION 2").await,
+        "42P01"
+    );
+}
+
+#[tokio::test]
 async fn a_transaction_is_one_record_or_nothing() {
     let folder = Folder::new();
     let engine = folder.open();
@@ -144,11 +164,11 @@ async fn single_statements_wait_for_each_other_instead_of_failing() {
     )
     .await;
     tag(&mut first, "INSERT INTO counters VALUES (1, 0)").await;
-    let tasks: Vec<_> = (0..4)
+    let tasks: Vec<_> = (0..16)
         .map(|_| {
             let mut session = session(&engine, "main");
             tokio::spawn(async move {
-                for _ in 0..25 {
+                for _ in 0..10 {
                     tag(&mut session, "UPDATE counters SET n = n + 1 WHERE id = 1").await;
                 }
             })
@@ -157,7 +177,7 @@ async fn single_statements_wait_for_each_other_instead_of_failing() {
     for task in tasks {
         task.await.expect("no statement failed");
     }
-    assert_eq!(rows(&mut first, "SELECT n FROM counters").await, [vec![int(100)]]);
+    assert_eq!(rows(&mut first, "SELECT n FROM counters").await, [vec![int(160)]]);
 }
 
 #[tokio::test]
@@ -257,6 +277,32 @@ async fn a_read_only_user_may_only_read() {
     assert_eq!(
         sqlstate(&mut auditor, "INSERT INTO people VALUES (1, 'Eve')").await,
         "42501"
+    );
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_ended() {
+    let folder = Folder::new();
+    let engine = folder.open();
+    create(&engine, "main").await;
+    let mut session = session(&engine, "main");
+    tag(&mut session, TABLE).await;
+    let rows_of = |from: i64| {
+        (from..from + 5_000)
+            .map(|id| format!("({id}, 'x')"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    for from in [0, 5_000, 10_000, 15_000] {
+        tag(&mut session, &format!("INSERT INTO people VALUES {}", rows_of(from))).await;
+    }
+    tag(&mut session, "SET statement_timeout = 1").await;
+    let slow = "SELECT count(*) FROM people WHERE upper(name) || id LIKE '%9%9%'";
+    assert_eq!(sqlstate(&mut session, slow).await, "57014");
+    tag(&mut session, "RESET statement_timeout").await;
+    assert_eq!(
+        rows(&mut session, "SELECT count(*) FROM people").await,
+        [vec![int(20_000)]]
     );
 }
 

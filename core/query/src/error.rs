@@ -115,6 +115,8 @@ sql_states! {
     OBJECT_NOT_IN_PREREQUISITE_STATE = "55000";
     /// The setting cannot be changed.
     CANNOT_CHANGE_SETTING = "55P02";
+    /// The statement took too long, or its client asked for its end.
+    QUERY_CANCELED = "57014";
     /// The node stops.
     ADMIN_SHUTDOWN = "57P01";
     /// The view could not be read.

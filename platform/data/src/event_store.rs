@@ -10,6 +10,7 @@ use craton_platform_kernel::{
 use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset, StreamSequence};
 use tokio::sync::watch;
 
+use crate::chunks;
 use crate::error::of_engine;
 
 /// Records read from a stream at a time.
@@ -42,12 +43,15 @@ impl EngineEventStore {
         self.database.log_key()
     }
 
-    /// The C2SP receipt of the record at a position.
+    /// The C2SP receipt of the record at a position. What is derived from a secret is left out.
     ///
     /// # Errors
     /// When there is no such record.
     pub async fn receipt(&self, position: Position) -> Result<String, StoreError> {
-        let receipt = self.database.receipt(Offset::new(position)).await;
+        let receipt = self
+            .database
+            .receipt(Offset::new(position), &chunks::may_disclose)
+            .await;
         receipt.map_err(|error| of_engine(&error))
     }
 
@@ -70,18 +74,16 @@ fn envelopes(record: EventRecord) -> Result<Vec<EventEnvelope>, StoreError> {
         detail,
     };
     let stream: StreamName = record.stream.parse().map_err(|error| damaged(format!("{error}")))?;
-    let decode = |(index, bytes): (u32, Vec<u8>)| {
-        let event = serde_json::from_slice::<NewEvent>(&bytes).map_err(|error| damaged(error.to_string()))?;
-        Ok(EventEnvelope {
-            stream: stream.clone(),
-            sequence: record.header.stream_sequence.get(),
-            index,
-            position,
-            record_hash: RecordHash(*record.record_hash.as_bytes()),
-            event,
-        })
+    let events = chunks::decode(&record.events).map_err(|error| damaged(error.to_string()))?;
+    let envelope = |(index, event): (u32, NewEvent)| EventEnvelope {
+        stream: stream.clone(),
+        sequence: record.header.stream_sequence.get(),
+        index,
+        position,
+        record_hash: RecordHash(*record.record_hash.as_bytes()),
+        event,
     };
-    (0..).zip(record.events).map(decode).collect()
+    Ok((0..).zip(events).map(envelope).collect())
 }
 
 fn all_envelopes(records: Vec<EventRecord>) -> Result<Vec<EventEnvelope>, StoreError> {
@@ -101,11 +103,10 @@ impl EventStore for EngineEventStore {
             .uuid()
             .map_or(ActorId::NIL, |uuid| ActorId::new(uuid.into_bytes()));
         let correlation_id = CorrelationId::new(first.correlation_id.as_uuid().into_bytes());
-        let encode = |event: &NewEvent| serde_json::to_vec(event).expect("events are JSON");
         let append = Append {
             stream: stream.to_string(),
             expected: ExpectedSequence::Exactly(expected),
-            events: events.iter().map(encode).collect(),
+            events: events.iter().flat_map(chunks::encode).collect(),
             actor,
             correlation_id,
             idempotency_id: IdempotencyId::NIL,

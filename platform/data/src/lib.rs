@@ -9,6 +9,7 @@
 //! # Deliberately absent
 //! Several instances of the platform on one store: an engine's directory belongs to one process.
 
+mod chunks;
 mod credential_use;
 mod error;
 mod event_store;

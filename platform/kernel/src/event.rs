@@ -17,6 +17,10 @@ use crate::{EventId, OrgId, RequestId, StreamName};
 /// A position in the platform's log, counted from zero.
 pub type Position = u64;
 
+/// Members of an event's data that are derived from a secret: hashes and verifiers. They are in no audit log and in
+/// no receipt.
+pub const WITHHELD_FIELDS: [&str; 3] = ["secret_hash", "scram_verifier", "verifier"];
+
 /// The hash of a record in the platform's log: its chain link and Merkle leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RecordHash(pub [u8; 32]);

@@ -31,7 +31,7 @@ pub use aggregate::{Aggregate, EventCodecError, decode_event, encode_event};
 pub use environment::{Clock, Environment, Random};
 pub use event::{
     Actor, ActorKind, AppendError, Appended, EventEnvelope, EventStore, NewEvent, Position, Receipt, RecordHash,
-    StoreError,
+    StoreError, WITHHELD_FIELDS,
 };
 pub use id::{
     ApiKeyId, CeremonyId, ClusterId, EventId, IdParseError, JoinTokenId, NodeId, OperationId, OrgId, PasskeyId,

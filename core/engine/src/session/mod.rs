@@ -1,6 +1,7 @@
 //! SQL sessions: statements, transactions and time travel over a database.
 
 mod catalogue;
+mod conflict_queue;
 mod functions;
 mod transaction;
 mod view;
@@ -13,7 +14,8 @@ use craton_query::{
     WriteSet,
 };
 use craton_types::{
-    ActorId, ColumnType, CorrelationId, IdempotencyId, Offset, RowWrite, TableSchema, Timestamp, UserDefinition, Value,
+    ActorId, ColumnType, CorrelationId, IdempotencyId, Offset, RowWrite, TableId, TableSchema, Timestamp,
+    UserDefinition, Value,
 };
 
 use crate::checkpointer::ensure_covered;
@@ -21,12 +23,13 @@ use crate::clock::random_array;
 use crate::engine::Request;
 use crate::{Database, EngineError};
 use catalogue::{TableNames, catalogue_at};
+pub(crate) use conflict_queue::ConflictQueue;
 use functions::SessionFunctions;
 use transaction::Transaction;
 use view::View;
 
 /// How often a statement outside a transaction is tried again after a conflict with another writer.
-const CONFLICT_ATTEMPTS_MAX: u32 = 32;
+const CONFLICT_ATTEMPTS_MAX: u32 = 128;
 
 /// One client's SQL session.
 pub struct Session {
@@ -158,7 +161,7 @@ impl Session {
     /// # Errors
     /// When a name is unknown or types do not go together.
     pub fn prepare(&self, statement: &Statement, parameter_types: &[Option<ColumnType>]) -> Result<Prepared, SqlError> {
-        let catalogue = self.catalogue();
+        let catalogue = self.catalogue_for(statement)?;
         let plan = craton_query::plan(statement, &TableNames(&catalogue), parameter_types)?;
         Ok(Prepared {
             statement: statement.clone(),
@@ -297,6 +300,24 @@ impl Session {
         }
     }
 
+    /// The catalogue that a statement is bound to: that of the position it reads, when that is known already.
+    fn catalogue_for(&self, statement: &Statement) -> Result<Arc<Catalogue>, SqlError> {
+        let catalogue = self.catalogue();
+        let session_as_of = self.variables.as_of();
+        if !statement.has_as_of() && session_as_of == AsOf::Now {
+            return Ok(catalogue);
+        }
+        let around = self.surroundings();
+        let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end());
+        let as_of = match statement.constant_as_of(&self.context(around.now, &[], &functions))? {
+            Some(AsOf::Now) => session_as_of,
+            Some(as_of) => as_of,
+            None => return Ok(catalogue),
+        };
+        let end = around.view.resolve(as_of)?;
+        catalogue_at(&around.view.at(end), &catalogue)
+    }
+
     fn check_writable(&self, plan: &Plan) -> Result<(), SqlError> {
         if self.read_only_user {
             let message = format!("permission denied: user \"{}\" may only read", self.user);
@@ -326,6 +347,16 @@ impl Session {
     }
 
     fn surroundings(&self) -> Surroundings {
+        let mut around = self.surroundings_without_deadline();
+        let timeout_ns = self.variables.statement_timeout_ms().saturating_mul(1_000_000);
+        if timeout_ns > 0 {
+            let now = self.database.node.clock.now().get();
+            around.view.set_deadline(Timestamp::new(now.saturating_add(timeout_ns)));
+        }
+        around
+    }
+
+    fn surroundings_without_deadline(&self) -> Surroundings {
         match &self.transaction {
             Some(transaction) => transaction.surroundings(),
             None => {
@@ -364,26 +395,20 @@ impl Session {
 
     async fn read(&mut self, prepared: &Prepared, parameters: &[Value]) -> Result<Response, SqlError> {
         let mut around = self.surroundings();
-        let mut plan = self.current_plan(prepared, &around.catalogue)?;
-        if plan.calls_receipt() {
+        if prepared.plan.calls_receipt() {
             // A receipt needs a checkpoint over what is seen.
             ensure_covered(&self.database.node, &self.database.tenant, around.view.end())
                 .await
                 .map_err(sql_error)?;
         }
-        let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end());
-        let as_of = if plan.has_as_of() {
-            plan.as_of(&self.context(around.now, parameters, &functions))?
-        } else {
-            self.variables.as_of()
-        };
+        let as_of = self.as_of(prepared, parameters, &around)?;
         let past = as_of != AsOf::Now;
         if past {
             let end = around.view.resolve(as_of)?;
             around.view = around.view.at(end);
             around.catalogue = catalogue_at(&around.view, &around.catalogue)?;
-            plan = self.current_plan(prepared, &around.catalogue)?;
         }
+        let plan = self.current_plan(prepared, &around.catalogue)?;
         let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end());
         let context = self.context(around.now, parameters, &functions);
         let transaction = if past { None } else { self.transaction.as_ref() };
@@ -405,6 +430,15 @@ impl Session {
         })
     }
 
+    /// Which state a statement reads: its own clause goes before the session's setting.
+    fn as_of(&self, prepared: &Prepared, parameters: &[Value], around: &Surroundings) -> Result<AsOf, SqlError> {
+        if !prepared.plan.has_as_of() {
+            return Ok(self.variables.as_of());
+        }
+        let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end());
+        prepared.plan.as_of(&self.context(around.now, parameters, &functions))
+    }
+
     async fn run_copy_in(&mut self, prepared: &Prepared, data: &[u8]) -> Result<Response, SqlError> {
         if self.transaction_status() == TransactionStatus::Failed {
             return Err(SqlError::in_failed_transaction());
@@ -422,8 +456,8 @@ impl Session {
         parameters: &[Value],
         copy_data: Option<&[u8]>,
     ) -> Result<WriteSet, SqlError> {
-        let mut attempts = 0;
-        loop {
+        let mut turn = None;
+        for _ in 0..CONFLICT_ATTEMPTS_MAX {
             let (mut written, catalogue) = self.find_writes(prepared, parameters, copy_data)?;
             let rows = std::mem::take(&mut written.writes);
             if let Some(transaction) = &mut self.transaction {
@@ -433,12 +467,14 @@ impl Session {
             if rows.is_empty() {
                 return Ok(written);
             }
-            match self.commit_rows(rows, &catalogue).await? {
-                None => return Ok(written),
-                Some(conflict) if attempts >= CONFLICT_ATTEMPTS_MAX => return Err(conflict),
-                Some(_) => attempts += 1,
+            let Some(conflict) = self.commit_rows(rows, &catalogue, prepared).await? else {
+                return Ok(written);
+            };
+            if turn.is_none() {
+                turn = Some(self.database.tenant.conflicts.turn(conflict.table, &conflict.key).await);
             }
         }
+        Err(SqlError::serialization_failure())
     }
 
     /// What a writing statement would write now, and the catalogue that says so.
@@ -461,7 +497,14 @@ impl Session {
     }
 
     /// Commits a single statement's writes; `Some` when another writer got in between.
-    async fn commit_rows(&self, rows: Vec<RowWrite>, catalogue: &Catalogue) -> Result<Option<SqlError>, SqlError> {
+    async fn commit_rows(
+        &self,
+        rows: Vec<RowWrite>,
+        catalogue: &Catalogue,
+        prepared: &Prepared,
+    ) -> Result<Option<Conflict>, SqlError> {
+        // What is there already is no failure for `ON CONFLICT`: run again, it is seen.
+        let expects_rows = matches!(prepared.plan.kind(), PlanKind::Write(write) if write.has_on_conflict());
         let first_rows = InsertedRows::of(&rows);
         let operation = Operation::Write {
             schema: Vec::new(),
@@ -469,12 +512,13 @@ impl Session {
             reads: Vec::new(),
         };
         match self.propose(operation).await? {
-            Outcome::Refused(Refusal::RowExists { table, key }) => {
+            Outcome::Refused(Refusal::RowExists { table, key }) if !expects_rows => {
                 Err(first_rows.unique_violation(catalogue.table_by_id(table), &key))
             }
-            Outcome::Refused(Refusal::RowChanged { .. } | Refusal::ReadChanged { .. } | Refusal::CatalogueChanged) => {
-                Ok(Some(SqlError::serialization_failure()))
+            Outcome::Refused(Refusal::RowExists { table, key } | Refusal::RowChanged { table, key }) => {
+                Ok(Some(Conflict { table, key }))
             }
+            Outcome::Refused(Refusal::CatalogueChanged) => Ok(Some(Conflict::default())),
             Outcome::Refused(refusal) => Err(refusal_error(&refusal)),
             Outcome::Committed(_) | Outcome::Duplicate { .. } => Ok(None),
         }
@@ -529,6 +573,13 @@ impl Session {
         }
         Err(SqlError::serialization_failure())
     }
+}
+
+/// The row at which another writer got in between; none in particular when it was the catalogue.
+#[derive(Default)]
+struct Conflict {
+    table: TableId,
+    key: Vec<u8>,
 }
 
 /// The rows that a statement inserts, kept so that a refused one can be named.

@@ -2,7 +2,7 @@
 
 use craton_projection::Snapshot;
 use craton_query::{AsOf, Direction, KeyRange, RowSource, Scan, SourceError, SqlError, SqlState};
-use craton_types::{Offset, PrimaryKey, TableId, VersionedRow};
+use craton_types::{Offset, PrimaryKey, TableId, Timestamp, VersionedRow};
 
 use super::{end_after, sql_error};
 use crate::Database;
@@ -13,7 +13,12 @@ pub(super) struct View {
     database: Database,
     snapshot: Snapshot,
     end: Offset,
+    /// When the statement that reads gives up.
+    deadline: Option<Timestamp>,
 }
+
+/// A scan looks at the clock each time it has read this many rows.
+const ROWS_BETWEEN_CLOCK_LOOKS: usize = 256;
 
 impl View {
     /// Everything that is published now.
@@ -24,6 +29,22 @@ impl View {
             database,
             snapshot,
             end,
+            deadline: None,
+        }
+    }
+
+    /// Makes scans fail with `57014` from this time on: the session's `statement_timeout`.
+    pub(super) fn set_deadline(&mut self, deadline: Timestamp) {
+        self.deadline = Some(deadline);
+    }
+
+    fn check_deadline(&self) -> Result<(), SourceError> {
+        match self.deadline {
+            Some(deadline) if self.database.node.clock.now() > deadline => {
+                let message = "canceling statement due to statement timeout";
+                Err(SourceError::new(SqlError::new(SqlState::QUERY_CANCELED, message)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -105,6 +126,11 @@ impl RowSource for View {
             .snapshot
             .scan(table, range, direction, self.end)
             .map_err(|error| self.failed(error))?;
-        Ok(Box::new(rows.map(|row| row.map_err(|error| self.failed(error)))))
+        Ok(Box::new(rows.enumerate().map(|(number, row)| {
+            if number % ROWS_BETWEEN_CLOCK_LOOKS == 0 {
+                self.check_deadline()?;
+            }
+            row.map_err(|error| self.failed(error))
+        })))
     }
 }

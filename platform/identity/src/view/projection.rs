@@ -1,6 +1,6 @@
 //! Folds the events of identities, and of every organisation's audit log, into SQLite.
 
-use craton_platform_kernel::{Aggregate, EventEnvelope, Projection, ProjectionError, decode_event};
+use craton_platform_kernel::{Aggregate, EventEnvelope, Projection, ProjectionError, WITHHELD_FIELDS, decode_event};
 use craton_platform_sqlite::SqliteProjection;
 use craton_platform_sqlite::rusqlite::{Connection, params};
 use serde::de::DeserializeOwned;
@@ -12,8 +12,6 @@ use crate::user::{self, User};
 
 /// The version of `schema.sql` and of the folding below.
 const VERSION: u32 = 1;
-/// Hashes and verifiers of secrets, which no audit needs to show.
-const HIDDEN_FIELDS: [&str; 3] = ["secret_hash", "scram_verifier", "verifier"];
 
 /// The projection of identities.
 #[derive(Clone, Copy, Debug)]
@@ -174,7 +172,7 @@ fn apply_audit(view: &Connection, envelope: &EventEnvelope) -> Outcome {
 fn hide(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            fields.retain(|name, _| !HIDDEN_FIELDS.contains(&name.as_str()));
+            fields.retain(|name, _| !WITHHELD_FIELDS.contains(&name.as_str()));
             fields.values_mut().for_each(hide);
         }
         Value::Array(items) => items.iter_mut().for_each(hide),
