@@ -39,7 +39,7 @@ pub async fn request_id(State(environment): State<Environment>, mut request: Req
     let mut response = within_request(id, next.run(request)).await;
     let text = HeaderValue::from_str(&id.to_string()).expect("an identifier is ASCII");
     response.headers_mut().insert(REQUEST_ID_HEADER, text);
-    let duration_ms = environment.now().duration_since(started_at).as_millis();
+    let duration_ms = environment.now().as_millisecond() - started_at.as_millisecond();
     tracing::info!(request_id = %id, %method, route, status = response.status().as_u16(), duration_ms, "request");
     response
 }
