@@ -10,6 +10,7 @@ PACKAGES=(
     "python3 python3"
     "curl curl"
     "openssl openssl"
+    "strace strace"
     "psql postgresql-client"
     "/usr/lib/postgresql/15/bin/pgbench postgresql-15"
     "/usr/lib/postgresql/15/bin/initdb postgresql-15"

@@ -25,8 +25,6 @@ pub enum TokenKind {
     Live,
     /// The operator's key: `crt_operator_…`.
     Operator,
-    /// An agent's join token: `crt_join_…`.
-    Join,
 }
 
 impl TokenKind {
@@ -36,7 +34,6 @@ impl TokenKind {
         match self {
             Self::Live => "crt_live_",
             Self::Operator => "crt_operator_",
-            Self::Join => "crt_join_",
         }
     }
 }
@@ -193,7 +190,7 @@ mod tests {
             let text = String::from_utf8(bytes).expect("ASCII");
             assert!(SecretToken::parse(TokenKind::Live, &text).is_err(), "character {index}");
         }
-        assert!(SecretToken::parse(TokenKind::Join, token.reveal()).is_err());
+        assert!(SecretToken::parse(TokenKind::Operator, token.reveal()).is_err());
         assert!(SecretToken::parse(TokenKind::Live, "crt_live_é_é").is_err());
     }
 }

@@ -142,7 +142,7 @@ async fn a_cluster_is_ready_when_it_can_be_used_and_outlives_platform_agent_and_
         .iter()
         .map(|key| key["database"].as_str().unwrap())
         .collect();
-    assert_eq!(pinned, ["main", "probe"]);
+    assert_eq!(pinned, ["main"]);
     assert!(connect(&connection, &ca_pem, "wrong").await.is_err());
     assert_eq!(
         paste_psql(&connection, &ca_pem, &cluster.password, "SELECT note FROM visit"),

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::clusters::{endpoint, find};
 use crate::{
-    authority::{certificate_pem, cluster_authority},
+    authority::{certificate_pem, cluster_authority, probe_token::PROBE_DATABASE},
     connection::{Driver, Target},
     fleet::Fleet,
     workflow::{
@@ -89,7 +89,9 @@ pub(crate) async fn get_connection(
         user: APP_USER,
         ca_file: &ca_file,
     };
-    let log_keys = cluster.log_keys.iter().map(|(database, key)| LogKey {
+    // The probe's database is nobody's data.
+    let own = cluster.log_keys.iter().filter(|(database, _)| *database != PROBE_DATABASE);
+    let log_keys = own.map(|(database, key)| LogKey {
         database: database.clone(),
         verifier_key: key.clone(),
     });
