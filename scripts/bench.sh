@@ -178,6 +178,10 @@ creations() {
     done
 }
 
+report() {
+    perf report --input "$WORK/perf.data" --call-graph none --stdio "$@" 2>/dev/null | grep -v -e '^#' -e '^ *$'
+}
+
 profile() {
     command -v perf >/dev/null || {
         say "perf is missing; on Debian it is in the package linux-perf"
@@ -186,15 +190,20 @@ profile() {
     local server
     server=$(json .pid <"$(echo "$WORLD_DIR"/node-*/instances/"$CLUSTER"/process.json)")
     say "inserts, 16 clients, process $server"
-    perf record --quiet --freq 499 -g --pid "$server" --output "$WORK/perf.data" -- sleep "$SECONDS_EACH" &
+    perf record --quiet --freq 199 --call-graph dwarf,16384 --pid "$server" --output "$WORK/perf.data" \
+        -- sleep "$SECONDS_EACH" &
     use_craton && run inserts 16
     wait $!
     printf 'inserts, 16 clients: %.0f/s\n' "$TPS"
-    # What the processor did by function, and then by thread.
-    perf report --input "$WORK/perf.data" --no-children --call-graph none --sort symbol --stdio --percent-limit 1 2>/dev/null |
-        grep -v '^#' | grep -v '^$' | head -n 25
-    perf report --input "$WORK/perf.data" --no-children --call-graph none --sort comm --stdio 2>/dev/null |
-        grep -v '^#' | grep -v '^$' | head -n 10
+    say "reading what perf recorded, which takes a while"
+    echo
+    echo "share of the server's processor time, with everything that is called from there:"
+    report --children --sort symbol |
+        awk '/ craton_[a-z]+::| <craton_[a-z]+::|__x64_sys_| schedule$/ && !/\(inlined\)/ && ++lines <= 30 {
+                share = $1; sub(/^.*\] /, ""); sub(/[ -]*$/, ""); print share, $0 }'
+    echo
+    echo "by thread:"
+    report --no-children --sort comm | awk '++lines <= 10'
 }
 
 say "building for release"

@@ -77,10 +77,13 @@ pub(crate) fn run(arguments: &DevArguments) -> anyhow::Result<ExitCode> {
 async fn run_world(arguments: &DevArguments) -> anyhow::Result<ExitCode> {
     let programs = Programs::find()?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // A terminal that is closed.
+    let mut hang_up = signal(SignalKind::hangup())?;
     let mut interrupted = std::pin::pin!(async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hang_up.recv() => {}
         }
     });
     let directory = match &arguments.data_dir {
