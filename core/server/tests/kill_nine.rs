@@ -6,6 +6,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -93,6 +94,62 @@ async fn what_was_acknowledged_survives_and_nothing_is_doubled() {
         summary.unsigned_records() <= 1,
         "the last checkpoint covers all before itself: {summary:?}"
     );
+}
+
+/// The same with stock `psql` reading a script: what it printed was acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_psql_was_told_survives() {
+    /// Statements in a script; a kill comes long before the last.
+    const STATEMENTS: i64 = 100_000;
+    let mut world = World::start();
+    world.expect_in_log("torn tail");
+    world.psql("CREATE TABLE entry (id int8 PRIMARY KEY)");
+    let mut printed = Vec::new();
+    for kill in 0..KILLS {
+        let first = i64::try_from(kill).expect("few kills") * STATEMENTS;
+        let script = world.path(&format!("inserts-{kill}.sql"));
+        let inserts = (first..first + STATEMENTS).map(|id| format!("INSERT INTO entry VALUES ({id}) RETURNING id;\n"));
+        std::fs::write(&script, inserts.collect::<String>()).expect("a script");
+        let mut psql = world.psql_command("app", support::PASSWORD, "main", "verify-full");
+        psql.arg("--file")
+            .arg(script)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let psql = psql.spawn().expect("psql is installed");
+        tokio::time::sleep(Duration::from_millis(120 + kill * 37 % 300)).await;
+        world.kill();
+        let output = psql.wait_with_output().expect("psql ends");
+        assert!(
+            !output.status.success(),
+            "kill {kill}: the script was through before the kill"
+        );
+        let text = String::from_utf8(output.stdout).expect("numbers");
+        printed.extend(text.lines().map(|line| line.parse::<i64>().expect("an id")));
+        world.spawn();
+        let rows = world.psql("SELECT id FROM entry ORDER BY id");
+        let rows: Vec<i64> = rows.lines().map(|line| line.parse().expect("an id")).collect();
+        assert!(
+            rows.is_sorted_by(|one, next| one < next),
+            "kill {kill}: a row is there twice"
+        );
+        let missing: Vec<_> = printed.iter().filter(|id| rows.binary_search(id).is_err()).collect();
+        assert!(
+            missing.is_empty(),
+            "kill {kill}: acknowledged rows are missing: {missing:?}"
+        );
+        let under_way = usize::try_from(kill + 1).expect("few kills");
+        assert!(
+            rows.len() <= printed.len() + under_way,
+            "kill {kill}: more rows than were sent"
+        );
+    }
+    assert!(!printed.is_empty(), "nothing was ever acknowledged");
+    let log_key = world.database_status("main")["log_key"]
+        .as_str()
+        .expect("a key")
+        .to_owned();
+    assert!(world.terminate().success());
+    world.verify_log(&log_key);
 }
 
 async fn check(
