@@ -142,7 +142,7 @@ fn reads(criterion: &mut Criterion) {
         let snapshot = fixture.projection.snapshot();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let scan = snapshot.scan(TABLE, KeyRange::all(), Direction::Ascending, snapshot.end());
+                let scan = snapshot.scan(TABLE, KeyRange::all(), Direction::Forward, snapshot.end());
                 scan.expect("a scan begins")
                     .map(|row| black_box(row.expect("a row is read")))
                     .for_each(drop);

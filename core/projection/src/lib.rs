@@ -34,9 +34,9 @@ mod scan;
 mod snapshot;
 mod stored;
 
+pub use craton_types::{Direction, KeyRange};
 pub use error::ProjectionError;
 pub use projection::{Applied, Flush, Projection, ProjectionOptions, RowVersion};
-pub use range::{Direction, KeyRange};
 pub use raw_file::{OsFile, RawFile};
 pub use scan::Scan;
 pub use snapshot::{History, HistoryEntry, Snapshot};

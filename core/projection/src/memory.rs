@@ -9,6 +9,7 @@ use craton_types::{Offset, PrimaryKey, Row, TableId, Value};
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
+use crate::range::range_after;
 use crate::{Direction, KeyRange, RowVersion};
 
 /// How many keys a scan looks at under one hold of the lock.
@@ -95,15 +96,15 @@ impl MemoryLayer {
             let mut keys = keys.range::<[u8], _>((Bound::Included(range.start.as_slice()), upper));
             for visited in 1.. {
                 let next = match direction {
-                    Direction::Ascending => keys.next(),
-                    Direction::Descending => keys.next_back(),
+                    Direction::Forward => keys.next(),
+                    Direction::Backward => keys.next_back(),
                 };
                 let Some((key, all)) = next else { break };
                 if let Some(version) = newest_below(all, end) {
                     versions.push((key.clone(), version.clone()));
                 }
                 if visited == CHUNK_KEYS_MAX {
-                    rest = Some(range.after(key.as_bytes(), direction));
+                    rest = Some(range_after(range, key.as_bytes(), direction));
                     break;
                 }
             }

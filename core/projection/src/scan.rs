@@ -89,8 +89,8 @@ impl Scan {
         for cursor in &mut self.memory {
             let Some(key) = cursor.peek() else { continue };
             let comes_first = first.as_ref().is_none_or(|first| match self.direction {
-                Direction::Ascending => key < first,
-                Direction::Descending => key > first,
+                Direction::Forward => key < first,
+                Direction::Backward => key > first,
             });
             if comes_first {
                 first = Some(key.clone());
@@ -157,8 +157,8 @@ impl StoredCursor {
             && let Some(entries) = &mut self.entries
         {
             let step = match self.direction {
-                Direction::Ascending => entries.next(),
-                Direction::Descending => entries.next_back(),
+                Direction::Forward => entries.next(),
+                Direction::Backward => entries.next_back(),
             };
             match step {
                 Some(step) => self.next = Some(current_entry(step)?),

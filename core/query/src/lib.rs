@@ -36,6 +36,7 @@ mod variables;
 
 pub use context::{Catalog, Context, Functions, HistoryEntry, InsertCheck};
 pub use copy::{copy_in, copy_out};
+pub use craton_types::{Direction, KeyRange, prefix_end};
 pub use error::{SqlError, SqlState};
 pub use execute::{ResultSet, WriteSet, execute_select, execute_write};
 pub use overlay::{Overlay, TransactionWrites};
@@ -44,6 +45,6 @@ pub use plan::{
     CopyIn, CopyOut, CreateTable, DropTable, Plan, PlanKind, ResultColumn, SelectPlan, SetVariable, TransactionModes,
     WritePlan, plan,
 };
-pub use source::{Direction, KeyRange, RowSource, Scan, SourceError, prefix_end};
+pub use source::{RowSource, Scan, SourceError};
 pub use statement::{AsOf, Statement};
 pub use variables::{SERVER_VERSION, Variables};

@@ -13,6 +13,7 @@ mod change;
 mod hash;
 mod id;
 mod key;
+mod range;
 mod record;
 mod schema;
 mod segment;
@@ -29,6 +30,7 @@ pub use id::{
     StreamSequence, TableId, TenantId, Term, Timestamp,
 };
 pub use key::{KeyEncodeError, PrimaryKey};
+pub use range::{Direction, KeyRange, prefix_end};
 pub use record::{
     BODY_BYTES_MAX, CHUNKS_MAX, HEADER_BYTES, HEADER_FIELDS, HEADER_MAGIC, HEADER_VERSION, HeaderDecodeError,
     HeaderField, Record, RecordHeader, RecordKind,

@@ -114,14 +114,6 @@ impl RowSource for View {
     }
 
     fn scan<'a>(&'a self, table: TableId, range: KeyRange, direction: Direction) -> Result<Scan<'a>, SourceError> {
-        let range = craton_projection::KeyRange {
-            start: range.start,
-            end: range.end,
-        };
-        let direction = match direction {
-            Direction::Forward => craton_projection::Direction::Ascending,
-            Direction::Backward => craton_projection::Direction::Descending,
-        };
         let rows = self
             .snapshot
             .scan(table, range, direction, self.end)

@@ -141,10 +141,10 @@ fn every_damaged_page_is_an_error_and_never_a_wrong_row() {
         projection.state()?;
         let scan = projection
             .snapshot()
-            .scan(TABLE, KeyRange::all(), Direction::Ascending, Offset::new(2))?;
+            .scan(TABLE, KeyRange::all(), Direction::Forward, Offset::new(2))?;
         scan.collect()
     };
-    let expected = model.scan(TABLE, &KeyRange::all(), Direction::Ascending, Offset::new(2));
+    let expected = model.scan(TABLE, &KeyRange::all(), Direction::Forward, Offset::new(2));
     let mut noticed = 0;
     for position in (0..intact.len()).step_by(1_021) {
         let mut bytes = intact.clone();
@@ -169,7 +169,7 @@ fn zeroed_and_cut_files_are_errors_that_ask_for_a_rebuild() {
         let projection = open(disk)?;
         let scan = projection
             .snapshot()
-            .scan(TABLE, KeyRange::all(), Direction::Ascending, Offset::new(OLD_END))?;
+            .scan(TABLE, KeyRange::all(), Direction::Forward, Offset::new(OLD_END))?;
         scan.map(|row| row.map(|_| 1)).sum()
     };
     let rows = read_all(&disk).expect("the file is intact");

@@ -145,7 +145,7 @@ impl Pair {
             end: Some(key(to).as_bytes().to_vec()),
         };
         for table in self.model.tables() {
-            for direction in [Direction::Ascending, Direction::Descending] {
+            for direction in [Direction::Forward, Direction::Backward] {
                 let scan = snapshot
                     .scan(table, range.clone(), direction, end)
                     .expect("a scan begins");

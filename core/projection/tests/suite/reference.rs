@@ -50,7 +50,7 @@ impl Model {
             .filter(|((of, key), _)| *of == table && inside(key))
             .filter_map(|((_, key), versions)| Some((key.clone(), newest_below(versions, end)?)))
             .collect();
-        if direction == Direction::Descending {
+        if direction == Direction::Backward {
             rows.reverse();
         }
         rows
@@ -74,7 +74,7 @@ impl Model {
     /// Compares everything that a snapshot shows at `end`, and the histories that it holds.
     pub(crate) fn check(&self, snapshot: &Snapshot, end: Offset) {
         for table in self.tables() {
-            for direction in [Direction::Ascending, Direction::Descending] {
+            for direction in [Direction::Forward, Direction::Backward] {
                 let scan = snapshot
                     .scan(table, KeyRange::all(), direction, end)
                     .expect("a scan begins");

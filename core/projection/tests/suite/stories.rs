@@ -105,7 +105,7 @@ fn a_snapshot_keeps_its_position_while_rows_are_written_flushed_and_published() 
     }];
     let scans = snapshots.clone().map(|snapshot| {
         snapshot
-            .scan(TABLE, KeyRange::all(), Direction::Descending, Offset::new(1))
+            .scan(TABLE, KeyRange::all(), Direction::Backward, Offset::new(1))
             .expect("a scan begins")
     });
     for end in 2..6 {
@@ -268,7 +268,7 @@ fn empty_ranges_and_unknown_tables_have_no_rows() {
     let snapshot = projection.snapshot();
     let count = |table, range| {
         let scan = snapshot
-            .scan(table, range, Direction::Ascending, Offset::new(2))
+            .scan(table, range, Direction::Forward, Offset::new(2))
             .expect("a scan begins");
         scan.map(|row| row.expect("a row is read")).collect::<Vec<_>>().len()
     };
@@ -337,7 +337,7 @@ fn readers_see_whole_records_while_a_writer_writes_and_a_flusher_flushes() {
             }
             committed
         });
-        let readers: Vec<_> = [Direction::Ascending, Direction::Descending]
+        let readers: Vec<_> = [Direction::Forward, Direction::Backward]
             .into_iter()
             .map(|direction| {
                 let (projection, done) = (&projection, &done);

@@ -4,7 +4,7 @@ use craton_types::{ColumnType, PrimaryKey, Row, TableSchema, Value, VersionedRow
 
 use crate::expression::{Expression, convert_for_key};
 use crate::plan::{Access, KeyBound};
-use crate::source::prefix_end;
+use crate::prefix_end;
 use crate::text;
 use crate::{Context, Direction, HistoryEntry, KeyRange, RowSource, SqlError, SqlState};
 

@@ -90,7 +90,10 @@ pub(crate) async fn get_connection(
         ca_file: &ca_file,
     };
     // The probe's database is nobody's data.
-    let own = cluster.log_keys.iter().filter(|(database, _)| *database != PROBE_DATABASE);
+    let own = cluster
+        .log_keys
+        .iter()
+        .filter(|(database, _)| *database != PROBE_DATABASE);
     let log_keys = own.map(|(database, key)| LogKey {
         database: database.clone(),
         verifier_key: key.clone(),
