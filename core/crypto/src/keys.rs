@@ -71,12 +71,6 @@ impl Kek {
     pub fn projection_store_key(&self) -> SecretBytes {
         derive(&self.secret, &[PROJECTION_STORE_INFO])
     }
-
-    /// A key for another purpose. `info` names it and must differ from every other purpose.
-    #[must_use]
-    pub fn derive_key(&self, info: &str) -> SecretBytes {
-        derive(&self.secret, &[b"craton kek derived key v1 ", info.as_bytes()])
-    }
 }
 
 fn dek_context(tenant: TenantId, epoch: KeyEpoch) -> Vec<u8> {
@@ -331,12 +325,7 @@ mod tests {
     #[test]
     fn derived_keys_are_distinct() {
         let kek = Kek::new(SecretBytes::new([1; 32]));
-        let keys = [
-            kek.projection_store_key(),
-            kek.derive_key("one"),
-            kek.derive_key("two"),
-            kek.secret().clone(),
-        ];
+        let keys = [kek.projection_store_key(), kek.secret().clone()];
         for (index, key) in keys.iter().enumerate() {
             assert!(keys[index + 1..].iter().all(|other| other != key));
         }

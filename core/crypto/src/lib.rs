@@ -27,7 +27,7 @@ pub use constant_time::constant_time_equal;
 pub use hash::{Sha256Writer, chunk_hash, record_hash, sha256};
 pub use hkdf::derive;
 pub use keys::{CHUNK_COMMITMENT_BYTES, CHUNK_OVERHEAD_BYTES, ChangeKey, ChunkError, Dek, Kek};
-pub use master_key::{EnvironmentMasterKey, FileMasterKey, MasterKeyError, MasterKeyProvider};
+pub use master_key::{FileMasterKey, MasterKeyError, MasterKeyProvider};
 pub use scram::{
     SCRAM_ITERATIONS_DEFAULT, SCRAM_ITERATIONS_MAX, SCRAM_ITERATIONS_MIN, ScramParseError, ScramPasswordError,
     ScramVerifier,

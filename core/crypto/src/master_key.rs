@@ -59,12 +59,6 @@ pub enum MasterKeyError {
         /// The file or variable it was read from.
         place: String,
     },
-    /// The environment variable is not set.
-    #[error("environment variable {name} is not set")]
-    MissingVariable {
-        /// The variable's name.
-        name: String,
-    },
     /// The wrapped key does not unwrap.
     #[error(transparent)]
     Wrap(#[from] WrapError),
@@ -196,29 +190,6 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// A master key given as 64 hexadecimal digits in an environment variable.
-#[derive(Clone)]
-pub struct EnvironmentMasterKey {
-    key: HeldKey,
-}
-
-provide_from_held_key!(EnvironmentMasterKey);
-
-impl EnvironmentMasterKey {
-    /// Reads the key from the variable `name`.
-    ///
-    /// # Errors
-    /// When the variable is not set or holds no key.
-    pub fn read(name: &str) -> Result<Self, MasterKeyError> {
-        let text = std::env::var(name).map(Zeroizing::new).map_err(|error| match error {
-            std::env::VarError::NotPresent => MasterKeyError::MissingVariable { name: name.to_owned() },
-            std::env::VarError::NotUnicode(_) => MasterKeyError::Malformed { place: name.to_owned() },
-        })?;
-        let key = HeldKey::parse(&text, || name.to_owned())?;
-        Ok(Self { key })
-    }
-}
-
 fn decode_hex(text: &str) -> Option<SecretBytes> {
     let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
     let mut secret = SecretBytes::new([0; 32]);
@@ -321,35 +292,6 @@ mod tests {
             FileMasterKey::open(&directory.path().join("absent")),
             Err(MasterKeyError::File { .. })
         ));
-    }
-
-    #[test]
-    fn a_variable_that_is_not_set_is_named() {
-        let error = EnvironmentMasterKey::read("CRATON_TEST_VARIABLE_THAT_IS_NOT_SET").expect_err("not set");
-        assert!(error.to_string().contains("CRATON_TEST_VARIABLE_THAT_IS_NOT_SET"));
-    }
-
-    /// The environment belongs to the whole process, so the variable is set for a child: this test itself.
-    #[test]
-    fn a_variable_gives_a_key() {
-        const VARIABLE: &str = "CRATON_TEST_MASTER_KEY";
-        const TEST: &str = "master_key::tests::a_variable_gives_a_key";
-        if std::env::var_os(VARIABLE).is_some() {
-            let key = EnvironmentMasterKey::read(VARIABLE).expect("a key");
-            let wrapped = key.wrap(&SecretBytes::new([1; 32]), b"kek", [2; 12]).expect("held");
-            let held = HeldKey::new(SecretBytes::new([0xab; 32]));
-            assert_eq!(held.wrapping.unwrap(&wrapped, b"kek"), Ok(SecretBytes::new([1; 32])));
-            return;
-        }
-        for (value, succeeds) in [("ab".repeat(32), true), ("ab".repeat(31), false)] {
-            let status = std::process::Command::new(std::env::current_exe().expect("this test"))
-                .args(["--exact", TEST])
-                .env(VARIABLE, value)
-                .output()
-                .expect("this test runs")
-                .status;
-            assert_eq!(status.success(), succeeds);
-        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::{constant_time_equal, sha256};
+use crate::sha256;
 
 const MECHANISM: &str = "SCRAM-SHA-256";
 /// The iteration count that RFC 7677 asks for and PostgreSQL uses.
@@ -95,25 +95,26 @@ impl ScramVerifier {
         })
     }
 
-    /// Whether this is the verifier of `password`. Takes the time of `iterations` rounds either way.
-    #[must_use]
-    pub fn verify_password(&self, password: &str) -> bool {
+    /// Whether this is the verifier of `password`: the tests' other side of the exchange.
+    #[cfg(test)]
+    fn verify_password(&self, password: &str) -> bool {
         let salted = salted_password(password, &self.salt, self.iterations);
         let client_key = Zeroizing::new(hmac(salted.as_slice(), b"Client Key"));
         let stored_key = sha256(&[client_key.as_slice()]);
-        constant_time_equal(stored_key.as_bytes(), &self.stored_key) && check_password(password).is_ok()
+        crate::constant_time_equal(stored_key.as_bytes(), &self.stored_key) && check_password(password).is_ok()
     }
 
     /// Checks a client's proof over an exchange's AuthMessage (RFC 5802, section 3) and gives the signature
     /// that proves the server to the client in return; `None` when the password was another.
-    #[must_use]
-    pub fn verify_proof(&self, auth_message: &[u8], client_proof: &[u8; 32]) -> Option<[u8; 32]> {
+    #[cfg(test)]
+    fn verify_proof(&self, auth_message: &[u8], client_proof: &[u8; 32]) -> Option<[u8; 32]> {
         let client_signature = hmac(&self.stored_key, auth_message);
         let client_key = Zeroizing::new(std::array::from_fn::<u8, 32, _>(|index| {
             client_proof[index] ^ client_signature[index]
         }));
         let stored_key = sha256(&[client_key.as_slice()]);
-        constant_time_equal(stored_key.as_bytes(), &self.stored_key).then(|| hmac(&self.server_key, auth_message))
+        crate::constant_time_equal(stored_key.as_bytes(), &self.stored_key)
+            .then(|| hmac(&self.server_key, auth_message))
     }
 
     /// How many rounds of PBKDF2 the client has to do.
