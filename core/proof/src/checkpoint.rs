@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use craton_types::Hash;
 
-use crate::note::{KeyName, Note, NoteError, SignerKey, VerifierKey};
+use crate::note::{Note, NoteError, SignerKey};
+use crate::verifier_key::{KeyName, VerifierKey};
 
 /// The head of a log: that its first `size` records have the Merkle tree hash `root`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +70,14 @@ impl Checkpoint {
     /// # Errors
     /// When the note is malformed, is not a checkpoint, or is not signed by the key, in this order.
     pub fn open(note: &[u8], key: &VerifierKey) -> Result<Self, CheckpointError> {
-        let note = Note::parse(note)?;
+        Self::open_note(&Note::parse(note)?, key)
+    }
+
+    /// Verifies that `key` signed a note and that it is a checkpoint of the key's log.
+    ///
+    /// # Errors
+    /// When the note is not signed by the key, or is not a checkpoint of its log.
+    pub fn open_note(note: &Note, key: &VerifierKey) -> Result<Self, CheckpointError> {
         let checkpoint = Self::parse_text(note.verify(key)?)?;
         if checkpoint.origin != *key.name() {
             return Err(CheckpointError::OtherLog {
@@ -85,7 +93,15 @@ impl Checkpoint {
     /// # Errors
     /// When the note is malformed or not a checkpoint.
     pub fn parse_unverified(note: &[u8]) -> Result<Self, CheckpointError> {
-        Self::parse_text(Note::parse(note)?.unverified_text())
+        Self::parse_unverified_note(&Note::parse(note)?)
+    }
+
+    /// What a note says whose signatures were not looked at, or by the caller.
+    ///
+    /// # Errors
+    /// When the note is not a checkpoint.
+    pub fn parse_unverified_note(note: &Note) -> Result<Self, CheckpointError> {
+        Self::parse_text(note.unverified_text())
     }
 
     fn parse_text(text: &str) -> Result<Self, CheckpointError> {

@@ -4,7 +4,8 @@
 //! - Pure: the only IO is reading from a [`std::io::Read`] that the caller opened. No network, no clock, no
 //!   randomness.
 //! - Depends on nothing but hashing, signatures and encodings, so that an auditor can read all of it.
-//! - Standard formats where they exist: RFC 6962 trees, C2SP signed-note, tlog-checkpoint and tlog-proof.
+//! - Standard formats where they exist: RFC 6962 trees, C2SP signed-note, tlog-checkpoint, tlog-cosignature, tlog-tiles
+//!   and tlog-proof.
 //! - Every failure names the part that is wrong, with what was expected and what was found.
 //! - Memory is bounded by one record, whatever the size of a log.
 //!
@@ -13,6 +14,7 @@
 
 mod calendar;
 mod checkpoint;
+mod cosignature;
 mod disclosure;
 mod log_verify;
 mod note;
@@ -22,17 +24,19 @@ mod repair;
 mod tlog_proof;
 pub mod tree;
 mod value_text;
+mod verifier_key;
 
 pub use calendar::timestamp_text;
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use cosignature::{
+    COSIGNATURE_BYTES, CosignError, Cosignature, CosignatureTimeError, Cosigner, WITNESSES_MAX, WitnessError,
+    WitnessPolicy, WitnessPolicyError,
+};
 pub use disclosure::DisclosureError;
 pub use log_verify::{
     Finding, LogFault, LogPart, LogSummary, LogVerifyError, LogVerifyOptions, SegmentSource, verify_log,
 };
-pub use note::{
-    KeyName, KeyNameError, NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteKeyId, SignerKey, VerifierKey,
-    VerifierKeyError,
-};
+pub use note::{NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteSignature, SignerKey};
 pub use receipt::{Receipt, ReceiptBuildError, ReceiptError, ReceiptParts, VerifiedChange, VerifiedReceipt};
 pub use tlog_proof::{PATH_HASHES_MAX, PROOF_BYTES_MAX, TlogProof, TlogProofError};
 pub use tree::{
@@ -40,3 +44,7 @@ pub use tree::{
     merkle_tree_hash, verify_consistency, verify_inclusion,
 };
 pub use value_text::{printable, value_text};
+pub use verifier_key::{
+    COSIGNATURE_TYPE, CosignerKey, ED25519_TYPE, KeyName, KeyNameError, NoteKey, NoteKeyId, VerifierKey,
+    VerifierKeyError,
+};

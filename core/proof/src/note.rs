@@ -6,175 +6,17 @@
 //! log; a signature by a known key that does not verify condemns the note.
 
 use std::fmt;
-use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use craton_crypto::{SIGNATURE_BYTES, SigningKey, VerifyingKey, sha256};
+use craton_crypto::{SIGNATURE_BYTES, SigningKey};
 
-/// The signature type of plain Ed25519.
-const ED25519_TYPE: u8 = 0x01;
+use crate::verifier_key::{KeyName, NoteKeyId, VerifierKey};
+
 /// The longest note in bytes: room for 16 post-quantum signatures many times over.
 pub const NOTE_BYTES_MAX: usize = 1024 * 1024;
 /// The most signatures in a note; the specification asks for at least 16.
 pub const NOTE_SIGNATURES_MAX: usize = 64;
-
-/// The name of a key: not empty, without spaces, control characters and plus signs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyName(String);
-
-/// A text that cannot name a key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name:?} cannot name a key: it is empty or holds a space, a control character or a plus sign")]
-pub struct KeyNameError {
-    /// The refused text.
-    pub name: String,
-}
-
-impl KeyName {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// When it is empty or holds a Unicode space, a control character or `+`.
-    pub fn parse(name: &str) -> Result<Self, KeyNameError> {
-        let refused = |character: char| character.is_whitespace() || character.is_control() || character == '+';
-        if name.is_empty() || name.contains(refused) {
-            return Err(KeyNameError { name: name.to_owned() });
-        }
-        Ok(Self(name.to_owned()))
-    }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for KeyName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The first four bytes of `SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key)`. A hint, not a fingerprint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NoteKeyId([u8; 4]);
-
-impl fmt::Display for NoteKeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// A public key with its name, written `<name>+<key id in hexadecimal>+<base64 of 0x01 ‖ public key>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifierKey {
-    name: KeyName,
-    id: NoteKeyId,
-    key: VerifyingKey,
-}
-
-/// Why a text is no verifier key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum VerifierKeyError {
-    /// It does not have three parts.
-    #[error("a verifier key has the form <name>+<key id>+<base64>")]
-    Form,
-    /// Its name is not allowed.
-    #[error(transparent)]
-    Name(#[from] KeyNameError),
-    /// The key id is not eight lower-case hexadecimal digits.
-    #[error("key id {found:?} of the verifier key is not 8 hexadecimal digits")]
-    Id {
-        /// The text found.
-        found: String,
-    },
-    /// The last part is not base64 of a type byte and 32 bytes.
-    #[error("the last part of the verifier key is not base64 of a type byte and a 32-byte Ed25519 public key")]
-    Key,
-    /// The key is of another type.
-    #[error("verifier key type {found:#04x} is not Ed25519 ({ED25519_TYPE:#04x})")]
-    Type {
-        /// The type byte.
-        found: u8,
-    },
-    /// The key id is that of another name or key: a mistake in copying.
-    #[error("key id {found} of the verifier key does not belong to its name and key, expected {expected}")]
-    IdMismatch {
-        /// The id that belongs to name and key.
-        expected: NoteKeyId,
-        /// The id found.
-        found: NoteKeyId,
-    },
-}
-
-impl VerifierKey {
-    /// Names a public key.
-    #[must_use]
-    pub fn new(name: KeyName, key: VerifyingKey) -> Self {
-        let digest = sha256(&[name.0.as_bytes(), b"\n", &[ED25519_TYPE], key.as_bytes()]);
-        let id = digest.as_bytes().first_chunk().expect("four of 32 bytes");
-        Self {
-            name,
-            id: NoteKeyId(*id),
-            key,
-        }
-    }
-
-    /// The key's name; for a log, its origin.
-    #[must_use]
-    pub const fn name(&self) -> &KeyName {
-        &self.name
-    }
-
-    /// The key's id.
-    #[must_use]
-    pub const fn id(&self) -> NoteKeyId {
-        self.id
-    }
-}
-
-impl fmt::Display for VerifierKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut typed = [ED25519_TYPE; 33];
-        typed[1..].copy_from_slice(self.key.as_bytes());
-        write!(f, "{}+{}+{}", self.name, self.id, BASE64.encode(typed))
-    }
-}
-
-impl FromStr for VerifierKey {
-    type Err = VerifierKeyError;
-
-    fn from_str(text: &str) -> Result<Self, VerifierKeyError> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(VerifierKeyError::Form);
-        };
-        let name = KeyName::parse(name)?;
-        let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        let found = Some(id)
-            .filter(|id| id.len() == 8 && id.bytes().all(lower_hex))
-            .and_then(|id| u32::from_str_radix(id, 16).ok())
-            .map(|id| NoteKeyId(id.to_be_bytes()))
-            .ok_or_else(|| VerifierKeyError::Id { found: id.to_owned() })?;
-        let typed = BASE64.decode(key).map_err(|_| VerifierKeyError::Key)?;
-        let (&key_type, key) = typed.split_first().ok_or(VerifierKeyError::Key)?;
-        if key_type != ED25519_TYPE {
-            return Err(VerifierKeyError::Type { found: key_type });
-        }
-        let key: &[u8; 32] = key.try_into().map_err(|_| VerifierKeyError::Key)?;
-        let key = VerifyingKey::from_bytes(key).map_err(|_| VerifierKeyError::Key)?;
-        let verifier = Self::new(name, key);
-        if verifier.id != found {
-            return Err(VerifierKeyError::IdMismatch {
-                expected: verifier.id,
-                found,
-            });
-        }
-        Ok(verifier)
-    }
-}
 
 /// A private key with its name.
 #[derive(Clone, Debug)]
@@ -208,8 +50,8 @@ impl SignerKey {
         Ok(Note {
             text: text.to_owned(),
             signatures: vec![NoteSignature {
-                name: self.verifier.name.clone(),
-                id: self.verifier.id,
+                name: self.verifier.name().clone(),
+                id: self.verifier.id(),
                 signature: self.key.sign(text.as_bytes()).to_vec(),
             }],
         })
@@ -223,11 +65,39 @@ pub struct Note {
     signatures: Vec<NoteSignature>,
 }
 
+/// One signature of a note, by whomever. `Display` gives its line, with the newline.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct NoteSignature {
-    name: KeyName,
-    id: NoteKeyId,
-    signature: Vec<u8>,
+pub struct NoteSignature {
+    pub(crate) name: KeyName,
+    pub(crate) id: NoteKeyId,
+    pub(crate) signature: Vec<u8>,
+}
+
+impl NoteSignature {
+    /// Parses signature lines without the note, as a witness answers with.
+    ///
+    /// # Errors
+    /// When there is none, a line is no signature, or there are more than a note may have.
+    pub fn parse_lines(text: &str) -> Result<Vec<Self>, NoteError> {
+        if text.is_empty() || !text.ends_with('\n') {
+            return Err(NoteError::Unsigned);
+        }
+        let count = text.lines().count();
+        if count > NOTE_SIGNATURES_MAX {
+            return Err(NoteError::SignatureCount { found: count });
+        }
+        let lines = text.split_terminator('\n').enumerate();
+        lines
+            .map(|(index, line)| parse_signature(line).ok_or(NoteError::SignatureLine { line: index + 1 }))
+            .collect()
+    }
+}
+
+impl fmt::Display for NoteSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = [&self.id.0[..], &self.signature].concat();
+        writeln!(f, "\u{2014} {} {}", self.name, BASE64.encode(bytes))
+    }
 }
 
 /// Why bytes are no note, or why a note is not to be believed.
@@ -286,21 +156,9 @@ impl Note {
         check_text(whole)?;
         let split = whole.rfind("\n\n").ok_or(NoteError::Unsigned)?;
         let (text, signatures) = (&whole[..=split], &whole[split + 2..]);
-        if signatures.is_empty() {
-            return Err(NoteError::Unsigned);
-        }
-        let count = signatures.lines().count();
-        if count > NOTE_SIGNATURES_MAX {
-            return Err(NoteError::SignatureCount { found: count });
-        }
-        let signatures = signatures
-            .split_terminator('\n')
-            .enumerate()
-            .map(|(index, line)| parse_signature(line).ok_or(NoteError::SignatureLine { line: index + 1 }))
-            .collect::<Result<_, _>>()?;
         Ok(Self {
             text: text.to_owned(),
-            signatures,
+            signatures: NoteSignature::parse_lines(signatures)?,
         })
     }
 
@@ -310,25 +168,51 @@ impl Note {
     /// When the key did not sign, or any signature in its name and id does not verify.
     pub fn verify(&self, key: &VerifierKey) -> Result<&str, NoteError> {
         let mut verified = false;
-        for signature in self
-            .signatures
-            .iter()
-            .filter(|by| by.name == key.name && by.id == key.id)
-        {
+        for signature in self.signatures_by(key.name(), key.id()) {
             let bytes: Option<&[u8; SIGNATURE_BYTES]> = signature.signature.as_slice().try_into().ok();
             bytes
-                .and_then(|bytes| key.key.verify(self.text.as_bytes(), bytes).ok())
-                .ok_or_else(|| NoteError::BadSignature { name: key.name.clone() })?;
+                .and_then(|bytes| key.public_key().verify(self.text.as_bytes(), bytes).ok())
+                .ok_or_else(|| NoteError::BadSignature {
+                    name: key.name().clone(),
+                })?;
             verified = true;
         }
         if !verified {
-            let signers = self.signatures.iter().map(|by| format!("{}+{}", by.name, by.id));
             return Err(NoteError::NoTrustedSignature {
-                expected: format!("{}+{}", key.name, key.id),
-                found: signers.collect::<Vec<_>>().join(", "),
+                expected: format!("{}+{}", key.name(), key.id()),
+                found: self.signers().join(", "),
             });
         }
         Ok(&self.text)
+    }
+
+    /// The signatures that claim to be by a key.
+    pub(crate) fn signatures_by(&self, name: &KeyName, id: NoteKeyId) -> impl Iterator<Item = &NoteSignature> {
+        self.signatures.iter().filter(move |by| by.name == *name && by.id == id)
+    }
+
+    /// Names and ids of the keys that the signatures claim to be by.
+    #[must_use]
+    pub fn signers(&self) -> Vec<String> {
+        let signers = self.signatures.iter();
+        signers.map(|by| format!("{}+{}", by.name, by.id)).collect()
+    }
+
+    /// Adds a signature, for example a witness's, after the others. One that is there already is not added again.
+    ///
+    /// # Errors
+    /// When the note has as many signatures as a note may have.
+    pub fn add(&mut self, signature: NoteSignature) -> Result<(), NoteError> {
+        if self.signatures.contains(&signature) {
+            return Ok(());
+        }
+        if self.signatures.len() == NOTE_SIGNATURES_MAX {
+            return Err(NoteError::SignatureCount {
+                found: NOTE_SIGNATURES_MAX + 1,
+            });
+        }
+        self.signatures.push(signature);
+        Ok(())
     }
 
     /// The text, whoever may have signed it.
@@ -341,11 +225,7 @@ impl Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
-        for by in &self.signatures {
-            let bytes = [&by.id.0[..], &by.signature].concat();
-            writeln!(f, "\u{2014} {} {}", by.name, BASE64.encode(bytes))?;
-        }
-        Ok(())
+        self.signatures.iter().try_for_each(|by| by.fmt(f))
     }
 }
 
@@ -429,7 +309,7 @@ mod tests {
         assert_eq!(
             note.verify(witness.verifier()),
             Err(NoteError::BadSignature {
-                name: witness.verifier().name.clone()
+                name: witness.verifier().name().clone()
             })
         );
         let same_name = signer("example.com/log", 3);
@@ -501,56 +381,6 @@ mod tests {
             assert_eq!(Note::parse(note.as_bytes()), Err(error), "{note:?}");
         }
         assert_eq!(Note::parse(b"\xff\n\n"), Err(NoteError::Text));
-    }
-
-    #[test]
-    fn malformed_verifier_keys_are_refused() {
-        let key = signer("example.com/log", 1).verifier().to_string();
-        assert_eq!(key.parse(), Ok(signer("example.com/log", 1).verifier().clone()));
-        let other_id = signer("example.com/log", 2).verifier().id;
-        let own_id = signer("example.com/log", 1).verifier().id;
-        for (text, error) in [
-            ("example.com/log".to_owned(), VerifierKeyError::Form),
-            (
-                key.replace("example.com/log", ""),
-                VerifierKeyError::Name(KeyNameError { name: String::new() }),
-            ),
-            (
-                key.replace(&own_id.to_string(), "0123456"),
-                VerifierKeyError::Id {
-                    found: "0123456".into(),
-                },
-            ),
-            (
-                key.replace(&own_id.to_string(), &other_id.to_string()),
-                VerifierKeyError::IdMismatch {
-                    expected: own_id,
-                    found: other_id,
-                },
-            ),
-            (format!("{key}A"), VerifierKeyError::Key),
-            (format!("n+{own_id}+BAAA"), VerifierKeyError::Type { found: 4 }),
-            (format!("n+{own_id}+AQAA"), VerifierKeyError::Key),
-        ] {
-            assert_eq!(text.parse::<VerifierKey>(), Err(error), "{text}");
-        }
-    }
-
-    #[test]
-    fn key_names_are_checked() {
-        for (name, accepted) in [
-            ("a", true),
-            ("example.com/log", true),
-            ("é", true),
-            ("", false),
-            ("a b", false),
-            ("a\u{a0}b", false),
-            ("a+b", false),
-            ("a\nb", false),
-            ("a\u{7}b", false),
-        ] {
-            assert_eq!(KeyName::parse(name).is_ok(), accepted, "{name:?}");
-        }
     }
 
     proptest! {

@@ -17,11 +17,13 @@ use craton_types::{
 };
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::cosignature::{Cosignature, WitnessError, WitnessPolicy};
 use crate::disclosure::{DisclosedChunk, Disclosure, DisclosureError};
-use crate::note::VerifierKey;
+use crate::note::Note;
 use crate::repair::{find_changed_byte, header_field_at};
 use crate::tlog_proof::{TlogProof, TlogProofError};
 use crate::tree::{ProofVerifyError, inclusion_proof, verify_inclusion};
+use crate::verifier_key::VerifierKey;
 
 /// A receipt, built. Its text is what is handed out.
 #[derive(Clone, Debug)]
@@ -74,6 +76,9 @@ pub enum ReceiptError {
     /// The checkpoint is malformed, of another log, or not signed by the key.
     #[error("signature: {0}")]
     Checkpoint(#[from] CheckpointError),
+    /// Too few witnesses cosigned the checkpoint, or a known witness's signature does not verify.
+    #[error("cosignatures: {0}")]
+    Witness(#[from] WitnessError),
     /// A header field holds what no log writes.
     #[error("field {field}: the record header does not decode")]
     Header {
@@ -163,6 +168,8 @@ pub struct VerifiedReceipt {
     pub checkpoint: Checkpoint,
     /// The key that signed the checkpoint.
     pub key: VerifierKey,
+    /// The witnesses that cosigned the checkpoint, of those that the verifier knows.
+    pub cosignatures: Vec<Cosignature>,
 }
 
 /// One disclosed change.
@@ -214,14 +221,30 @@ impl Receipt {
         }))
     }
 
-    /// Verifies the text of a receipt against the key of the log that it is said to be from.
+    /// Verifies the text of a receipt against the key of the log that it is said to be from, whoever may have
+    /// cosigned its checkpoint.
     ///
     /// # Errors
     /// Names the first part that is wrong.
     pub fn verify(text: &[u8], key: &VerifierKey) -> Result<VerifiedReceipt, ReceiptError> {
+        Self::verify_witnessed(text, key, &WitnessPolicy::default())
+    }
+
+    /// Verifies the text of a receipt against the key of the log that it is said to be from and the witnesses of
+    /// that log.
+    ///
+    /// # Errors
+    /// Names the first part that is wrong.
+    pub fn verify_witnessed(
+        text: &[u8],
+        key: &VerifierKey,
+        witnesses: &WitnessPolicy,
+    ) -> Result<VerifiedReceipt, ReceiptError> {
         let proof = TlogProof::parse(text)?;
         let disclosure = Disclosure::from_bytes(proof.extra.as_deref().unwrap_or_default())?;
-        let checkpoint = Checkpoint::open(proof.checkpoint.as_bytes(), key)?;
+        let note = Note::parse(proof.checkpoint.as_bytes()).map_err(CheckpointError::from)?;
+        let checkpoint = Checkpoint::open_note(&note, key)?;
+        let cosignatures = witnesses.verify(&note)?;
         let header = verify_header(&disclosure.header, &proof, &checkpoint)?;
         let (summary, changes) = open_chunks(&header, &disclosure.chunks)?;
         Ok(VerifiedReceipt {
@@ -231,6 +254,7 @@ impl Receipt {
             changes,
             checkpoint,
             key: key.clone(),
+            cosignatures,
         })
     }
 }

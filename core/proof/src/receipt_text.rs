@@ -47,7 +47,9 @@ impl fmt::Display for VerifiedReceipt {
         line(f, "checkpoint", &format!("of {} records", self.checkpoint.size))?;
         line(f, "root", &self.checkpoint.root)?;
         line(f, "log", &self.checkpoint.origin)?;
-        line(f, "key", &self.key)
+        line(f, "key", &self.key)?;
+        let mut witnesses = self.cosignatures.iter();
+        witnesses.try_for_each(|witness| line(f, "witness", witness))
     }
 }
 

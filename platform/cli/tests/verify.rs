@@ -92,6 +92,29 @@ fn receipts_as_json() {
 }
 
 #[test]
+fn witnesses_are_asked_for() {
+    let (plain, cosigned) = (path("receipt.txt"), path("receipt_cosigned.txt"));
+    let witness = path("witness.txt");
+    let (status, text) = verify(&[&cosigned, "--witness", &witness]);
+    assert_eq!(status, 0, "{text}");
+    assert!(
+        text.contains("witness         witness.example/w1 at 2026-11-21T10:15:31"),
+        "{text}"
+    );
+    let (status, text) = verify(&[&cosigned, "--witness", &witness, "--json"]);
+    let json: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (status, &json["cosignatures"][0]["witness"]),
+        (0, &"witness.example/w1".into())
+    );
+    let (status, text) = verify(&[&plain, "--witness", &witness]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("cosignatures: 0 of the known witnesses"), "{text}");
+    let (status, text) = verify(&[&plain, "--witness", &witness, "--quorum", "0"]);
+    assert_eq!(status, 0, "{text}");
+}
+
+#[test]
 fn a_changed_receipt_does_not_verify() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("receipt.txt");
@@ -183,6 +206,7 @@ fn misuse_and_unreadable_files_have_status_2() {
     let empty = tempfile::tempdir().expect("a folder");
     let empty = empty.path().to_str().expect("text");
     let (receipt, log, key) = (path("receipt.txt"), path("log"), path("key.txt"));
+    let witness = path("witness.txt");
     for (arguments, part) in [
         (vec!["verify"], "WHAT"),
         (vec!["verify", &receipt], "give --key"),
@@ -202,6 +226,21 @@ fn misuse_and_unreadable_files_have_status_2() {
         (
             vec!["verify", &receipt, "--key", &key, "--allow-torn-tail"],
             "are for logs",
+        ),
+        (vec!["verify", &log, "--witness", &witness], "for receipts"),
+        (vec!["verify", &receipt, "--key", &key, "--witness", &key], "--witness"),
+        (
+            vec![
+                "verify",
+                &receipt,
+                "--key",
+                &key,
+                "--witness",
+                &witness,
+                "--quorum",
+                "2",
+            ],
+            "cannot be reached",
         ),
         (
             vec!["verify", &log, "--checkpoint", "absent", "--key", &key],

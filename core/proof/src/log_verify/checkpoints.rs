@@ -198,8 +198,9 @@ fn field_of(error: &CheckpointError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::note::{KeyName, SignerKey};
+    use crate::note::SignerKey;
     use crate::tree::{leaf_hash, merkle_tree_hash};
+    use crate::verifier_key::KeyName;
 
     const TENANT: TenantId = TenantId::new([1; 16]);
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use craton_proof::{LogVerifyOptions, Receipt, VerifierKey};
 
-use crate::support::{Log, Segment, verify};
+use crate::support::{Log, Segment, cosigned, cosigner, verify};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
@@ -21,6 +21,8 @@ fn files(log: &Log) -> Vec<(String, Vec<u8>)> {
         .map(|segment| (format!("log/{}", segment.name), segment.bytes));
     let texts = [
         ("receipt.txt", log.receipt(8, &[2])),
+        ("receipt_cosigned.txt", cosigned(&log.receipt(8, &[2]), &[cosigner(1)])),
+        ("witness.txt", format!("{}\n", cosigner(1).cosigner_key())),
         ("key.txt", format!("{}\n", log.signer.verifier())),
         ("checkpoint.txt", log.checkpoint(22)),
     ];

@@ -1,5 +1,6 @@
 //! The promises of the verifier: what is intact verifies, and what is not is named.
 
+mod cosigned;
 mod damage;
 mod forgery;
 mod golden;

@@ -2,8 +2,8 @@
 
 use craton_crypto::{ChangeKey, Dek, SecretBytes, SigningKey, chunk_hash, record_hash};
 use craton_proof::{
-    Checkpoint, Frontier, KeyName, LogSummary, LogVerifyError, LogVerifyOptions, Receipt, ReceiptParts, SegmentSource,
-    SignerKey, inclusion_proof, merkle_tree_hash, verify_log,
+    Checkpoint, Cosigner, Frontier, KeyName, LogSummary, LogVerifyError, LogVerifyOptions, Note, Receipt, ReceiptParts,
+    SegmentSource, SignerKey, inclusion_proof, merkle_tree_hash, verify_log,
 };
 use craton_types::{
     ActorId, Change, CorrelationId, HEADER_BYTES, Hash, IdempotencyId, KeyEpoch, Offset, RECORD_CRC_BYTES, Record,
@@ -49,6 +49,26 @@ pub(crate) fn signer(seed: u8, name: &str) -> SignerKey {
 
 pub(crate) fn log_signer() -> SignerKey {
     signer(0x51, &format!("cluster.example/{TENANT}"))
+}
+
+/// A witness, from 1 to 9.
+pub(crate) fn cosigner(number: u8) -> Cosigner {
+    let key = SigningKey::from_seed(&SecretBytes::new([0x60 + number; 32]));
+    Cosigner::new(
+        KeyName::parse(&format!("witness.example/w{number}")).expect("a name"),
+        key,
+    )
+}
+
+/// A receipt with cosignatures of its checkpoint, one second apart.
+pub(crate) fn cosigned(receipt: &str, cosigners: &[Cosigner]) -> String {
+    let (proof, note) = receipt.split_once("\n\n").expect("a checkpoint");
+    let mut note = Note::parse(note.as_bytes()).expect("a note");
+    for (time, cosigner) in (1_795_256_131..).zip(cosigners) {
+        note.add(cosigner.cosign(&note, time).expect("a checkpoint"))
+            .expect("room");
+    }
+    format!("{proof}\n\n{note}")
 }
 
 pub(crate) fn dek() -> Dek {

@@ -1,6 +1,8 @@
 //! Results as JSON, for programs. Names are those of the formats' fields.
 
-use craton_proof::{Checkpoint, LogPart, LogSummary, LogVerifyError, VerifiedReceipt, timestamp_text, value_text};
+use craton_proof::{
+    Checkpoint, Cosignature, LogPart, LogSummary, LogVerifyError, VerifiedReceipt, timestamp_text, value_text,
+};
 use craton_types::{Change, Row, TableSummary, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -26,6 +28,15 @@ pub(super) fn receipt(receipt: &VerifiedReceipt) -> Json {
         "changes": changes.collect::<Vec<_>>(),
         "checkpoint": checkpoint(&receipt.checkpoint),
         "key": receipt.key.to_string(),
+        "cosignatures": receipt.cosignatures.iter().map(cosignature).collect::<Vec<_>>(),
+    })
+}
+
+fn cosignature(cosignature: &Cosignature) -> Json {
+    json!({
+        "witness": cosignature.key.name().as_str(),
+        "key": cosignature.key.to_string(),
+        "time_seconds": cosignature.time_seconds,
     })
 }
 

@@ -17,6 +17,7 @@ use clap::Args;
 #[command(after_help = "\
 Examples:
   craton verify receipt.txt --key 'cluster.example/…+1a2b3c4d+AQ…'
+  craton verify receipt.txt --key log.key --witness witness.key
   craton verify log ./log --key log.key
   craton verify log ./log --key log.key --checkpoint kept-last-year.txt
 
@@ -29,6 +30,13 @@ pub(crate) struct VerifyArguments {
     /// from whoever handed you the receipt or the log
     #[arg(long, value_name = "KEY|FILE")]
     key: Option<String>,
+    /// A witness's key (`<name>+<id>+<base64>`), or a file that holds it; repeat for several. Each must have cosigned
+    /// the checkpoint of the receipt
+    #[arg(long, value_name = "KEY|FILE")]
+    witness: Vec<String>,
+    /// How many of the witnesses must have cosigned [default: all that are given]
+    #[arg(long, value_name = "NUMBER", requires = "witness")]
+    quorum: Option<usize>,
     /// Logs: a signed checkpoint kept from earlier, which the log must contain
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -69,16 +77,20 @@ struct Outcome {
 }
 
 pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<ExitCode> {
-    let key = arguments.key.as_deref().map(key::read).transpose()?;
+    let key = arguments.key.as_deref().map(key::log_key).transpose()?;
+    let witnesses = key::witnesses(&arguments.witness, arguments.quorum)?;
     let outcome = match arguments.target()? {
         Target::Receipt(path) => {
             let key = key.context("a receipt is verified against the key of its log: give --key")?;
             if arguments.checkpoint.is_some() || arguments.allow_torn_tail {
                 bail!("--checkpoint and --allow-torn-tail are for logs");
             }
-            receipt::verify(path, &key)?
+            receipt::verify(path, &key, &witnesses)?
         }
         Target::Log(path) => {
+            if !arguments.witness.is_empty() {
+                bail!("--witness is for receipts");
+            }
             let checkpoint = arguments.checkpoint.as_deref().map(read_note).transpose()?;
             log::verify(path, key, checkpoint, arguments.allow_torn_tail)?
         }

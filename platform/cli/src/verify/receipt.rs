@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use craton_proof::{PROOF_BYTES_MAX, Receipt, VerifierKey};
+use craton_proof::{PROOF_BYTES_MAX, Receipt, VerifierKey, WitnessPolicy};
 use serde_json::json;
 
 use super::{Outcome, json};
 
-pub(super) fn verify(path: &Path, key: &VerifierKey) -> anyhow::Result<Outcome> {
+pub(super) fn verify(path: &Path, key: &VerifierKey, witnesses: &WitnessPolicy) -> anyhow::Result<Outcome> {
     let text = super::read_bounded(path, PROOF_BYTES_MAX)?;
-    Ok(match Receipt::verify(&text, key) {
+    Ok(match Receipt::verify_witnessed(&text, key, witnesses) {
         Ok(verified) => Outcome {
             verified: true,
             text: format!("The receipt verifies.\n\n{verified}"),
