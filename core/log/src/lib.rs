@@ -29,5 +29,5 @@ pub use wal::{
 /// The in-memory disk for tests.
 #[cfg(feature = "testing")]
 pub mod testing {
-    pub use crate::disk::{Crash, Fault, FaultKind, MemoryDisk, SECTOR_BYTES};
+    pub use crate::disk::{Call, CallHook, CallKind, Crash, Fault, FaultKind, MemoryDisk, RottenBit, SECTOR_BYTES};
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 #[cfg(feature = "testing")]
-pub use memory::{Crash, Fault, FaultKind, MemoryDisk, SECTOR_BYTES};
+pub use memory::{Call, CallHook, CallKind, Crash, Fault, FaultKind, MemoryDisk, RottenBit, SECTOR_BYTES};
 pub use real::RealDisk;
 
 /// A place for directories and files.
