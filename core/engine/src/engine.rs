@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use craton_consensus::{Consensus, SingleNode};
 use craton_crypto::{MasterKeyProvider, SigningKey};
 use craton_kernel::{Command, Operation, Outcome, Refusal};
-use craton_log::{RealDisk, Wal, WalOptions};
+use craton_log::{Disk, RealDisk, Wal, WalOptions};
 use craton_proof::{KeyName, SignerKey};
 use craton_types::{ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, TenantId, UserDefinition};
 use parking_lot::Mutex;
@@ -36,10 +36,12 @@ pub struct EngineOptions {
     pub clock: Arc<dyn Clock>,
     /// Randomness for keys and ids.
     pub random: Arc<dyn Random>,
+    /// Where the logs are, under the paths of `data_dir`. Views and keys are the file system's in any case.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl EngineOptions {
-    /// Options with the machine's clock and random numbers.
+    /// Options with the machine's clock, random numbers and disk.
     pub fn new(
         data_dir: impl Into<PathBuf>,
         origin: impl Into<String>,
@@ -51,6 +53,7 @@ impl EngineOptions {
             master_key,
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
+            disk: Arc::new(RealDisk),
         }
     }
 }
@@ -155,6 +158,7 @@ impl Engine {
             master_key,
             clock,
             random,
+            disk,
         } = options;
         if KeyName::parse(&origin).is_err() {
             return Err(EngineError::Origin { origin });
@@ -162,10 +166,9 @@ impl Engine {
         create_directory(&data_dir)?;
         let lock = DirectoryLock::acquire(&data_dir)?;
         let keyring = Keyring::open(&data_dir, SYSTEM_TENANT, master_key.as_ref(), random.as_ref())?;
-        let disk = Arc::new(RealDisk);
         let tenants = Arc::new(Tenants::open_all(
             data_dir.join("tenants"),
-            disk.clone(),
+            Arc::clone(&disk),
             Arc::clone(&master_key),
             keyring.system,
         )?);
@@ -435,7 +438,7 @@ impl Drop for Inner {
 
 fn open_wal(
     directory: &Path,
-    disk: Arc<RealDisk>,
+    disk: Arc<dyn Disk>,
     key: craton_crypto::SecretBytes,
     random: Arc<dyn Random>,
 ) -> Result<Wal, EngineError> {

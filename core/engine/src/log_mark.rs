@@ -3,16 +3,18 @@
 //! A lost view is rebuilt up to the mark from the log, and from there from the write-ahead log. Without the
 //! mark nobody could tell which entries the log's last records came from.
 
-use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use craton_log::Disk;
 use craton_types::{LogIndex, Offset};
 
 use crate::EngineError;
-use crate::durable_file::write_durably;
 
 /// The mark's file: end offset, entry index and their CRC32C, big-endian.
 pub(crate) struct LogMark {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     mark: Option<(Offset, LogIndex)>,
 }
@@ -21,13 +23,13 @@ const MARK_BYTES: usize = 8 + 8 + 4;
 
 impl LogMark {
     /// Reads the mark; a missing or damaged file is no mark.
-    pub(crate) fn open(path: PathBuf) -> Result<Self, EngineError> {
-        let mark = match fs::read(&path) {
+    pub(crate) fn open(disk: Arc<dyn Disk>, path: PathBuf) -> Result<Self, EngineError> {
+        let mark = match read(disk.as_ref(), &path) {
             Ok(bytes) => decode(&bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(EngineError::Io { path, source }),
         };
-        Ok(Self { path, mark })
+        Ok(Self { disk, path, mark })
     }
 
     pub(crate) const fn get(&self) -> Option<(Offset, LogIndex)> {
@@ -38,13 +40,31 @@ impl LogMark {
     pub(crate) fn set(&mut self, end: Offset, index: LogIndex) -> Result<(), EngineError> {
         let mut bytes = [end.get().to_be_bytes(), index.get().to_be_bytes()].concat();
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
-        write_durably(&self.path, &bytes).map_err(|source| EngineError::Io {
+        replace(self.disk.as_ref(), &self.path, &bytes).map_err(|source| EngineError::Io {
             path: self.path.clone(),
             source,
         })?;
         self.mark = Some((end, index));
         Ok(())
     }
+}
+
+fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    // One byte more than a mark shows a file that is too long.
+    let mut bytes = vec![0; MARK_BYTES + 1];
+    let length = disk.open(path)?.read_up_to(&mut bytes, 0)?;
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// Writes the file so that a crash leaves the old bytes or the new ones.
+fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let file = disk.create(&temporary)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_all()?;
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new("")))
 }
 
 fn decode(bytes: &[u8]) -> Option<(Offset, LogIndex)> {

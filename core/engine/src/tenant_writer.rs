@@ -69,14 +69,17 @@ impl TenantWriter {
         is_system: bool,
     ) -> Result<Self, EngineError> {
         create_directory(directory)?;
-        let log =
-            TenantLog::open(disk, &directory.join("log"), tenant, TenantLogOptions::default()).map_err(|source| {
-                EngineError::TenantLog {
-                    database: name.clone(),
-                    source,
-                }
-            })?;
-        let mark = Arc::new(Mutex::new(LogMark::open(directory.join("log_mark"))?));
+        let log = TenantLog::open(
+            disk.clone(),
+            &directory.join("log"),
+            tenant,
+            TenantLogOptions::default(),
+        )
+        .map_err(|source| EngineError::TenantLog {
+            database: name.clone(),
+            source,
+        })?;
+        let mark = Arc::new(Mutex::new(LogMark::open(disk.clone(), directory.join("log_mark"))?));
         let projection = open_projection(directory, &name, &keys)?;
         let saved = load_state(&projection, &name, tenant, is_system)?;
         let saved = saved.filter(|(state, _)| belongs_to(state, &log.reader()));

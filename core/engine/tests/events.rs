@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Folder, create};
-use craton_engine::{Append, Database, EngineError, ExpectedSequence, Refusal};
+use craton_engine::{Append, Database, Engine, EngineError, ExpectedSequence, Refusal};
+use craton_log::testing::{Crash, MemoryDisk};
 use craton_proof::{Receipt, VerifierKey};
 use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset, StreamSequence};
 
@@ -167,7 +170,7 @@ async fn one_process_holds_a_data_directory() {
     let folder = Folder::new();
     let _engine = folder.open();
     assert!(matches!(
-        craton_engine::Engine::open(folder.options()),
+        Engine::open(folder.options()),
         Err(EngineError::DirectoryInUse { .. })
     ));
 }
@@ -191,4 +194,45 @@ async fn databases_are_created_once_and_reserved_names_are_refused() {
     assert!(!engine.drop_user("nobody", ActorId::NIL).await.expect("nothing to drop"));
     assert!(engine.drop_user("main_app", ActorId::NIL).await.expect("dropped"));
     assert!(engine.user("main_app").is_none());
+}
+
+#[tokio::test]
+async fn a_power_cut_loses_no_acknowledged_event_even_when_views_are_ahead_of_the_logs() {
+    let folder = Folder::new();
+    let disk = MemoryDisk::new();
+    let open = |disk: &MemoryDisk| {
+        let mut options = folder.options();
+        options.disk = Arc::new(disk.clone());
+        Engine::open(options).expect("the node opens")
+    };
+    let engine = open(&disk);
+    let database = create(&engine, "main").await;
+    let mut acknowledged = Vec::new();
+    for number in 0..20 {
+        let event = number.to_string();
+        database
+            .append(append("a", ExpectedSequence::Any, &event))
+            .await
+            .expect("appended");
+        acknowledged.push(event);
+    }
+    let cuts = [
+        Crash::DropUnsynced,
+        Crash::Torn { seed: 1 },
+        Crash::Reordered { seed: 2 },
+    ];
+    let left = cuts.map(|crash| {
+        let left = disk.fork();
+        left.crash(crash);
+        left
+    });
+    // Closing flushes the views, which are not on the simulated disk.
+    drop(database);
+    engine.close().expect("closed");
+    drop(engine);
+    for disk in left {
+        let engine = open(&disk);
+        let database = engine.database("main").expect("the database");
+        assert_eq!(stream_texts(&database, "a"), acknowledged);
+    }
 }
