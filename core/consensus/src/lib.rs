@@ -6,14 +6,17 @@
 //!   node is that node.
 //! - Every node hands out the same entries in the same order, each once, with consecutive indexes.
 //! - After a failed write nothing is handed out any more: the log is poisoned, and the node stops.
+//! - What an append accepted becomes durable, unless the node stops first: a full disk delays it and loses nothing.
 //!
 //! # Deliberately absent
 //! What entries mean (`craton-kernel`), and where they lie on disk (`craton-log`).
 
+mod pipeline;
 mod single_node;
 
 use std::sync::Arc;
 
+use craton_log::WalError;
 use craton_types::{LogIndex, Term};
 
 pub use single_node::SingleNode;
@@ -26,15 +29,15 @@ pub struct CommittedEntry {
     /// The term of the leader that proposed it.
     pub term: Term,
     /// What was proposed.
-    pub payload: Arc<[u8]>,
+    pub payload: Vec<u8>,
 }
 
 /// Why nothing more can be ordered or handed out.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsensusError {
-    /// The write-ahead log failed.
+    /// The write-ahead log failed. Whoever waits for it gets the same error.
     #[error("the write-ahead log failed")]
-    Wal(#[from] craton_log::WalError),
+    Wal(#[source] Arc<WalError>),
     /// The consensus was closed.
     #[error("the consensus is closed")]
     Closed,
@@ -43,19 +46,40 @@ pub enum ConsensusError {
 impl ConsensusError {
     /// Whether the disk is full: nothing was written and nothing is damaged.
     #[must_use]
-    pub const fn is_out_of_space(&self) -> bool {
-        matches!(self, Self::Wal(craton_log::WalError::NoSpace { .. }))
+    pub fn is_out_of_space(&self) -> bool {
+        matches!(self, Self::Wal(error) if matches!(**error, WalError::NoSpace { .. }))
+    }
+}
+
+impl From<WalError> for ConsensusError {
+    fn from(error: WalError) -> Self {
+        Self::Wal(Arc::new(error))
     }
 }
 
 /// Total order and durability. Calls block; the engine gives each side a thread of its own.
+///
+/// Appending is a pipeline of two: while one entry is being synced, the next one is encrypted and waits behind it.
+/// A third append waits. So whoever appends gathers commands meanwhile, and entries grow with the load.
 pub trait Consensus: Send + Sync {
-    /// Orders `payload` and returns its index once a quorum holds it durably. The entry is then handed out by
-    /// [`Consensus::next_committed`], on this node as on every other.
+    /// Gives `payload` its place in the order and returns its index. It is encoded and encrypted by the calling
+    /// thread; that it is durable is known when [`Consensus::wait_durable`] returns or
+    /// [`Consensus::next_committed`] hands it out. Waits while the pipeline is full. Entries of one thread keep
+    /// their order.
     ///
     /// # Errors
-    /// When the log cannot take the entry. Whether other nodes hold it is then unknown.
-    fn propose(&self, payload: Vec<u8>) -> Result<LogIndex, ConsensusError>;
+    /// When the log cannot take the entry; nothing of it is written. With [`ConsensusError::is_out_of_space`] the call
+    /// may be repeated. After any other error the node must stop.
+    fn append(&self, payload: Vec<u8>) -> Result<LogIndex, ConsensusError>;
+
+    /// Waits until a quorum holds every entry up to `index` durably.
+    ///
+    /// # Errors
+    /// When the log failed or was closed before. Whether the entry will be there after a restart is then unknown.
+    fn wait_durable(&self, index: LogIndex) -> Result<(), ConsensusError>;
+
+    /// Whether appends are held back because the disk is full. What was appended waits for space, too.
+    fn is_out_of_space(&self) -> bool;
 
     /// The next of the entries that were committed before this node was opened and may not be applied here
     /// yet; `None` once there are no more, and the node has caught up with what it had acknowledged.
@@ -68,7 +92,8 @@ pub trait Consensus: Send + Sync {
     /// `None`.
     ///
     /// # Errors
-    /// [`ConsensusError::Closed`] after [`Consensus::close`], when every entry was handed out.
+    /// [`ConsensusError::Closed`] after [`Consensus::close`], when every entry was handed out;
+    /// [`ConsensusError::Wal`] when the log failed, after what was durable before was handed out.
     fn next_committed(&self) -> Result<CommittedEntry, ConsensusError>;
 
     /// Allows the entries up to and including `through` to be forgotten: everything they caused is on disk.
@@ -77,6 +102,7 @@ pub trait Consensus: Send + Sync {
     /// When the log's files cannot be removed.
     fn purge(&self, through: LogIndex) -> Result<(), ConsensusError>;
 
-    /// Wakes every waiting call; nothing is proposed or handed out afterwards.
+    /// Takes no more entries. Those appended before are made durable and handed out, except that nothing waits for
+    /// space on a full disk any longer. Every waiting append is woken.
     fn close(&self);
 }

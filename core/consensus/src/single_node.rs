@@ -1,26 +1,25 @@
 //! Consensus of one: the local write-ahead log is the quorum.
 
 use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use craton_log::{Wal, WalEntry};
 use craton_types::{LogIndex, Term};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
+use crate::pipeline::{COMMITTED_ENTRIES_MAX, Pipeline};
 use crate::{CommittedEntry, Consensus, ConsensusError};
 
 /// A lone node never votes, so its term never changes.
 const ONLY_TERM: Term = Term::new(1);
-/// The most entries that wait to be applied; a proposer waits when there are more.
-const COMMITTED_ENTRIES_MAX: usize = 8;
 
 /// The single-node implementation of [`Consensus`].
 pub struct SingleNode {
-    wal: Mutex<Wal>,
-    /// Held from append to hand-over, so that entries are handed over in the order of their indexes.
-    order: Mutex<()>,
+    pipeline: Arc<Pipeline>,
     recovered: Mutex<Recovered>,
-    committed: Mutex<Committed>,
-    changed: Condvar,
+    writer: Option<JoinHandle<()>>,
 }
 
 /// Entries that were in the log when it was opened, read back a few at a time.
@@ -30,16 +29,13 @@ struct Recovered {
     read: VecDeque<WalEntry>,
 }
 
-/// Entries that became durable since and are not handed out yet.
-struct Committed {
-    entries: VecDeque<CommittedEntry>,
-    closed: bool,
-}
-
 impl SingleNode {
-    /// Takes an open log. Its entries after `applied` are handed out as recovered.
-    #[must_use]
-    pub fn new(wal: Wal, applied: LogIndex) -> Self {
+    /// Takes an open log and starts the thread that writes it. The log's entries after `applied` are handed out as
+    /// recovered.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(wal: Wal, applied: LogIndex) -> io::Result<Self> {
         let last = wal.last_index().unwrap_or(LogIndex::ZERO);
         // What was purged is applied everywhere, though a tenant that it did not concern may not say so; when
         // everything was purged, nothing is left to hand out.
@@ -49,52 +45,36 @@ impl SingleNode {
             last,
             read: VecDeque::new(),
         };
-        Self {
-            wal: Mutex::new(wal),
-            order: Mutex::new(()),
+        let pipeline = Arc::new(Pipeline::new(wal));
+        let written = Arc::clone(&pipeline);
+        let writer = std::thread::Builder::new()
+            .name("craton-wal".to_owned())
+            .spawn(move || written.run())?;
+        Ok(Self {
+            pipeline,
             recovered: Mutex::new(recovered),
-            committed: Mutex::new(Committed {
-                entries: VecDeque::new(),
-                closed: false,
-            }),
-            changed: Condvar::new(),
-        }
+            writer: Some(writer),
+        })
     }
 }
 
 impl Consensus for SingleNode {
-    fn propose(&self, payload: Vec<u8>) -> Result<LogIndex, ConsensusError> {
-        let _order = self.order.lock();
-        let mut wal = self.wal.lock();
-        let index = wal.last_index().map_or(LogIndex::new(1), LogIndex::next);
-        let entry = WalEntry {
-            index,
-            term: ONLY_TERM,
-            payload,
-        };
-        wal.append(std::slice::from_ref(&entry))?;
-        drop(wal);
-        let mut committed = self.committed.lock();
-        while committed.entries.len() >= COMMITTED_ENTRIES_MAX && !committed.closed {
-            self.changed.wait(&mut committed);
-        }
-        if committed.closed {
-            return Err(ConsensusError::Closed);
-        }
-        let payload = entry.payload.into();
-        committed.entries.push_back(CommittedEntry {
-            index,
-            term: ONLY_TERM,
-            payload,
-        });
-        self.changed.notify_all();
-        Ok(index)
+    fn append(&self, payload: Vec<u8>) -> Result<LogIndex, ConsensusError> {
+        self.pipeline.append(ONLY_TERM, payload)
+    }
+
+    fn wait_durable(&self, index: LogIndex) -> Result<(), ConsensusError> {
+        self.pipeline.wait_durable(index)
+    }
+
+    fn is_out_of_space(&self) -> bool {
+        self.pipeline.is_out_of_space()
     }
 
     fn next_recovered(&self) -> Result<Option<CommittedEntry>, ConsensusError> {
         let mut recovered = self.recovered.lock();
         if recovered.read.is_empty() && recovered.next <= recovered.last {
-            let wal = self.wal.lock();
+            let wal = self.pipeline.wal.lock();
             let entries: Vec<WalEntry> = wal
                 .entries_from(recovered.next)?
                 .take(COMMITTED_ENTRIES_MAX)
@@ -107,34 +87,27 @@ impl Consensus for SingleNode {
         Ok(entry.map(|entry| CommittedEntry {
             index: entry.index,
             term: entry.term,
-            payload: entry.payload.into(),
+            payload: entry.payload,
         }))
     }
 
     fn next_committed(&self) -> Result<CommittedEntry, ConsensusError> {
-        let mut committed = self.committed.lock();
-        loop {
-            if let Some(entry) = committed.entries.pop_front() {
-                self.changed.notify_all();
-                return Ok(entry);
-            }
-            if committed.closed {
-                return Err(ConsensusError::Closed);
-            }
-            self.changed.wait(&mut committed);
-        }
+        self.pipeline.next_committed()
     }
 
     fn purge(&self, through: LogIndex) -> Result<(), ConsensusError> {
-        Ok(self.wal.lock().purge(through)?)
+        Ok(self.pipeline.wal.lock().purge(through)?)
     }
 
     fn close(&self) {
-        self.committed.lock().closed = true;
-        self.changed.notify_all();
-        // Nothing is lost without the mark; with it, later damage to the last batch is known to be damage.
-        if let Err(error) = self.wal.lock().mark_synced() {
-            tracing::warn!(%error, "the write-ahead log could not be marked as closed");
-        }
+        self.pipeline.close();
+    }
+}
+
+impl Drop for SingleNode {
+    fn drop(&mut self) {
+        self.pipeline.close();
+        // A writer that panicked has nothing more to say.
+        let _ = self.writer.take().map(JoinHandle::join);
     }
 }

@@ -173,7 +173,11 @@ impl Engine {
             keyring.system,
         )?);
         let wal = open_wal(&data_dir.join("wal"), disk, keyring.wal, Arc::clone(&random))?;
-        let consensus: Arc<dyn Consensus> = Arc::new(SingleNode::new(wal, tenants.oldest_applied()));
+        let consensus = SingleNode::new(wal, tenants.oldest_applied()).map_err(|source| EngineError::Io {
+            path: PathBuf::from("craton-wal"),
+            source,
+        })?;
+        let consensus: Arc<dyn Consensus> = Arc::new(consensus);
         let health = Arc::new(Health::default());
         let closing = Arc::new(Closing::default());
         let waiting = Arc::new(WaitingEntries::default());

@@ -1,7 +1,7 @@
 //! The proposer: drains waiting commands into one consensus entry after another.
 //!
-//! While one entry is on its way to the disk, the next commands gather; so the batch grows with the load and
-//! a lone client waits for nobody (group commit).
+//! While one entry is being synced and the next one, encrypted, waits behind it, commands gather; so the batch grows
+//! with the load and a lone client waits for nobody (group commit).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use craton_kernel::{Command, Outcome};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::applier::chain;
 use crate::entry::{ENTRY_BYTES_TARGET, ENTRY_COMMANDS_MAX, encode_entry};
 use crate::health::Health;
 use crate::{Clock, EngineError};
@@ -117,13 +118,13 @@ pub(crate) struct ProposerCounters {
 /// How the write-ahead log was used since the node was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogUse {
-    /// Entries made durable; each took one `fdatasync`.
+    /// Entries appended; each takes one `fdatasync`.
     pub entries: u64,
     /// Commands in them.
     pub commands: u64,
     /// Bytes in them.
     pub bytes: u64,
-    /// Nanoseconds that the proposer waited for them to become durable.
+    /// Nanoseconds that the proposer waited for the log to take them.
     pub wait_nanoseconds: u64,
 }
 
@@ -181,17 +182,18 @@ impl Proposer {
         counters.commands.fetch_add(commands.len() as u64, Ordering::Relaxed);
         counters.bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
         self.waiting.lock().insert(sequence, Waiting { commands, replies });
-        let proposed = self.consensus.propose(payload);
+        let appended = self.consensus.append(payload);
         let waited = self.clock.now().get().saturating_sub(now.get());
         counters.wait_nanoseconds.fetch_add(waited, Ordering::Relaxed);
-        let Err(error) = proposed else {
+        let Err(error) = appended else {
             counters.entries.fetch_add(1, Ordering::Relaxed);
             return true;
         };
         let refused = self.waiting.lock().remove(&sequence);
         let out_of_space = error.is_out_of_space();
         if !out_of_space {
-            self.health.stop(format!("the write-ahead log failed: {error}"));
+            self.health
+                .stop(format!("the write-ahead log failed: {}", chain(&error)));
         }
         for reply in refused.into_iter().flat_map(|waiting| waiting.replies) {
             let answer = if out_of_space {

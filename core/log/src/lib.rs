@@ -22,8 +22,8 @@ pub use tenant::{
     TornRecords,
 };
 pub use wal::{
-    BATCH_BYTES_MAX, Damage, RandomFill, TornTail, WAL_SEGMENT_BYTES_DEFAULT, Wal, WalEntries, WalEntry, WalError,
-    WalOptions, WalRecovery,
+    BATCH_BYTES_MAX, Damage, Placement, RandomFill, SealedBatch, TornTail, WAL_SEGMENT_BYTES_DEFAULT, Wal, WalEntries,
+    WalEntry, WalError, WalOptions, WalRecovery,
 };
 
 /// The in-memory disk for tests.

@@ -181,7 +181,7 @@ impl Metrics {
                 &registry,
                 Counter::new(
                     "craton_wal_wait_seconds_total",
-                    "Time that batches waited to become durable.",
+                    "Time that the proposer waited for the write-ahead log to take batches.",
                 ),
             ),
             rendering: Mutex::new(()),

@@ -16,6 +16,7 @@
 //! Votes and the truncation of conflicting entries (they come with replication), and threads: the caller
 //! decides when to append and when to purge.
 
+mod batch;
 mod cipher;
 mod entries;
 mod error;
@@ -26,14 +27,18 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use craton_crypto::SecretBytes;
 use craton_types::{LogIndex, Term};
 
+pub use batch::{Placement, SealedBatch};
 pub use entries::{WalEntries, WalEntry};
 pub use error::{Damage, WalError};
 pub use recovery::{TornTail, WalRecovery};
 
-use entries::{follows, join_entries};
+use batch::Beginning;
+use entries::follows;
 use format::{ENTRY_HEADER_BYTES, RECORD_HEADER_BYTES, RecordKind, SEGMENT_HEADER_LENGTH};
 use segment::{Link, Segment, Storage, record_bytes, seal_record};
 
@@ -70,31 +75,43 @@ impl WalOptions {
 }
 
 /// The write-ahead log of a node.
+///
+/// [`Wal::append`] does everything at once. A pipeline takes its steps apart: [`Wal::place`] and
+/// [`Wal::note_written`] are short and need the log; [`Placement::seal`] and [`SealedBatch::write`] work without it.
 pub struct Wal {
-    storage: Storage,
+    storage: Arc<Storage>,
     segment_bytes: u64,
-    /// Oldest first; the last one is written to. Never empty.
+    /// Oldest first; batches are placed in the last one. Those that are not published yet come last. Never empty.
     segments: Vec<Segment>,
-    /// Where batches are put together.
+    /// What is placed, written or not.
+    placed: Placed,
+    /// Where single batches are put together.
     buffer: Vec<u8>,
     /// Whether the batch at the end is not followed by a mark.
     unmarked: bool,
     /// Whether the last segment must not be written to any more.
     sealed: bool,
-    poisoned: bool,
+}
+
+/// Where the next batch goes in the last segment, and what it must follow.
+struct Placed {
+    end: u64,
+    last: Option<(LogIndex, Term)>,
 }
 
 impl Wal {
     fn new(storage: Storage, segment_bytes: u64, segments: Vec<Segment>) -> Self {
-        Self {
-            storage,
+        let mut wal = Self {
+            storage: Arc::new(storage),
             segment_bytes,
             segments,
+            placed: Placed { end: 0, last: None },
             buffer: Vec::new(),
             unmarked: false,
             sealed: false,
-            poisoned: false,
-        }
+        };
+        wal.place_after_written();
+        wal
     }
 
     /// The first entry that was not purged.
@@ -103,7 +120,7 @@ impl Wal {
         self.segments.iter().find_map(|segment| segment.first)
     }
 
-    /// The last entry that was ever appended; it may have been purged.
+    /// The last entry that was ever made durable; it may have been purged.
     #[must_use]
     pub fn last_index(&self) -> Option<LogIndex> {
         Some(self.active().last?.0)
@@ -113,6 +130,12 @@ impl Wal {
     #[must_use]
     pub fn last_term(&self) -> Option<Term> {
         Some(self.active().last?.1)
+    }
+
+    /// The index that follows what was placed, durable or not; one for a new log.
+    #[must_use]
+    pub fn next_index(&self) -> LogIndex {
+        self.placed.last.map_or(LogIndex::new(1), |(last, _)| last.next())
     }
 
     /// The entries from `index` to the last one; none when `index` is after it.
@@ -135,8 +158,35 @@ impl Wal {
     /// [`WalError::OutOfOrder`], [`WalError::BatchTooLong`] and [`WalError::NoSpace`] append nothing and leave
     /// the log usable. [`WalError::Io`] leaves unknown what the disk holds and poisons the log.
     pub fn append(&mut self, entries: &[WalEntry]) -> Result<(), WalError> {
-        let Some(first) = entries.first() else { return Ok(()) };
-        self.check_poison()?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let placement = self.place(entries)?;
+        let batch = placement.seal(entries, std::mem::take(&mut self.buffer));
+        let written = batch.write();
+        match &written {
+            Ok(()) => self.note_written(&batch),
+            Err(WalError::NoSpace { .. }) => self.take_back(),
+            Err(_) => {}
+        }
+        self.buffer = batch.into_buffer();
+        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
+            self.buffer = Vec::new();
+        }
+        written
+    }
+
+    /// Gives a batch its place after everything placed before. Nothing is written yet; when a new segment is needed,
+    /// its space is reserved.
+    ///
+    /// # Errors
+    /// As for [`Self::append`]; nothing is placed then.
+    ///
+    /// # Panics
+    /// When there are no entries.
+    pub fn place(&mut self, entries: &[WalEntry]) -> Result<Placement, WalError> {
+        let first = entries.first().expect("a batch has entries");
+        self.storage.check_poison()?;
         let last = self.check_order(entries)?;
         let text_bytes: usize = entries
             .iter()
@@ -149,21 +199,61 @@ impl Wal {
             });
         }
         let entry_count = u32::try_from(entries.len()).expect("a batch is limited to far fewer entries");
-        self.make_room(record_bytes(text_bytes))?;
+        let bytes = record_bytes(text_bytes);
+        let beginning = self.make_room(bytes)?;
+        let position = self.placed.end;
+        self.placed = Placed {
+            end: position + bytes,
+            last: Some(last),
+        };
+        let segment = self.segments.last().expect("never empty");
+        Ok(Placement {
+            storage: Arc::clone(&self.storage),
+            cipher: Arc::clone(&segment.cipher),
+            file: Arc::clone(&segment.file),
+            path: segment.path.clone(),
+            sequence: segment.header.sequence,
+            salt: segment.header.salt,
+            position,
+            first: (first.index, first.term),
+            last,
+            entry_count,
+            beginning,
+        })
+    }
 
-        self.buffer.clear();
-        self.buffer
-            .reserve(usize::try_from(record_bytes(text_bytes)).unwrap_or_default());
-        self.buffer.resize(RECORD_HEADER_BYTES, 0);
-        join_entries(entries, &mut self.buffer);
-        self.write_record((RecordKind::Entries, first.index, first.term, entry_count))?;
-        let position = self.active().end - record_bytes(text_bytes);
-        self.active_mut().note_entries(position, first.index, last);
-        self.unmarked = true;
-        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
-            self.buffer = Vec::new();
+    /// Takes note that a batch is durable. Batches are noted in the order of their places.
+    ///
+    /// # Panics
+    /// When it is not the oldest batch that was not noted.
+    pub fn note_written(&mut self, batch: &SealedBatch) {
+        let placement = &batch.placement;
+        if let Some(beginning) = &placement.beginning {
+            let replaced = |segment: &Segment| Some(segment.header.sequence) == beginning.replaces;
+            self.segments.retain(|segment| !replaced(segment));
         }
-        Ok(())
+        let path = self.storage.segment_path(placement.sequence);
+        let segment = self
+            .segments
+            .iter_mut()
+            .find(|segment| segment.header.sequence == placement.sequence)
+            .expect("a segment with placed batches is kept");
+        assert_eq!(segment.end, placement.position, "batches are written in order");
+        segment.published = true;
+        segment.path = path;
+        segment.end = batch.end();
+        segment.note_entries(placement.position, placement.first.0, placement.last);
+        self.unmarked = placement.beginning.is_none();
+    }
+
+    /// Forgets every place whose batch was not written, after one of them met a full disk. Their positions are
+    /// spent, so the next batch begins a new segment.
+    pub fn take_back(&mut self) {
+        while let Some(unpublished) = self.segments.pop_if(|segment| !segment.published) {
+            self.storage.discard(&unpublished.path);
+        }
+        self.place_after_written();
+        self.sealed = true;
     }
 
     /// Writes a mark after the last batch and syncs it, as when closing: from then on damage to that batch is
@@ -172,13 +262,33 @@ impl Wal {
     /// # Errors
     /// As for [`Self::append`].
     pub fn mark_synced(&mut self) -> Result<(), WalError> {
-        self.check_poison()?;
-        if !self.unmarked || self.sealed {
+        self.storage.check_poison()?;
+        let active = self.segments.last_mut().expect("never empty");
+        if !self.unmarked || self.sealed || active.end != self.placed.end {
             return Ok(());
         }
         self.buffer.clear();
         self.buffer.resize(RECORD_HEADER_BYTES, 0);
-        self.write_record((RecordKind::Mark, LogIndex::ZERO, Term::ZERO, 0))?;
+        let properties = (RecordKind::Mark, LogIndex::ZERO, Term::ZERO, 0);
+        seal_record(
+            &mut self.buffer,
+            0,
+            &active.cipher,
+            active.end,
+            active.header.salt,
+            properties,
+        );
+        let written = active.file.write_all_at(&self.buffer, active.end);
+        let written = written.map_err(WalError::io("write", &active.path)).and_then(|()| {
+            let synced = active.file.sync_data();
+            synced.map_err(WalError::failed("sync", &active.path))
+        });
+        if let Err(error) = written {
+            self.sealed = true;
+            return self.storage.poison_unless_full(Err(error));
+        }
+        active.end += self.buffer.len() as u64;
+        self.placed.end = active.end;
         self.unmarked = false;
         Ok(())
     }
@@ -188,9 +298,9 @@ impl Wal {
     /// # Errors
     /// [`WalError::Io`] or [`WalError::Poisoned`]. Nothing is lost by it that was not to be purged.
     pub fn purge(&mut self, through: LogIndex) -> Result<(), WalError> {
-        self.check_poison()?;
-        while let [oldest, _, ..] = self.segments.as_slice() {
-            if oldest.last.is_some_and(|(last, _)| last > through) {
+        self.storage.check_poison()?;
+        while let [oldest, next, ..] = self.segments.as_slice() {
+            if !next.published || oldest.last.is_some_and(|(last, _)| last > through) {
                 break;
             }
             self.storage.remove_segment(oldest.header.sequence)?;
@@ -199,23 +309,25 @@ impl Wal {
         Ok(())
     }
 
+    /// The last segment that belongs to the log.
     fn active(&self) -> &Segment {
-        self.segments.last().expect("a log has a segment from its opening on")
-    }
-
-    fn active_mut(&mut self) -> &mut Segment {
-        self.segments
-            .last_mut()
+        let mut segments = self.segments.iter().rev();
+        segments
+            .find(|segment| segment.published)
             .expect("a log has a segment from its opening on")
     }
 
-    fn check_poison(&self) -> Result<(), WalError> {
-        if self.poisoned { Err(WalError::Poisoned) } else { Ok(()) }
+    fn place_after_written(&mut self) {
+        let active = self.active();
+        self.placed = Placed {
+            end: active.end,
+            last: active.last,
+        };
     }
 
     /// Checks that the entries follow the log and each other, and returns the last one.
     fn check_order(&self, entries: &[WalEntry]) -> Result<(LogIndex, Term), WalError> {
-        let mut last = self.active().last;
+        let mut last = self.placed.last;
         for entry in entries {
             if !follows(entry.index, entry.term, last) {
                 let (last_index, last_term) = last.unwrap_or_default();
@@ -231,72 +343,30 @@ impl Wal {
         Ok(last.unwrap_or_default())
     }
 
-    /// Starts a new segment when the record, and a mark after it, do not fit into the last one.
-    fn make_room(&mut self, bytes: u64) -> Result<(), WalError> {
-        let active = self.active();
-        if !self.sealed && active.end + bytes + MARK_BYTES <= active.header.capacity {
-            return Ok(());
+    /// Begins a new segment when the record, and a mark after it, do not fit into the last one.
+    fn make_room(&mut self, bytes: u64) -> Result<Option<Beginning>, WalError> {
+        let last = self.segments.last().expect("never empty");
+        if !self.sealed && self.placed.end + bytes + MARK_BYTES <= last.header.capacity {
+            return Ok(None);
         }
         let mut link = Link {
-            sequence: active.header.sequence + 1,
-            previous_sequence: active.header.sequence,
-            previous_end: active.end,
-            previous: active.last,
+            sequence: last.header.sequence + 1,
+            previous_sequence: last.header.sequence,
+            previous_end: self.placed.end,
+            previous: self.placed.last,
         };
-        let replaced = active.end == SEGMENT_HEADER_LENGTH;
-        if replaced {
-            link.previous_sequence = active.header.previous_sequence;
-            link.previous_end = active.header.previous_end;
+        // Without records a segment is not needed as a link either.
+        let replaces = (self.placed.end == SEGMENT_HEADER_LENGTH).then_some(last.header.sequence);
+        if replaces.is_some() {
+            link.previous_sequence = last.header.previous_sequence;
+            link.previous_end = last.header.previous_end;
         }
         let capacity = self.segment_bytes.max(SEGMENT_HEADER_LENGTH + bytes + MARK_BYTES);
-        let mut segment = match self.storage.prepare_segment(&link, capacity, Vec::new()) {
-            Ok(segment) => segment,
-            Err(error) => return Err(self.poison_unless_full(error)),
-        };
-        // From here on the new segment may have its name, whatever the calls return.
-        let published = self.storage.publish_segment(&mut segment);
-        let removed = published.and_then(|()| match replaced {
-            true => self.storage.remove_segment(link.sequence - 1),
-            false => Ok(()),
-        });
-        if let Err(error) = removed {
-            self.poisoned = true;
-            return Err(error);
-        }
-        if replaced {
-            self.segments.pop();
-        }
+        let begun = self.storage.begin_segment(&link, capacity, bytes);
+        let (segment, header) = self.storage.poison_unless_full(begun)?;
         self.segments.push(segment);
+        self.placed.end = SEGMENT_HEADER_LENGTH;
         self.sealed = false;
-        self.unmarked = false;
-        Ok(())
-    }
-
-    /// Writes and syncs the record in the buffer at the end of the log.
-    fn write_record(&mut self, properties: (RecordKind, LogIndex, Term, u32)) -> Result<(), WalError> {
-        let active = self
-            .segments
-            .last_mut()
-            .expect("a log has a segment from its opening on");
-        let buffer = &mut self.buffer;
-        seal_record(buffer, 0, &active.cipher, active.end, active.header.salt, properties);
-        if let Err(error) = active.file.write_all_at(buffer, active.end) {
-            let error = WalError::io("write", &active.path)(error);
-            // The position is spent: half of the record may be there. The next segment says that it does not count.
-            self.sealed = true;
-            return Err(self.poison_unless_full(error));
-        }
-        if let Err(error) = active.file.sync_data() {
-            let error = WalError::failed("sync", &active.path)(error);
-            self.poisoned = true;
-            return Err(error);
-        }
-        active.end += buffer.len() as u64;
-        Ok(())
-    }
-
-    fn poison_unless_full(&mut self, error: WalError) -> WalError {
-        self.poisoned |= !matches!(error, WalError::NoSpace { .. });
-        error
+        Ok(Some(Beginning { header, replaces }))
     }
 }

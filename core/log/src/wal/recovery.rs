@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use craton_types::LogIndex;
+use parking_lot::Mutex;
 
 use super::format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, SEGMENT_HEADER_LENGTH};
 use super::scan::{Bound, Torn};
@@ -74,11 +76,12 @@ impl Wal {
         random: RandomFill,
     ) -> Result<(Self, WalRecovery), WalError> {
         disk.create_dir(dir).map_err(WalError::io("create", dir))?;
-        let mut storage = Storage {
+        let storage = Storage {
             disk,
             dir: dir.to_path_buf(),
             wrapping_key: options.wrapping_key,
-            random,
+            random: Mutex::new(random),
+            poisoned: AtomicBool::new(false),
         };
         let sequences = storage.list()?;
         let mut chain = load_chain(&storage, &sequences)?;
@@ -122,7 +125,9 @@ impl Wal {
         }
 
         let mut active = storage.prepare_segment(&link, options.segment_bytes, records)?;
-        storage.publish_segment(&mut active)?;
+        storage.publish_segment(generation, &active.path)?;
+        active.path = storage.segment_path(generation);
+        active.published = true;
         for sequence in chain.superseded {
             storage.remove_segment(sequence)?;
         }

@@ -3,9 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use craton_crypto::SecretBytes;
 use craton_types::{LogIndex, Term};
+use parking_lot::Mutex;
 
 use super::cipher::SegmentCipher;
 use super::format::{
@@ -25,16 +27,21 @@ pub(super) struct Storage {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
     pub(super) wrapping_key: SecretBytes,
-    pub(super) random: RandomFill,
+    pub(super) random: Mutex<RandomFill>,
+    /// Set by the first write or sync that failed: what the disk holds is unknown from then on.
+    pub(super) poisoned: AtomicBool,
 }
 
 /// An open segment.
 pub(super) struct Segment {
     pub(super) header: SegmentHeader,
-    pub(super) cipher: SegmentCipher,
+    pub(super) cipher: Arc<SegmentCipher>,
     pub(super) file: Arc<dyn DiskFile>,
+    /// Where the file is, under its temporary name until it is published.
     pub(super) path: PathBuf,
-    /// Where its records end; the next one is written here.
+    /// Whether it has its name and thus belongs to the log.
+    pub(super) published: bool,
+    /// Where its durable records end.
     pub(super) end: u64,
     /// Its first entry.
     pub(super) first: Option<LogIndex>,
@@ -130,7 +137,7 @@ impl Storage {
 
     /// Opens a segment and checks its header, not its records.
     pub(super) fn open_segment(&self, sequence: u64) -> Result<Segment, WalError> {
-        let path = self.dir.join(segment_name(sequence));
+        let path = self.segment_path(sequence);
         let file = self.disk.open(&path).map_err(WalError::io("open", &path))?;
         let corrupt = |position, reason| WalError::Corrupt {
             segment: sequence,
@@ -154,9 +161,10 @@ impl Storage {
         }
         Ok(Segment {
             header,
-            cipher,
+            cipher: Arc::new(cipher),
             file,
             path,
+            published: true,
             end: SEGMENT_HEADER_LENGTH,
             first: None,
             last: header.previous,
@@ -166,15 +174,43 @@ impl Storage {
 
     /// Writes a segment with its first records under a temporary name and makes it durable.
     pub(super) fn prepare_segment(
-        &mut self,
+        &self,
         link: &Link,
         capacity: u64,
         records: Vec<UnplacedRecord>,
     ) -> Result<Segment, WalError> {
-        let mut salt = [0; 8];
-        (self.random)(&mut salt);
         let records_bytes: u64 = records.iter().map(|record| record_bytes(record.text.len())).sum();
+        let (mut segment, mut buffer) = self.begin_segment(link, capacity, records_bytes)?;
+        for record in records {
+            let start = buffer.len();
+            buffer.resize(start + RECORD_HEADER_BYTES, 0);
+            buffer.extend_from_slice(&record.text);
+            if record.kind == RecordKind::Entries {
+                let last = last_of(&record).expect("the record was read and divided before");
+                segment.note_entries(start as u64, record.index, last);
+            }
+            let properties = (record.kind, record.index, record.term, record.entry_count);
+            let salt = segment.header.salt;
+            seal_record(&mut buffer, start, &segment.cipher, start as u64, salt, properties);
+        }
+        segment.end = segment.header.created_end;
+        let written = write_whole(&*segment.file, &segment.path, &buffer);
+        written.inspect_err(|_| self.discard(&segment.path))?;
+        Ok(segment)
+    }
+
+    /// Reserves the space of a segment under a temporary name, and returns it with its header's bytes. The header
+    /// and the first `records_bytes` are to be written and synced before the segment is published.
+    pub(super) fn begin_segment(
+        &self,
+        link: &Link,
+        capacity: u64,
+        records_bytes: u64,
+    ) -> Result<(Segment, Vec<u8>), WalError> {
         let created_end = SEGMENT_HEADER_LENGTH + records_bytes;
+        let mut random = self.random.lock();
+        let mut salt = [0; 8];
+        random(&mut salt);
         let header = SegmentHeader {
             sequence: link.sequence,
             salt,
@@ -184,69 +220,74 @@ impl Storage {
             previous: link.previous,
             created_end,
         };
-        let (cipher, key) = SegmentCipher::create(&self.wrapping_key, &header.associated(), &mut self.random);
-        let mut first = None;
-        let mut last = link.previous;
-        let mut landmarks = Vec::new();
-        let mut buffer = header.encode(&key).to_vec();
-        for record in records {
-            let start = buffer.len();
-            buffer.resize(start + RECORD_HEADER_BYTES, 0);
-            buffer.extend_from_slice(&record.text);
-            if record.kind == RecordKind::Entries {
-                first = first.or(Some(record.index));
-                last = last_of(&record);
-                landmarks.push((record.index, start as u64));
-            }
-            let properties = (record.kind, record.index, record.term, record.entry_count);
-            seal_record(&mut buffer, start, &cipher, start as u64, salt, properties);
-        }
-        let tmp_path = self.dir.join(format!("{:020}{TMP_SUFFIX}", link.sequence));
-        let file = self.write_tmp(&tmp_path, header.capacity, &buffer).inspect_err(|_| {
-            // Frees the space; an unfinished segment that stays is removed when the log is opened.
-            let _ = self.disk.remove(&tmp_path);
-        })?;
-        Ok(Segment {
+        let (cipher, key) = SegmentCipher::create(&self.wrapping_key, &header.associated(), &mut random);
+        drop(random);
+        let path = self.dir.join(format!("{:020}{TMP_SUFFIX}", link.sequence));
+        let file = self.disk.create(&path).map_err(WalError::io("create", &path))?;
+        let reserved = file.allocate(header.capacity).map_err(WalError::io("allocate", &path));
+        reserved.inspect_err(|_| self.discard(&path))?;
+        let segment = Segment {
             header,
-            cipher,
+            cipher: Arc::new(cipher),
             file,
-            path: tmp_path,
-            end: created_end,
-            first,
-            last,
-            landmarks,
-        })
+            path,
+            published: false,
+            end: SEGMENT_HEADER_LENGTH,
+            first: None,
+            last: header.previous,
+            landmarks: Vec::new(),
+        };
+        Ok((segment, header.encode(&key).to_vec()))
     }
 
-    fn write_tmp(&self, path: &Path, capacity: u64, bytes: &[u8]) -> Result<Arc<dyn DiskFile>, WalError> {
-        let file = self.disk.create(path).map_err(WalError::io("create", path))?;
-        file.allocate(capacity).map_err(WalError::io("allocate", path))?;
-        file.write_all_at(bytes, 0).map_err(WalError::io("write", path))?;
-        file.sync_all().map_err(WalError::io("sync", path))?;
-        Ok(file)
+    /// Frees the space of an unpublished segment. One that stays is removed when the log is opened.
+    pub(super) fn discard(&self, path: &Path) {
+        let _ = self.disk.remove(path);
     }
 
-    /// Gives a prepared segment its name: from here on it is part of the log.
-    pub(super) fn publish_segment(&self, segment: &mut Segment) -> Result<(), WalError> {
-        let path = self.dir.join(segment_name(segment.header.sequence));
+    /// Gives a written and synced segment its name: from here on it is part of the log, whatever the calls return.
+    pub(super) fn publish_segment(&self, sequence: u64, tmp_path: &Path) -> Result<(), WalError> {
         self.disk
-            .rename(&segment.path, &path)
-            .map_err(WalError::failed("rename", &segment.path))?;
+            .rename(tmp_path, &self.segment_path(sequence))
+            .map_err(WalError::failed("rename", tmp_path))?;
         self.disk
             .sync_dir(&self.dir)
-            .map_err(WalError::failed("sync", &self.dir))?;
-        segment.path = path;
-        Ok(())
+            .map_err(WalError::failed("sync", &self.dir))
+    }
+
+    pub(super) fn segment_path(&self, sequence: u64) -> PathBuf {
+        self.dir.join(segment_name(sequence))
+    }
+
+    /// Passes an error on, and poisons the log unless it only says that the disk is full.
+    pub(super) fn poison_unless_full<T>(&self, result: Result<T, WalError>) -> Result<T, WalError> {
+        if matches!(&result, Err(error) if !matches!(error, WalError::NoSpace { .. })) {
+            self.poisoned.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    pub(super) fn check_poison(&self) -> Result<(), WalError> {
+        match self.poisoned.load(Ordering::Acquire) {
+            true => Err(WalError::Poisoned),
+            false => Ok(()),
+        }
     }
 
     /// Removes a segment, durably, so that segments disappear in order.
     pub(super) fn remove_segment(&self, sequence: u64) -> Result<(), WalError> {
-        let path = self.dir.join(segment_name(sequence));
+        let path = self.segment_path(sequence);
         self.disk.remove(&path).map_err(WalError::failed("remove", &path))?;
         self.disk
             .sync_dir(&self.dir)
             .map_err(WalError::failed("sync", &self.dir))
     }
+}
+
+/// Writes the first bytes of a segment and makes them durable with the space reserved for the rest.
+pub(super) fn write_whole(file: &dyn DiskFile, path: &Path, bytes: &[u8]) -> Result<(), WalError> {
+    file.write_all_at(bytes, 0).map_err(WalError::io("write", path))?;
+    file.sync_all().map_err(WalError::io("sync", path))
 }
 
 /// The last entry of an entries record: its plaintext repeats each entry's term.

@@ -1,0 +1,265 @@
+//! The way of an entry to the disk: placed and encrypted by the thread that appends it, written and synced by one
+//! writer thread, handed over to whoever applies it.
+//!
+//! The writer works on one batch while the next one waits behind it; the hand-over is bounded as well. A full disk
+//! stalls the writer: it gives what it holds new places until there is space again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use craton_log::{SealedBatch, Wal, WalEntry, WalError};
+use craton_types::{LogIndex, Term};
+use parking_lot::{Condvar, Mutex};
+
+use crate::{CommittedEntry, ConsensusError};
+
+/// The most entries that wait to be applied; the writer waits when there are more.
+pub(crate) const COMMITTED_ENTRIES_MAX: usize = 8;
+/// How long the writer waits before it tries a full disk again.
+const FULL_DISK_RETRY: Duration = Duration::from_millis(100);
+/// A buffer longer than this is not kept for the next batch.
+const BUFFER_BYTES_KEPT: usize = 8 * 1024 * 1024;
+/// Buffers in use at once: one written, one waiting.
+const BUFFERS_KEPT: usize = 2;
+
+/// What the appending threads, the writer and the applying thread share.
+pub(crate) struct Pipeline {
+    pub(crate) wal: Mutex<Wal>,
+    state: Mutex<State>,
+    /// Signalled at every change of the state.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whether a thread is placing and encrypting an entry.
+    placing: bool,
+    /// The entry that waits for the writer.
+    waiting: Option<Sealed>,
+    /// Whether the writer tries a full disk again; nothing is placed meanwhile.
+    full: bool,
+    durable: LogIndex,
+    committed: VecDeque<CommittedEntry>,
+    closed: bool,
+    /// Whether the writer ended: nothing becomes durable any more.
+    ended: bool,
+    failure: Option<Arc<WalError>>,
+    buffers: Vec<Vec<u8>>,
+}
+
+/// An entry and its encrypted form.
+struct Sealed {
+    entry: WalEntry,
+    batch: SealedBatch,
+}
+
+impl Pipeline {
+    pub(crate) fn new(wal: Wal) -> Self {
+        let state = State {
+            durable: wal.last_index().unwrap_or(LogIndex::ZERO),
+            ..State::default()
+        };
+        Self {
+            wal: Mutex::new(wal),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn append(&self, term: Term, payload: Vec<u8>) -> Result<LogIndex, ConsensusError> {
+        let mut state = self.state.lock();
+        while !state.closed && (state.placing || state.waiting.is_some() || state.full) {
+            self.changed.wait(&mut state);
+        }
+        state.check_open()?;
+        state.placing = true;
+        let buffer = state.buffers.pop().unwrap_or_default();
+        drop(state);
+
+        let sealed = self.seal(term, payload, buffer);
+        let mut state = self.state.lock();
+        state.placing = false;
+        self.changed.notify_all();
+        let sealed = sealed?;
+        let index = sealed.entry.index;
+        state.waiting = Some(sealed);
+        Ok(index)
+    }
+
+    /// Gives an entry the next index and place, and encrypts it. Only one thread is here at a time.
+    fn seal(&self, term: Term, payload: Vec<u8>, buffer: Vec<u8>) -> Result<Sealed, WalError> {
+        let mut wal = self.wal.lock();
+        let entry = WalEntry {
+            index: wal.next_index(),
+            term,
+            payload,
+        };
+        let entries = std::slice::from_ref(&entry);
+        let placement = wal.place(entries)?;
+        drop(wal);
+        let batch = placement.seal(entries, buffer);
+        Ok(Sealed { entry, batch })
+    }
+
+    pub(crate) fn wait_durable(&self, index: LogIndex) -> Result<(), ConsensusError> {
+        let mut state = self.state.lock();
+        while state.durable < index {
+            if state.ended {
+                return Err(state.end_reason());
+            }
+            self.changed.wait(&mut state);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        self.state.lock().full
+    }
+
+    pub(crate) fn next_committed(&self) -> Result<CommittedEntry, ConsensusError> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(entry) = state.committed.pop_front() {
+                self.changed.notify_all();
+                return Ok(entry);
+            }
+            if state.ended {
+                return Err(state.end_reason());
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// The writer thread: runs until the pipeline is closed and empty, or the log fails.
+    pub(crate) fn run(&self) {
+        let failure = loop {
+            let Some(sealed) = self.next_waiting() else { break None };
+            let written = match sealed.batch.write() {
+                Ok(()) => {
+                    self.note_durable(sealed);
+                    continue;
+                }
+                Err(WalError::NoSpace { .. }) => self.write_again(sealed),
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(()) => {}
+                Err(error) => break Some(Arc::new(error)),
+            }
+        };
+        if failure.is_none() {
+            // Nothing is lost without the mark; with it, later damage to the last batch is known to be damage.
+            if let Err(error) = self.wal.lock().mark_synced() {
+                tracing::warn!(%error, "the write-ahead log could not be marked as closed");
+            }
+        }
+        let mut state = self.state.lock();
+        state.failure = failure;
+        state.closed = true;
+        state.ended = true;
+        self.changed.notify_all();
+    }
+
+    /// The next entry to write; `None` when the pipeline is closed and empty.
+    fn next_waiting(&self) -> Option<Sealed> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(sealed) = state.waiting.take() {
+                self.changed.notify_all();
+                return Some(sealed);
+            }
+            if state.closed && !state.placing {
+                return None;
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Takes note that an entry is durable, and hands it over; waits while too many were handed over.
+    fn note_durable(&self, sealed: Sealed) {
+        self.wal.lock().note_written(&sealed.batch);
+        let Sealed { entry, batch } = sealed;
+        let mut state = self.state.lock();
+        state.durable = entry.index;
+        self.changed.notify_all();
+        while state.committed.len() >= COMMITTED_ENTRIES_MAX && !state.closed {
+            self.changed.wait(&mut state);
+        }
+        state.committed.push_back(CommittedEntry {
+            index: entry.index,
+            term: entry.term,
+            payload: entry.payload,
+        });
+        self.changed.notify_all();
+        let buffer = batch.into_buffer();
+        if buffer.capacity() <= BUFFER_BYTES_KEPT && state.buffers.len() < BUFFERS_KEPT {
+            state.buffers.push(buffer);
+        }
+    }
+
+    /// The disk was full. Gives this entry and the one behind it new places until they are written. An entry that
+    /// is being encrypted meanwhile is waited for, since its place is void as well.
+    fn write_again(&self, sealed: Sealed) -> Result<(), WalError> {
+        let mut state = self.state.lock();
+        state.full = true;
+        while state.placing {
+            self.changed.wait(&mut state);
+        }
+        let behind = state.waiting.take();
+        drop(state);
+        tracing::warn!("the disk is full: the write-ahead log waits for space");
+        self.wal.lock().take_back();
+        for Sealed { entry, .. } in std::iter::once(sealed).chain(behind) {
+            let batch = self.write_when_possible(&entry)?;
+            self.note_durable(Sealed { entry, batch });
+        }
+        tracing::info!("there is space again: the write-ahead log goes on");
+        self.state.lock().full = false;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn write_when_possible(&self, entry: &WalEntry) -> Result<SealedBatch, WalError> {
+        loop {
+            let error = match self.place_and_write(entry) {
+                Err(error @ WalError::NoSpace { .. }) => error,
+                result => return result,
+            };
+            let mut state = self.state.lock();
+            if state.closed {
+                return Err(error);
+            }
+            self.changed.wait_for(&mut state, FULL_DISK_RETRY);
+        }
+    }
+
+    fn place_and_write(&self, entry: &WalEntry) -> Result<SealedBatch, WalError> {
+        let entries = std::slice::from_ref(entry);
+        let placement = self.wal.lock().place(entries)?;
+        let batch = placement.seal(entries, Vec::new());
+        batch.write().inspect_err(|_| self.wal.lock().take_back())?;
+        Ok(batch)
+    }
+}
+
+impl State {
+    fn check_open(&self) -> Result<(), ConsensusError> {
+        match (&self.failure, self.closed) {
+            (None, false) => Ok(()),
+            _ => Err(self.end_reason()),
+        }
+    }
+
+    fn end_reason(&self) -> ConsensusError {
+        match &self.failure {
+            Some(failure) => ConsensusError::Wal(Arc::clone(failure)),
+            None => ConsensusError::Closed,
+        }
+    }
+}

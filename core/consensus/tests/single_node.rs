@@ -1,0 +1,222 @@
+//! The single node's promises on a disk that fails, fills up and loses power.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use craton_consensus::{Consensus, ConsensusError, SingleNode};
+use craton_crypto::SecretBytes;
+use craton_log::testing::{Crash, Fault, FaultKind, MemoryDisk};
+use craton_log::{RandomFill, Wal, WalOptions};
+use craton_types::LogIndex;
+
+/// Different bytes for each call in this process.
+fn random() -> RandomFill {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Box::new(|bytes| {
+        for chunk in bytes.chunks_mut(32) {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+            let digest = craton_crypto::sha256(&[&number]);
+            chunk.copy_from_slice(&digest.as_bytes()[..chunk.len()]);
+        }
+    })
+}
+
+fn options() -> WalOptions {
+    WalOptions {
+        segment_bytes: 4096,
+        ..WalOptions::new(SecretBytes::new([7; 32]))
+    }
+}
+
+fn open(disk: &MemoryDisk) -> SingleNode {
+    let opened = Wal::open(Arc::new(disk.clone()), Path::new("/wal"), options(), random());
+    SingleNode::new(opened.expect("opened").0, LogIndex::ZERO).expect("a thread")
+}
+
+fn payload(number: u64) -> Vec<u8> {
+    format!(
+        "entry {number} {}",
+        "x".repeat(usize::try_from(number % 7 * 90).expect("short"))
+    )
+    .into_bytes()
+}
+
+fn recovered(node: &SingleNode) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| node.next_recovered().expect("readable"))
+        .map(|entry| entry.payload)
+        .collect()
+}
+
+fn poll(what: &str, mut is_so: impl FnMut() -> bool) {
+    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+        let now = Instant::now();
+        assert!(now < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn entries_are_handed_out_in_order_once_durable_and_again_after_a_power_cut() {
+    let disk = MemoryDisk::new();
+    let node = open(&disk);
+    assert_eq!(recovered(&node), Vec::<Vec<u8>>::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=100 {
+                let index = node.append(payload(number)).expect("appended");
+                assert_eq!(index, LogIndex::new(number));
+            }
+            node.wait_durable(LogIndex::new(100)).expect("durable");
+            node.close();
+        });
+        for number in 1..=100 {
+            let entry = node.next_committed().expect("committed");
+            assert_eq!((entry.index, entry.payload), (LogIndex::new(number), payload(number)));
+        }
+        assert!(matches!(node.next_committed(), Err(ConsensusError::Closed)));
+    });
+    assert!(matches!(node.append(payload(101)), Err(ConsensusError::Closed)));
+    drop(node);
+    disk.crash(Crash::DropUnsynced);
+    let expected: Vec<_> = (1..=100).map(payload).collect();
+    assert_eq!(recovered(&open(&disk)), expected);
+}
+
+#[test]
+fn what_was_durable_survives_a_power_cut_at_any_call() {
+    let calls = {
+        let disk = MemoryDisk::new();
+        append_until_it_fails(&disk, 30);
+        disk.calls()
+    };
+    for call in 0..calls {
+        let disk = MemoryDisk::new();
+        disk.set_fault(Some(Fault {
+            call,
+            kind: FaultKind::Io,
+            sticky: true,
+        }));
+        let durable = append_until_it_fails(&disk, 30);
+        disk.crash(Crash::Torn { seed: call });
+        let read = recovered(&open(&disk));
+        let count = u64::try_from(read.len()).expect("few");
+        assert!(count >= durable, "call {call}: {count} of {durable}");
+        let expected: Vec<_> = (1..=count).map(payload).collect();
+        assert_eq!(read, expected, "call {call}");
+    }
+}
+
+/// Appends two entries at a time and waits for them. Returns how many became durable.
+fn append_until_it_fails(disk: &MemoryDisk, until: u64) -> u64 {
+    let opened = Wal::open(Arc::new(disk.clone()), Path::new("/wal"), options(), random());
+    let Ok((wal, _)) = opened else { return 0 };
+    let node = SingleNode::new(wal, LogIndex::ZERO).expect("a thread");
+    let mut durable = 0;
+    while durable < until {
+        let appended = (1..=2).map(|more| node.append(payload(durable + more))).last();
+        let Some(Ok(index)) = appended else { break };
+        if node.wait_durable(index).is_err() {
+            break;
+        }
+        durable = index.get();
+        while node.next_committed().expect("committed").index < index {}
+    }
+    durable
+}
+
+#[test]
+fn a_failed_sync_ends_everything_with_the_reason() {
+    let disk = MemoryDisk::new();
+    let node = open(&disk);
+    disk.set_fault(Some(Fault {
+        call: 1,
+        kind: FaultKind::Io,
+        sticky: false,
+    }));
+    let index = node.append(payload(1)).expect("placed");
+    let reason = |error: ConsensusError| matches!(error, ConsensusError::Wal(_));
+    assert!(reason(node.wait_durable(index).expect_err("the sync failed")));
+    assert!(reason(node.next_committed().expect_err("nothing is handed out")));
+    assert!(reason(node.append(payload(2)).expect_err("the log is poisoned")));
+    assert!(!node.is_out_of_space());
+}
+
+/// Every other call is the write of a batch; a sync that fails for want of space would have lost what it was to keep.
+#[test]
+fn a_full_disk_delays_what_was_appended_and_loses_nothing() {
+    for call in [0, 2, 4] {
+        let disk = MemoryDisk::new();
+        let node = open(&disk);
+        disk.set_fault(Some(Fault {
+            call,
+            kind: FaultKind::NoSpace,
+            sticky: true,
+        }));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 1..=20 {
+                    node.append(payload(number)).expect("waits for space");
+                }
+            });
+            poll("the disk is full", || node.is_out_of_space());
+            disk.set_fault(None);
+            poll("the log goes on by itself", || !node.is_out_of_space());
+            for expected in 1..=20 {
+                let entry = node.next_committed().expect("committed");
+                assert_eq!(
+                    (entry.index, entry.payload),
+                    (LogIndex::new(expected), payload(expected))
+                );
+            }
+        });
+        drop(node);
+        disk.crash(Crash::DropUnsynced);
+        let expected: Vec<_> = (1..=20).map(payload).collect();
+        assert_eq!(recovered(&open(&disk)), expected, "call {call}");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_what_needs_a_new_segment() {
+    let disk = MemoryDisk::new();
+    let node = open(&disk);
+    disk.set_fault(Some(Fault {
+        call: 0,
+        kind: FaultKind::NoSpace,
+        sticky: true,
+    }));
+    let long = vec![1; 5_000];
+    let error = node.append(long.clone()).expect_err("no space for a segment");
+    assert!(error.is_out_of_space());
+    disk.set_fault(None);
+    let index = node.append(long.clone()).expect("there is space again");
+    assert_eq!(index, LogIndex::new(1), "what was refused took no index");
+    assert_eq!(node.next_committed().expect("committed").payload, long);
+}
+
+#[test]
+fn closing_does_not_wait_for_space() {
+    let disk = MemoryDisk::new();
+    let node = open(&disk);
+    disk.set_fault(Some(Fault {
+        call: 0,
+        kind: FaultKind::NoSpace,
+        sticky: true,
+    }));
+    node.append(payload(1)).expect("placed");
+    poll("the disk is full", || node.is_out_of_space());
+    node.close();
+    assert!(node.next_committed().is_err());
+    drop(node);
+    disk.set_fault(None);
+    assert_eq!(
+        recovered(&open(&disk)),
+        Vec::<Vec<u8>>::new(),
+        "it was never acknowledged"
+    );
+}
