@@ -51,8 +51,9 @@ impl Checkpointer {
     }
 }
 
-/// Makes sure that a checkpoint covers everything before `end`.
+/// Makes sure that a checkpoint covers every change before `end`.
 pub(crate) async fn ensure_covered(node: &Node, tenant: &Tenant, end: Offset) -> Result<(), EngineError> {
+    let end = end.min(tenant.head().data_end);
     while tenant.head().checkpoint_size < end.get() {
         checkpoint(node, tenant).await?;
     }

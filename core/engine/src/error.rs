@@ -130,6 +130,18 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// Two sizes of a log have no consistency proof.
+    #[error("no proof that the log of database {database:?} of {old_size} records grew to {size}: {reason}")]
+    Consistency {
+        /// The database.
+        database: String,
+        /// The smaller size.
+        old_size: u64,
+        /// The greater size.
+        size: u64,
+        /// Why.
+        reason: String,
+    },
     /// No record is at this offset.
     #[error("record {offset} does not exist in a log of {end}")]
     RecordMissing {

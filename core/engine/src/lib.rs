@@ -38,6 +38,7 @@ mod session;
 mod tenant;
 mod tenant_writer;
 mod tenants;
+mod transparency;
 
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
 pub use craton_kernel::{ExpectedSequence, Refusal};
@@ -47,3 +48,4 @@ pub use engine::{DatabaseStatus, Engine, EngineOptions, EngineStatus};
 pub use error::EngineError;
 pub use proposer::LogUse;
 pub use session::{Prepared, Response, Session, TransactionStatus};
+pub use transparency::SignedCheckpoint;

@@ -71,11 +71,14 @@ impl Database {
             offset: offset.get(),
             reason,
         };
-        let checkpoint = head
-            .checkpoint_offset
-            .ok_or_else(|| unproved("there is no checkpoint".to_owned()))?;
-        let note = self.record(checkpoint)?.chunks.into_iter().next().unwrap_or_default();
-        let path = inclusion_proof(&self.tenant.log, offset.get(), head.checkpoint_size)
+        // A checkpoint that witnesses stand behind is worth more than a newer one that only this node signed.
+        let cosigned = head.cosigned.filter(|cosigned| cosigned.size > offset.get());
+        let checkpoint = match cosigned {
+            Some(_) => self.newest_cosigned_checkpoint()?,
+            None => self.newest_checkpoint()?,
+        }
+        .ok_or_else(|| unproved("there is no checkpoint".to_owned()))?;
+        let path = inclusion_proof(&self.tenant.log, offset.get(), checkpoint.size)
             .map_err(|error| unproved(error.to_string()))?;
         let change_key = |index| self.tenant.dek.change_key(self.tenant.id, offset, index);
         let parts = ReceiptParts {
@@ -83,7 +86,7 @@ impl Database {
             changes,
             change_key: &change_key,
             path,
-            checkpoint: String::from_utf8(note).map_err(|error| unproved(error.to_string()))?,
+            checkpoint: checkpoint.note,
         };
         Receipt::build(parts)
             .map(|receipt| receipt.to_string())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use craton_crypto::Dek;
-use craton_kernel::{Catalogue, TenantState};
+use craton_kernel::{Catalogue, Cosigned, TenantState};
 use craton_log::LogReader;
 use craton_projection::Projection;
 use craton_proof::Frontier;
@@ -37,7 +37,9 @@ pub(crate) struct Head {
     pub(crate) checkpoint_size: u64,
     /// Where the last checkpoint is.
     pub(crate) checkpoint_offset: Option<Offset>,
-    /// One past the last record that is no checkpoint.
+    /// The last checkpoint that witnesses have cosigned.
+    pub(crate) cosigned: Option<Cosigned>,
+    /// One past the last record of changes: checkpoints and cosignatures are not worth a checkpoint of their own.
     pub(crate) data_end: Offset,
     /// The tables.
     pub(crate) catalogue: Arc<Catalogue>,
@@ -52,6 +54,7 @@ impl Head {
             frontier: state.frontier.clone(),
             checkpoint_size: state.checkpoint_size,
             checkpoint_offset: state.checkpoint_offset,
+            cosigned: state.cosigned,
             data_end,
             catalogue: Arc::clone(&state.catalogue),
             users: Arc::clone(&state.users),

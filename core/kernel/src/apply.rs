@@ -10,6 +10,7 @@ use craton_types::{
     UserDefinition, VersionedRow,
 };
 
+use crate::checkpoint::{decide_cosigned, parse_checkpoint};
 use crate::seal::{Placement, Sealed, seal_changes, seal_chunks};
 use crate::system_table::{
     CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, IDEMPOTENCY_RING_TABLE, IDEMPOTENCY_TABLE, STREAM_NAME_BYTES_MAX,
@@ -116,6 +117,10 @@ enum Content {
     Checkpoint {
         note: String,
     },
+    Cosignature {
+        note: String,
+        time_stamp: Option<Vec<u8>>,
+    },
 }
 
 /// What changes in the state beside the head of the log.
@@ -123,7 +128,8 @@ enum StateChange {
     Nothing,
     Catalogue(Catalogue),
     NewStream,
-    Checkpoint { size: u64 },
+    Checkpoint { size: u64, root: Hash },
+    Cosigned { size: u64, offset: Offset },
     Database(DatabaseDefinition),
     Users(BTreeMap<String, UserDefinition>),
 }
@@ -146,6 +152,7 @@ fn decide(state: &TenantState, rows: &dyn RowReader, command: &Command) -> Decid
             events,
         } => decide_append(state, rows, stream, *expected, events),
         Operation::Checkpoint { size, note } => Ok(decide_checkpoint(state, *size, note)),
+        Operation::Cosign { note, time_stamp } => Ok(decide_cosign(state, note, time_stamp.as_ref())),
         _ if !state.is_system => Ok(Err(Refusal::WrongTenant)),
         Operation::CreateDatabase(database) => Ok(decide_create_database(state, database)),
         Operation::PutUser(user) => Ok(Ok(decide_put_user(state, user))),
@@ -393,7 +400,31 @@ fn decide_checkpoint(state: &TenantState, size: u64, note: &str) -> Result<Decis
         sequence: state.root_stream_next,
         content: Content::Checkpoint { note: note.to_owned() },
         writes: Vec::new(),
-        state: StateChange::Checkpoint { size },
+        state: StateChange::Checkpoint {
+            size,
+            root: parse_checkpoint(note.as_bytes())?.root,
+        },
+    })
+}
+
+fn decide_cosign(
+    state: &TenantState,
+    note: &str,
+    time_stamp: Option<&minicbor::bytes::ByteVec>,
+) -> Result<Decision, Refusal> {
+    let size = decide_cosigned(state, note.as_bytes())?;
+    Ok(Decision {
+        stream: StreamId::ZERO,
+        sequence: state.root_stream_next,
+        content: Content::Cosignature {
+            note: note.to_owned(),
+            time_stamp: time_stamp.map(|token| token.to_vec()),
+        },
+        writes: Vec::new(),
+        state: StateChange::Cosigned {
+            size,
+            offset: state.end,
+        },
     })
 }
 
@@ -460,6 +491,11 @@ fn seal(
             let chunks = vec![note.clone().into_bytes()];
             seal_chunks(state, command, placement, RecordKind::Checkpoint, chunks)
         }
+        Content::Cosignature { note, time_stamp } => {
+            let chunks = [Some(note.clone().into_bytes()), time_stamp.clone()];
+            let chunks = chunks.into_iter().flatten().collect();
+            seal_chunks(state, command, placement, RecordKind::Cosignature, chunks)
+        }
     }
 }
 
@@ -499,7 +535,11 @@ impl TenantState {
             StateChange::Nothing => {}
             StateChange::Catalogue(catalogue) => self.catalogue = Arc::new(catalogue),
             StateChange::NewStream => self.next_stream = self.next_stream.next(),
-            StateChange::Checkpoint { size } => self.checkpoint_size = size,
+            StateChange::Checkpoint { size, root } => {
+                self.checkpoint_size = size;
+                self.recent_checkpoints.push(size, root);
+            }
+            StateChange::Cosigned { size, offset } => self.note_cosigned(size, offset),
             StateChange::Database(database) => {
                 self.databases.insert(database.name.clone(), database);
             }

@@ -80,6 +80,16 @@ pub enum Operation {
         #[n(0)]
         name: String,
     },
+    /// Cosignatures over one of the log's recent checkpoints.
+    #[n(6)]
+    Cosign {
+        /// The C2SP signed note: the log's signature and those of witnesses.
+        #[n(0)]
+        note: String,
+        /// A time stamp token over the note's bytes (RFC 3161, the DER of a `TimeStampToken`).
+        #[n(1)]
+        time_stamp: Option<minicbor::bytes::ByteVec>,
+    },
 }
 
 /// A change of the catalogue.

@@ -14,6 +14,7 @@
 //! files (`craton-log`, `craton-projection`) and signing keys: checkpoints arrive signed.
 
 mod apply;
+mod checkpoint;
 mod command;
 mod outcome;
 mod replay;
@@ -22,6 +23,7 @@ mod state;
 mod system_table;
 
 pub use apply::{Applied, ApplyError, RowReader, ViewWrite, apply};
+pub use checkpoint::{Cosigned, RecentCheckpoints};
 pub use command::{Command, ExpectedSequence, Operation, ReadCheck, SchemaWrite};
 pub use outcome::{Committed, Outcome, Refusal};
 pub use replay::{ReplayError, replay};

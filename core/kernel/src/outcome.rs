@@ -91,6 +91,23 @@ pub enum Refusal {
         /// Records in the log.
         records: u64,
     },
+    /// A note that should be a checkpoint is none.
+    #[error("the note is no checkpoint")]
+    NotACheckpoint,
+    /// Cosignatures are over a checkpoint that the log does not hold, or no longer among the recent ones.
+    #[error("the cosigned checkpoint over {size} records is none of the log's recent ones")]
+    CheckpointUnknown {
+        /// What it covers.
+        size: u64,
+    },
+    /// Cosignatures are over an older checkpoint than the last cosigned one.
+    #[error("a cosigned checkpoint over {size} records does not follow one over {last_size}")]
+    CosignatureOutOfOrder {
+        /// What it covers.
+        size: u64,
+        /// What the last cosigned checkpoint covers.
+        last_size: u64,
+    },
     /// A database of this name exists.
     #[error("database {name:?} exists")]
     DatabaseExists {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use craton_crypto::{Dek, record_hash};
-use craton_proof::Checkpoint;
 use craton_types::{Change, KeyEpoch, PrimaryKey, Record, RecordKind, RowChange, TableSchema};
 
 use crate::apply::{catalogue_write, remember_idempotency_id, stream_writes};
+use crate::checkpoint::{decide_cosigned, parse_checkpoint};
 use crate::system_table::{StreamHead, catalogue_row};
 use crate::{ApplyError, Catalogue, RowReader, TenantState, ViewWrite, unseal_changes};
 
@@ -50,6 +50,7 @@ pub fn replay(
     let mut writes = match header.kind {
         RecordKind::Data => replay_data(state, key_for_epoch, record)?,
         RecordKind::Checkpoint => replay_checkpoint(state, record)?,
+        RecordKind::Cosignature => replay_cosignature(state, record)?,
     };
     remember_idempotency_id(state, rows, header.idempotency_id, &mut writes)?;
     state.advance(header, record_hash(&header.encode()));
@@ -62,7 +63,18 @@ fn replay_checkpoint(state: &mut TenantState, record: &Record) -> Result<Vec<Vie
         offset: record.header.offset.get(),
     };
     let note = record.chunks.first().ok_or_else(malformed)?;
-    state.checkpoint_size = Checkpoint::parse_unverified(note).map_err(|_| malformed())?.size;
+    let checkpoint = parse_checkpoint(note).map_err(|_| malformed())?;
+    state.checkpoint_size = checkpoint.size;
+    state.recent_checkpoints.push(checkpoint.size, checkpoint.root);
+    Ok(Vec::new())
+}
+
+fn replay_cosignature(state: &mut TenantState, record: &Record) -> Result<Vec<ViewWrite>, ReplayError> {
+    let offset = record.header.offset;
+    let malformed = || ReplayError::Content { offset: offset.get() };
+    let note = record.chunks.first().ok_or_else(malformed)?;
+    let size = decide_cosigned(state, note).map_err(|_| malformed())?;
+    state.note_cosigned(size, offset);
     Ok(Vec::new())
 }
 

@@ -10,6 +10,8 @@ use craton_types::{
 };
 use minicbor::{Decode, Encode};
 
+use crate::checkpoint::{Cosigned, RecentCheckpoints};
+
 /// The tables of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalogue {
@@ -58,6 +60,10 @@ pub struct TenantState {
     pub checkpoint_size: u64,
     /// Where the last checkpoint is.
     pub checkpoint_offset: Option<Offset>,
+    /// The checkpoints that witnesses may still cosign.
+    pub recent_checkpoints: RecentCheckpoints,
+    /// The last checkpoint that witnesses have cosigned.
+    pub cosigned: Option<Cosigned>,
     /// The data-encryption key that new records use.
     pub key_epoch: KeyEpoch,
     /// The next record's sequence in stream 0.
@@ -136,6 +142,10 @@ struct SavedState {
     table_ends: BTreeMap<TableId, Offset>,
     #[n(18)]
     checkpoint_offset: Option<Offset>,
+    #[n(26)]
+    recent_checkpoints: RecentCheckpoints,
+    #[n(27)]
+    cosigned: Option<Cosigned>,
 }
 
 impl TenantState {
@@ -151,6 +161,8 @@ impl TenantState {
             frontier: Frontier::new(),
             checkpoint_size: 0,
             checkpoint_offset: None,
+            recent_checkpoints: RecentCheckpoints::default(),
+            cosigned: None,
             key_epoch: KeyEpoch::ZERO,
             root_stream_next: StreamSequence::ZERO,
             next_stream: StreamId::new(1),
@@ -175,6 +187,8 @@ impl TenantState {
             frontier: self.frontier.to_bytes(),
             checkpoint_size: self.checkpoint_size,
             checkpoint_offset: self.checkpoint_offset,
+            recent_checkpoints: self.recent_checkpoints.clone(),
+            cosigned: self.cosigned,
             key_epoch: self.key_epoch,
             root_stream_next: self.root_stream_next,
             next_stream: self.next_stream,
@@ -217,6 +231,8 @@ impl TenantState {
             frontier: Frontier::from_bytes(&saved.frontier).map_err(|_| StateDecodeError::Frontier)?,
             checkpoint_size: saved.checkpoint_size,
             checkpoint_offset: saved.checkpoint_offset,
+            recent_checkpoints: saved.recent_checkpoints,
+            cosigned: saved.cosigned,
             key_epoch: saved.key_epoch,
             root_stream_next: saved.root_stream_next,
             next_stream: saved.next_stream,

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use craton_crypto::{Dek, SecretBytes, record_hash};
+use craton_crypto::{Dek, SecretBytes, SigningKey, record_hash};
 use craton_kernel::{
     ApplyError, Command, ExpectedSequence, IDEMPOTENCY_IDS_MAX, Operation, Outcome, ReadCheck, Refusal, RowReader,
     SchemaWrite, TenantState, ViewWrite, apply, replay, unseal_changes,
 };
+use craton_proof::{Checkpoint, KeyName, SignerKey};
 use craton_types::{
     ActorId, Change, Column, ColumnType, CorrelationId, DatabaseDefinition, Expected, Hash, IdempotencyId, Offset,
-    PrimaryKey, Record, RowWrite, TableId, TableSchema, TenantId, Timestamp, UserDefinition, Value, VersionedRow,
+    PrimaryKey, Record, RecordKind, RowWrite, TableId, TableSchema, TenantId, Timestamp, UserDefinition, Value,
+    VersionedRow,
 };
 
 const PEOPLE: TableId = TableId::FIRST_USER;
@@ -359,7 +361,7 @@ fn checkpoints_only_move_forward_and_never_past_the_log() {
     tenant.commit(append("orders", ExpectedSequence::Any, "placed"));
     let checkpoint = |size| Operation::Checkpoint {
         size,
-        note: format!("origin\n{size}\nroot\n"),
+        note: note(size, 0),
     };
     assert!(matches!(
         tenant.refuse(checkpoint(2)),
@@ -371,6 +373,56 @@ fn checkpoints_only_move_forward_and_never_past_the_log() {
         Refusal::CheckpointOutOfOrder { .. }
     ));
     assert_eq!(tenant.state.checkpoint_offset, Some(Offset::new(1)));
+}
+
+/// A signed checkpoint over `size` records. The kernel looks at what it says, not at who signed it.
+fn note(size: u64, root: u8) -> String {
+    let name = KeyName::parse("cluster.example/1").expect("a name");
+    let key = SigningKey::from_seed(&SecretBytes::new([1; 32]));
+    Checkpoint {
+        origin: name.clone(),
+        size,
+        root: Hash::new([root; 32]),
+    }
+    .sign(&SignerKey::new(name, key))
+}
+
+#[test]
+fn only_the_logs_own_checkpoints_are_cosigned_and_the_last_only_moves_forward() {
+    let mut tenant = Tenant::new();
+    let checkpoint = |size: u64| Operation::Checkpoint {
+        size,
+        note: note(size, 0),
+    };
+    let cosign = |note: String, time_stamp: Option<&[u8]>| Operation::Cosign {
+        note,
+        time_stamp: time_stamp.map(|token| token.to_vec().into()),
+    };
+    for size in 1..=3 {
+        tenant.commit(append("orders", ExpectedSequence::Any, "placed"));
+        tenant.commit(checkpoint(size));
+    }
+    let unknown = |size| Refusal::CheckpointUnknown { size };
+    assert_eq!(tenant.refuse(cosign(note(4, 0), None)), unknown(4));
+    assert_eq!(tenant.refuse(cosign(note(2, 1), None)), unknown(2), "another root");
+    assert_eq!(tenant.refuse(cosign("no note\n".into(), None)), Refusal::NotACheckpoint);
+
+    tenant.commit(cosign(note(2, 0), None));
+    assert_eq!(
+        tenant.refuse(cosign(note(1, 0), None)),
+        Refusal::CosignatureOutOfOrder { size: 1, last_size: 2 }
+    );
+    tenant.commit(cosign(note(2, 0), Some(b"a time stamp")));
+    let cosigned = tenant.state.cosigned.expect("cosigned");
+    assert_eq!((cosigned.size, cosigned.offset), (2, Offset::new(7)));
+    let record = tenant.records.last().expect("a record");
+    assert_eq!(record.header.kind, RecordKind::Cosignature);
+    assert_eq!(record.chunks, [note(2, 0).into_bytes(), b"a time stamp".to_vec()]);
+
+    let saved = TenantState::from_bytes(&tenant.state.to_bytes()).expect("its own bytes");
+    assert_eq!(saved.cosigned, tenant.state.cosigned);
+    assert_eq!(saved.recent_checkpoints, tenant.state.recent_checkpoints);
+    tenant.commit(cosign(note(3, 0), None));
 }
 
 #[test]
@@ -475,6 +527,15 @@ fn history() -> Tenant {
             ..put(1, "again", Expected::Absent)
         }],
         reads: Vec::new(),
+    });
+    let checkpoint = note(tenant.state.end.get(), 0);
+    tenant.commit(Operation::Checkpoint {
+        size: tenant.state.end.get(),
+        note: checkpoint.clone(),
+    });
+    tenant.commit(Operation::Cosign {
+        note: checkpoint,
+        time_stamp: None,
     });
     tenant
 }

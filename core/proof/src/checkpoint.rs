@@ -10,6 +10,10 @@ use craton_types::Hash;
 use crate::note::{Note, NoteError, SignerKey};
 use crate::verifier_key::{KeyName, VerifierKey};
 
+/// How many of a log's latest checkpoints cosignatures may be recorded over. A witness that needs longer than it takes
+/// to make so many is asked again with a newer one.
+pub const COSIGNABLE_CHECKPOINTS_MAX: usize = 64;
+
 /// The head of a log: that its first `size` records have the Merkle tree hash `root`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {

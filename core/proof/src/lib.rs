@@ -27,7 +27,7 @@ mod value_text;
 mod verifier_key;
 
 pub use calendar::timestamp_text;
-pub use checkpoint::{Checkpoint, CheckpointError};
+pub use checkpoint::{COSIGNABLE_CHECKPOINTS_MAX, Checkpoint, CheckpointError};
 pub use cosignature::{
     COSIGNATURE_BYTES, CosignError, Cosignature, CosignatureTimeError, Cosigner, WITNESSES_MAX, WitnessError,
     WitnessPolicy, WitnessPolicyError,

@@ -49,6 +49,9 @@ pub enum RecordKind {
     Data = 1,
     /// A signed checkpoint (C2SP tlog-checkpoint) over all records before this one; its one chunk is plain text.
     Checkpoint = 2,
+    /// A checkpoint in the log before this record, as witnesses cosigned it (C2SP tlog-cosignature): its first chunk is
+    /// the cosigned note, a second one a time stamp over that note (RFC 3161). Both are plain.
+    Cosignature = 3,
 }
 
 impl RecordKind {
@@ -58,6 +61,7 @@ impl RecordKind {
         match byte {
             1 => Some(Self::Data),
             2 => Some(Self::Checkpoint),
+            3 => Some(Self::Cosignature),
             _ => None,
         }
     }

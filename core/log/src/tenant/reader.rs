@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use craton_proof::{HashReader, merkle_tree_hash};
-use craton_types::{Hash, Offset, Record, TenantId};
+use craton_types::{Hash, Offset, Record, RecordHeader, TenantId};
 use parking_lot::{Mutex, RwLock};
 
 use super::TenantLogError;
@@ -318,6 +318,28 @@ impl LogReader {
             });
         }
         Ok(records)
+    }
+
+    /// Reads the headers of `count` records from `from` on, checked against the log's hashes, without their bodies;
+    /// fewer when fewer are published.
+    ///
+    /// # Errors
+    /// [`TenantLogError::Corrupt`] when a header or its hash is not what was written; [`TenantLogError::Io`].
+    pub fn read_headers(&self, from: Offset, count: usize) -> Result<Vec<RecordHeader>, TenantLogError> {
+        let published = self.published().get();
+        let mut headers = Vec::new();
+        let mut cursor: Option<Cursor> = None;
+        for offset in (from.get()..published).take(count) {
+            let cursor = match &mut cursor {
+                Some(cursor) if offset < cursor.end => cursor,
+                none_or_ended => none_or_ended.insert(self.0.locate(offset)?),
+            };
+            let header = cursor.header()?;
+            self.0.check_hash(&header)?;
+            cursor.advance(&header);
+            headers.push(header.header);
+        }
+        Ok(headers)
     }
 
     /// Whether a write or sync of the log failed, see [`TenantLogError::Poisoned`].

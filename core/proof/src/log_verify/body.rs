@@ -14,7 +14,7 @@ use crate::note::NOTE_BYTES_MAX;
 use crate::tree::Frontier;
 
 pub(super) enum Body {
-    /// As the header says. A checkpoint's chunk is kept.
+    /// As the header says. The first chunk of a checkpoint or cosignature is kept: the note.
     Intact { note: Option<Vec<u8>> },
     /// The file ends within the body, which has nothing wrong otherwise.
     Torn { found_bytes: u64 },
@@ -55,7 +55,7 @@ impl<R: Read> Reader<'_, R> {
             return Ok(Chunk::TooLong);
         }
         let mut hash = Sha256Writer::chunk();
-        let note = &mut self.note;
+        let note = if self.count == 0 { &mut self.note } else { &mut None };
         let found = self.source.for_each_piece(length, |piece| {
             hash.update(piece);
             if let Some(note) = note
@@ -81,7 +81,7 @@ pub(super) fn check_body<R: Read>(header: &RecordHeader, source: &mut Source<R>)
         total: 0,
         count: 0,
         tree: Frontier::new(),
-        note: (header.kind == RecordKind::Checkpoint).then(Vec::new),
+        note: matches!(header.kind, RecordKind::Checkpoint | RecordKind::Cosignature).then(Vec::new),
     };
     let mut root_at_length = None;
     while reader.count < count || reader.total < length {

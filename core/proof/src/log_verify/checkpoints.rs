@@ -8,7 +8,7 @@ use super::LogVerifyOptions;
 use super::fault::{Finding, LogVerifyError};
 use crate::note::NOTE_BYTES_MAX;
 use crate::tree::{Frontier, empty_root};
-use crate::{Checkpoint, CheckpointError};
+use crate::{COSIGNABLE_CHECKPOINTS_MAX, Checkpoint, CheckpointError};
 
 /// How far a checkpoint's size may lie behind its record: the leaves kept to compute the root there, 32 MiB.
 pub(super) const WINDOW_RECORDS_MAX: usize = 1_048_576;
@@ -29,6 +29,9 @@ pub(super) struct Checkpoints<'a> {
     pub(super) last: Option<Checkpoint>,
     pub(super) count: u64,
     given_matched: bool,
+    /// The latest checkpoints, which records with cosignatures may be over, oldest first.
+    cosignable: VecDeque<(u64, Hash)>,
+    cosigned_size: u64,
 }
 
 impl<'a> Checkpoints<'a> {
@@ -51,6 +54,8 @@ impl<'a> Checkpoints<'a> {
             last: None,
             count: 0,
             given_matched: given_is_empty,
+            cosignable: VecDeque::new(),
+            cosigned_size: 0,
         })
     }
 
@@ -121,7 +126,40 @@ impl<'a> Checkpoints<'a> {
             });
         }
         self.count += 1;
+        if self.cosignable.len() == COSIGNABLE_CHECKPOINTS_MAX {
+            self.cosignable.pop_front();
+        }
+        self.cosignable.push_back((size, checkpoint.root));
         self.last = Some(checkpoint);
+        Ok(())
+    }
+
+    /// Checks the note of a record with cosignatures: it is over a checkpoint that the log holds, and covers no less
+    /// than the last cosigned one. Witnesses' signatures are not looked at.
+    pub(super) fn check_cosigned(&mut self, note: &[u8]) -> Result<(), CheckpointFault> {
+        let checkpoint = self.open(note)?;
+        let differs = |field, expected: String, found: String| CheckpointFault {
+            field,
+            finding: Finding::Differs { expected, found },
+        };
+        if let Some(last) = self.last.as_ref().filter(|last| last.origin != checkpoint.origin) {
+            let found = checkpoint.origin.to_string();
+            return Err(differs("checkpoint origin", last.origin.to_string(), found));
+        }
+        let size = checkpoint.size;
+        let recent = self.cosignable.iter().find(|(recent, _)| *recent == size);
+        let Some((_, root)) = recent.filter(|_| size >= self.cosigned_size) else {
+            let expected = format!("a recent checkpoint of at least {} records", self.cosigned_size);
+            return Err(differs("checkpoint size", expected, size.to_string()));
+        };
+        if *root != checkpoint.root {
+            return Err(differs(
+                "checkpoint root",
+                root.to_string(),
+                checkpoint.root.to_string(),
+            ));
+        }
+        self.cosigned_size = size;
         Ok(())
     }
 
@@ -214,6 +252,53 @@ mod tests {
             root: merkle_tree_hash(&leaves),
         };
         checkpoint.sign(&SignerKey::new(name, key))
+    }
+
+    #[test]
+    fn cosigned_notes_are_over_checkpoints_of_the_log_and_move_forward() {
+        let options = LogVerifyOptions::default();
+        let mut checkpoints = Checkpoints::new(&options, 100).unwrap_or_else(|error| panic!("{error}"));
+        for index in 0..4 {
+            assert!(checkpoints.push(leaf(index)).is_none());
+        }
+        let (two, three, four) = (note(2), note(3), note(4));
+        for note in [&two, &four] {
+            assert!(checkpoints.check(note.as_bytes(), TENANT, Offset::new(4)).is_ok());
+        }
+        let mut field = |note: &str| {
+            checkpoints
+                .check_cosigned(note.as_bytes())
+                .err()
+                .map(|fault| fault.field)
+        };
+        let forged = four.replace(&four[four.find("\n4\n").expect("a size") + 3..][..4], "AAAA");
+        for (note, fault) in [
+            (&two, None),
+            (&two, None),
+            (&three, Some("checkpoint size")),
+            (&forged, Some("checkpoint root")),
+            (&four, None),
+            (&two, Some("checkpoint size")),
+        ] {
+            assert_eq!(field(note), fault);
+        }
+    }
+
+    #[test]
+    fn only_recent_checkpoints_can_be_cosigned() {
+        let options = LogVerifyOptions::default();
+        let mut checkpoints = Checkpoints::new(&options, 1_000).unwrap_or_else(|error| panic!("{error}"));
+        let sizes = COSIGNABLE_CHECKPOINTS_MAX as u64 + 1;
+        for size in 1..=sizes {
+            assert!(checkpoints.push(leaf(size - 1)).is_none());
+            assert!(
+                checkpoints
+                    .check(note(size).as_bytes(), TENANT, Offset::new(size))
+                    .is_ok()
+            );
+        }
+        assert!(checkpoints.check_cosigned(note(1).as_bytes()).is_err());
+        assert!(checkpoints.check_cosigned(note(2).as_bytes()).is_ok());
     }
 
     fn leaf(index: u64) -> Hash {

@@ -4,8 +4,8 @@ use std::io::Read;
 
 use craton_crypto::record_hash;
 use craton_types::{
-    FOOTER_MAGIC, HEADER_BYTES, Hash, Offset, RecordHeader, SEGMENT_FOOTER_BYTES, SEGMENT_HEADER_BYTES, SegmentFooter,
-    SegmentHeader, TenantId, Timestamp, segment_file_name,
+    FOOTER_MAGIC, HEADER_BYTES, Hash, Offset, RecordHeader, RecordKind, SEGMENT_FOOTER_BYTES, SEGMENT_HEADER_BYTES,
+    SegmentFooter, SegmentHeader, TenantId, Timestamp, segment_file_name,
 };
 
 use super::body::{Body, check_body};
@@ -221,9 +221,13 @@ impl<'a> Verifier<'a> {
             .map(|fault| self.located_at(source, start, fault));
         let body_start = source.position;
         let note = match check_body(header, source)? {
-            Body::Intact { note } if note.is_some() && header.chunk_count != 1 => {
+            Body::Intact { note } if note.is_some() && !note_chunks(header.kind).contains(&header.chunk_count) => {
                 let finding = Finding::Differs {
-                    expected: "1 chunk in a checkpoint".to_owned(),
+                    expected: format!(
+                        "{} to {} chunks",
+                        note_chunks(header.kind).start(),
+                        note_chunks(header.kind).end()
+                    ),
                     found: header.chunk_count.to_string(),
                 };
                 let position = start + field_start("chunk_count") as u64;
@@ -252,9 +256,12 @@ impl<'a> Verifier<'a> {
                 None
             }
         };
-        if let Some(note) = note
-            && let Err(fault) = self.checkpoints.check(&note, tenant, offset)
-        {
+        let checked = match (note, header.kind) {
+            (None, _) => Ok(()),
+            (Some(note), RecordKind::Cosignature) => self.checkpoints.check_cosigned(&note),
+            (Some(note), _) => self.checkpoints.check(&note, tenant, offset),
+        };
+        if let Err(fault) = checked {
             pending = pending.or_else(|| Some(self.body_fault(source, body_start, fault.field, fault.finding)));
         }
         let bytes: &[u8; HEADER_BYTES] = framed.first_chunk().expect("a framed header begins with the header");
@@ -443,6 +450,14 @@ impl<'a> Verifier<'a> {
             position: start + fault.index as u64,
             finding: fault.finding,
         }
+    }
+}
+
+/// How many chunks a record with a note has: a cosigned note may have a time stamp behind it.
+fn note_chunks(kind: RecordKind) -> std::ops::RangeInclusive<u32> {
+    match kind {
+        RecordKind::Cosignature => 1..=2,
+        _ => 1..=1,
     }
 }
 
