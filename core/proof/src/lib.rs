@@ -21,6 +21,7 @@ mod note;
 mod receipt;
 mod receipt_text;
 mod repair;
+mod tiles;
 mod tlog_proof;
 pub mod tree;
 mod value_text;
@@ -38,6 +39,10 @@ pub use log_verify::{
 };
 pub use note::{NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteSignature, SignerKey};
 pub use receipt::{Receipt, ReceiptBuildError, ReceiptError, ReceiptParts, VerifiedChange, VerifiedReceipt};
+pub use tiles::{
+    ENTRY_BUNDLE_BYTES_MAX, ENTRY_BYTES_MAX, TILE_HEIGHT, TILE_LEVEL_MAX, TILE_WIDTH, TileContent, TileDecodeError,
+    TileHashReader, TilePath, TilePathError, TileReadError, decode_entry_bundle, decode_tile, encode_entry_bundle,
+};
 pub use tlog_proof::{PATH_HASHES_MAX, PROOF_BYTES_MAX, TlogProof, TlogProofError};
 pub use tree::{
     Frontier, FrontierDecodeError, HashReader, ProofError, ProofVerifyError, consistency_proof, inclusion_proof,

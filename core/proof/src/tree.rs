@@ -75,6 +75,21 @@ impl Frontier {
         }
     }
 
+    /// The right edge of a tree of `size` leaves whose hashes a reader gives. Only as good as the reader: compare its
+    /// root with a signed one.
+    ///
+    /// # Errors
+    /// When the reader fails.
+    pub fn from_reader<R: HashReader + ?Sized>(reader: &R, size: u64) -> Result<Self, R::Error> {
+        let ones = (0..64_u8).rev().filter(|level| size >> level & 1 == 1);
+        // What stands left of a one bit is covered by the subtrees of the higher ones.
+        let roots = ones.map(|level| reader.hash(level, (size >> level) - 1));
+        Ok(Self {
+            size,
+            roots: roots.collect::<Result<_, _>>()?,
+        })
+    }
+
     /// Appends a leaf hash.
     pub fn push(&mut self, leaf: Hash) {
         self.push_with(leaf, |_, _, _| {});
