@@ -54,6 +54,7 @@ check: setup $(CONSOLE) ## Formatting, lints, documentation, licences and the co
 test: setup $(CONSOLE) ## Every test; PACKAGE=craton-log for one crate, ARGS='-E "test(name)"' for some
 	cargo nextest run --locked --no-fail-fast $(if $(PACKAGE),--package $(PACKAGE),--workspace) $(ARGS)
 ifeq ($(PACKAGE)$(ARGS),)
+	cargo test --locked --quiet --doc --package craton-engine
 	cd web && npm run --silent test
 	scripts/test-console.sh
 endif

@@ -12,14 +12,14 @@ use crate::entry::{Entry, decode_entry, decode_entry_head};
 use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
 use crate::proposer::{Reply, Waiting, WaitingEntries};
-use crate::tenant::Tenant;
+use crate::tenant::SharedTenant;
 use crate::tenants::Tenants;
 
 /// Above this a view takes no further batch before a flush. One batch may bring it to several times as much.
 const VIEW_MEMORY_BYTES_HIGH: usize = 64 * 1024 * 1024;
 
 /// Makes room in a view whose memory is full.
-type Relieve<'a> = &'a dyn Fn(&Tenant) -> Result<(), EngineError>;
+type Relieve<'a> = &'a dyn Fn(&SharedTenant) -> Result<(), EngineError>;
 
 /// What the applier thread works with.
 pub(crate) struct Applier {
@@ -52,6 +52,7 @@ impl Applier {
                 self.health
                     .stop(format!("a committed entry could not be applied: {}", chain(&error)));
                 self.waiting.lock().clear();
+                self.tenants.close();
                 self.consensus.close();
                 return;
             }
@@ -117,7 +118,7 @@ impl Applier {
 
     /// Holds the next batch back while the view's memory is full. Then the proposer waits as well, its queue
     /// fills, and clients are told to come back.
-    fn wait_for_memory(&self, tenant: &Tenant) -> Result<(), EngineError> {
+    fn wait_for_memory(&self, tenant: &SharedTenant) -> Result<(), EngineError> {
         while tenant.projection.memory_bytes() > VIEW_MEMORY_BYTES_HIGH {
             self.health.check()?;
             if self.closing.ask_for_flush() {

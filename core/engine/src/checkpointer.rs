@@ -8,9 +8,9 @@ use craton_proof::Checkpoint;
 use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset};
 
 use crate::EngineError;
-use crate::engine::{Node, Request};
+use crate::craton::{Node, Request};
 use crate::flusher::Closing;
-use crate::tenant::Tenant;
+use crate::tenant::SharedTenant;
 
 /// How often the logs are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl Checkpointer {
 }
 
 /// Makes sure that a checkpoint covers every change before `end`.
-pub(crate) async fn ensure_covered(node: &Node, tenant: &Tenant, end: Offset) -> Result<(), EngineError> {
+pub(crate) async fn ensure_covered(node: &Node, tenant: &SharedTenant, end: Offset) -> Result<(), EngineError> {
     let end = end.min(tenant.head().data_end);
     while tenant.head().checkpoint_size < end.get() {
         checkpoint(node, tenant).await?;
@@ -61,7 +61,7 @@ pub(crate) async fn ensure_covered(node: &Node, tenant: &Tenant, end: Offset) ->
 }
 
 /// Signs the head of a log and records the checkpoint in it.
-async fn checkpoint(node: &Node, tenant: &Tenant) -> Result<(), EngineError> {
+async fn checkpoint(node: &Node, tenant: &SharedTenant) -> Result<(), EngineError> {
     let head = tenant.head();
     let signer = node.signer(tenant.id);
     let size = head.end.get();

@@ -28,6 +28,12 @@ pub enum EngineError {
         /// The origin.
         origin: String,
     },
+    /// The master key beside the data directory cannot be used.
+    #[error("the master key cannot be used")]
+    MasterKey(#[from] craton_crypto::MasterKeyError),
+    /// The name is none that a database can have.
+    #[error(transparent)]
+    DatabaseName(#[from] craton_types::DatabaseNameError),
     /// The name belongs to the engine itself.
     #[error("database name {name:?} is reserved")]
     DatabaseReserved {

@@ -49,6 +49,7 @@ struct SavedKeyring {
 }
 
 const KEYRING_VERSION: u8 = 1;
+const KEYRING_FILE: &str = "keyring";
 const WAL_CONTEXT: &[u8] = b"craton node write-ahead log key v1";
 const SIGNING_CONTEXT: &[u8] = b"craton node checkpoint signing seed v1";
 
@@ -89,6 +90,11 @@ impl TenantKeys {
 }
 
 impl Keyring {
+    /// Whether the directory has a keyring.
+    pub(crate) fn exists(directory: &Path) -> bool {
+        directory.join(KEYRING_FILE).exists()
+    }
+
     /// Opens the directory's keyring, or creates it when the directory is new.
     pub(crate) fn open(
         directory: &Path,
@@ -96,7 +102,7 @@ impl Keyring {
         master: &dyn MasterKeyProvider,
         random: &dyn Random,
     ) -> Result<Self, EngineError> {
-        let path = directory.join("keyring");
+        let path = directory.join(KEYRING_FILE);
         if !path.exists() {
             create(&path, system_tenant, master, random)?;
         }

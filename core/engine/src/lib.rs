@@ -1,7 +1,7 @@
 //! The node: it proposes commands, applies what consensus commits, and serves reads from the views.
 //!
 //! ```text
-//! session, database ── propose ──> consensus (write-ahead log) ── commit ──> apply (kernel)
+//! session, tenant ── propose ──> consensus (write-ahead log) ── commit ──> apply (kernel)
 //!                                                                             ├── record ──> tenant log
 //!                                                                             ├── rows ──> view
 //!                                                                             └── outcome ──> client
@@ -22,9 +22,8 @@
 mod applier;
 mod checkpointer;
 mod clock;
-mod database;
+mod craton;
 mod durable_file;
-mod engine;
 mod entry;
 mod error;
 mod flusher;
@@ -32,20 +31,28 @@ mod health;
 mod keyring;
 mod lock;
 mod log_mark;
+mod options;
 mod proposer;
 mod receipt;
 mod session;
+mod subscription;
 mod tenant;
+mod tenant_handle;
 mod tenant_writer;
 mod tenants;
 mod transparency;
+mod wait;
 
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
+pub use craton::{Craton, DatabaseStatus, EngineStatus};
 pub use craton_kernel::{ExpectedSequence, Refusal};
 pub use craton_query::{PlanKind, ResultColumn, ResultSet, SqlError, SqlState, Statement};
-pub use database::{Append, Commit, Database, EventPage, EventRecord};
-pub use engine::{DatabaseStatus, Engine, EngineOptions, EngineStatus};
+pub use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset, StreamSequence, Value};
 pub use error::EngineError;
+pub use options::Options;
 pub use proposer::LogUse;
 pub use session::{Prepared, Response, Session, TransactionStatus};
+pub use subscription::Subscription;
+pub use tenant_handle::{Append, Appending, Commit, EventPage, EventRecord, Tenant};
 pub use transparency::SignedCheckpoint;
+pub use wait::Wait;

@@ -4,13 +4,15 @@
 //! with the load and a lone client waits for nobody (group commit).
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use craton_consensus::Consensus;
 use craton_kernel::{Command, Outcome};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::applier::chain;
 use crate::entry::{ENTRY_BYTES_TARGET, ENTRY_COMMANDS_MAX, encode_entry};
@@ -27,6 +29,34 @@ struct Proposal {
     command: Arc<Command>,
     encoded: Vec<u8>,
     reply: Reply,
+}
+
+/// A command that was handed over; completes with its outcome.
+#[must_use = "the outcome is known when this was awaited"]
+pub(crate) struct Proposed(Progress);
+
+enum Progress {
+    Failed(Option<EngineError>),
+    Waiting(WaitingClient),
+}
+
+struct WaitingClient {
+    outcome: oneshot::Receiver<Result<Outcome, EngineError>>,
+    health: Arc<Health>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Future for Proposed {
+    type Output = Result<Outcome, EngineError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Progress::Failed(error) => Poll::Ready(Err(error.take().expect("a future is not polled again"))),
+            Progress::Waiting(waiting) => Pin::new(&mut waiting.outcome)
+                .poll(context)
+                .map(|outcome| outcome.unwrap_or_else(|_| Err(waiting.health.stopped()))),
+        }
+    }
 }
 
 /// What the queue carries.
@@ -51,7 +81,7 @@ pub(crate) type WaitingEntries = Mutex<HashMap<u64, Waiting>>;
 /// The way in: clients' tasks hand their commands to it.
 pub(crate) struct ProposalQueue {
     sender: mpsc::Sender<Message>,
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
     health: Arc<Health>,
 }
 
@@ -60,7 +90,7 @@ pub(crate) struct ProposalReceiver(mpsc::Receiver<Message>);
 
 pub(crate) fn proposal_queue(health: Arc<Health>) -> (ProposalQueue, ProposalReceiver) {
     let (sender, receiver) = mpsc::channel(QUEUE_COMMANDS_MAX);
-    let in_flight = Semaphore::new(IN_FLIGHT_KIB_MAX as usize);
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_KIB_MAX as usize));
     (
         ProposalQueue {
             sender,
@@ -72,18 +102,23 @@ pub(crate) fn proposal_queue(health: Arc<Health>) -> (ProposalQueue, ProposalRec
 }
 
 impl ProposalQueue {
-    /// Proposes a command and waits until it is durable and applied.
-    pub(crate) async fn propose(&self, command: Command) -> Result<Outcome, EngineError> {
+    /// Hands a command over. The future completes when it is durable and applied; dropping it changes nothing.
+    pub(crate) fn propose(&self, command: Command) -> Proposed {
+        Proposed(match self.submit(command) {
+            Ok(waiting) => Progress::Waiting(waiting),
+            Err(error) => Progress::Failed(Some(error)),
+        })
+    }
+
+    fn submit(&self, command: Command) -> Result<WaitingClient, EngineError> {
         self.health.check()?;
         let encoded = minicbor::to_vec(&command).expect("writing to memory does not fail");
         let kib = u32::try_from(encoded.len() / 1_024 + 1)
             .unwrap_or(u32::MAX)
             .min(IN_FLIGHT_KIB_MAX);
-        let _permit = self
-            .in_flight
-            .acquire_many(kib)
-            .await
-            .map_err(|_| self.health.stopped())?;
+        let permit = Arc::clone(&self.in_flight)
+            .try_acquire_many_owned(kib)
+            .map_err(|_| EngineError::Overloaded)?;
         let (reply, outcome) = oneshot::channel();
         let proposal = Proposal {
             command: Arc::new(command),
@@ -96,7 +131,11 @@ impl ProposalQueue {
                 mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
                 mpsc::error::TrySendError::Closed(_) => self.health.stopped(),
             })?;
-        outcome.await.unwrap_or_else(|_| Err(self.health.stopped()))
+        Ok(WaitingClient {
+            outcome,
+            health: Arc::clone(&self.health),
+            _permit: permit,
+        })
     }
 
     /// Wakes the proposer after its `stopping` was set.

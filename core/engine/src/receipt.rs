@@ -4,9 +4,9 @@ use craton_proof::{Receipt, ReceiptParts, inclusion_proof};
 use craton_types::{Change, Offset, PrimaryKey, Record, RowChange, TableSchema};
 
 use crate::checkpointer::ensure_covered;
-use crate::{Database, EngineError};
+use crate::{EngineError, Tenant};
 
-impl Database {
+impl Tenant {
     /// The receipt of a record of events. It discloses the events that `disclose` allows, by their bytes; the others
     /// stay sealed. Makes a checkpoint over the record when there is none yet.
     ///

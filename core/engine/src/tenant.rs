@@ -10,20 +10,32 @@ use craton_log::LogReader;
 use craton_projection::Projection;
 use craton_proof::Frontier;
 use craton_types::{Offset, TenantId, UserDefinition};
+use tokio::sync::watch;
 
 use crate::EngineError;
 use crate::session::ConflictQueue;
 
 /// What readers of a tenant share.
-pub(crate) struct Tenant {
+pub(crate) struct SharedTenant {
     pub(crate) id: TenantId,
     pub(crate) name: String,
     pub(crate) dek: Dek,
     pub(crate) projection: Projection,
     pub(crate) log: LogReader,
     pub(crate) head: ArcSwap<Head>,
+    /// The end of what readers see, for those who follow it.
+    pub(crate) published: watch::Sender<Published>,
     /// Where statements that met another writer stand in line.
     pub(crate) conflicts: ConflictQueue,
+}
+
+/// How far a tenant's log can be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// The offset of the next record.
+    pub(crate) end: Offset,
+    /// Whether nothing more will come.
+    pub(crate) closed: bool,
 }
 
 /// The tenant as of its last published record.
@@ -62,7 +74,19 @@ impl Head {
     }
 }
 
-impl Tenant {
+impl SharedTenant {
+    /// Shows a head to readers.
+    pub(crate) fn publish(&self, head: Head) {
+        let end = head.end;
+        self.head.store(Arc::new(head));
+        self.published.send_modify(|published| published.end = end);
+    }
+
+    /// Tells those who follow the log that nothing more will come.
+    pub(crate) fn close(&self) {
+        self.published.send_modify(|published| published.closed = true);
+    }
+
     /// The published head.
     pub(crate) fn head(&self) -> Arc<Head> {
         self.head.load_full()

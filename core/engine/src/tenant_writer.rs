@@ -11,11 +11,12 @@ use craton_proof::HashReader;
 use craton_types::{LogIndex, Offset, PrimaryKey, Record, RecordKind, TableId, TenantId, Timestamp, VersionedRow};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::EngineError;
 use crate::keyring::TenantKeys;
 use crate::log_mark::LogMark;
-use crate::tenant::{Head, Tenant};
+use crate::tenant::{Head, Published, SharedTenant};
 use crate::tenants::create_directory;
 
 /// Records that a rebuild reads at once.
@@ -31,7 +32,7 @@ const VIEW_MEMORY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// The writing side of a tenant.
 pub(crate) struct TenantWriter {
-    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) tenant: Arc<SharedTenant>,
     pub(crate) state: TenantState,
     /// The last consensus entry whose commands for this tenant are applied.
     pub(crate) applied: LogIndex,
@@ -44,7 +45,7 @@ pub(crate) struct TenantWriter {
 
 /// The rows as the records so far left them, published or not.
 struct CurrentRows<'a> {
-    tenant: &'a Tenant,
+    tenant: &'a SharedTenant,
     end: Offset,
 }
 
@@ -93,13 +94,14 @@ impl TenantWriter {
             }
         };
         let head = ArcSwap::from_pointee(Head::of(&state, Offset::ZERO));
-        let tenant = Tenant {
+        let tenant = SharedTenant {
             id: tenant,
             name,
             dek: keys.dek,
             projection,
             log: log.reader(),
             head,
+            published: watch::Sender::new(Published::default()),
             conflicts: Default::default(),
         };
         let data_end = state.end;
@@ -234,7 +236,7 @@ impl TenantWriter {
     }
 
     fn publish_head(&self) {
-        self.tenant.head.store(Arc::new(Head::of(&self.state, self.data_end)));
+        self.tenant.publish(Head::of(&self.state, self.data_end));
     }
 
     /// The entry up to which nothing of this tenant can be lost; the highest one when all of it is on disk.
@@ -294,7 +296,7 @@ impl TenantWriter {
 
 /// A flush that was begun; it is finished without holding the writer.
 pub(crate) struct TenantFlush {
-    tenant: Arc<Tenant>,
+    tenant: Arc<SharedTenant>,
     mark: Arc<Mutex<LogMark>>,
     applied: Applied,
     log: SyncJob,

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::EngineError;
 use crate::keyring::TenantKeys;
-use crate::tenant::Tenant;
+use crate::tenant::SharedTenant;
 use crate::tenant_writer::TenantWriter;
 
 /// The tenant that holds databases and users.
@@ -26,8 +26,8 @@ pub(crate) struct Tenants {
     directory: PathBuf,
     disk: Arc<dyn Disk>,
     master: Arc<dyn MasterKeyProvider>,
-    system: Arc<Tenant>,
-    by_name: RwLock<BTreeMap<String, Arc<Tenant>>>,
+    system: Arc<SharedTenant>,
+    by_name: RwLock<BTreeMap<String, Arc<SharedTenant>>>,
     writers: RwLock<HashMap<TenantId, Arc<Mutex<TenantWriter>>>>,
     applied: AtomicU64,
 }
@@ -95,17 +95,24 @@ impl Tenants {
         Ok(())
     }
 
-    pub(crate) fn system(&self) -> &Arc<Tenant> {
+    pub(crate) fn system(&self) -> &Arc<SharedTenant> {
         &self.system
     }
 
-    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<Tenant>> {
+    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<SharedTenant>> {
         self.by_name.read().get(name).cloned()
     }
 
     /// Every database's tenant, in the order of names; without the system tenant.
-    pub(crate) fn databases(&self) -> Vec<Arc<Tenant>> {
+    pub(crate) fn databases(&self) -> Vec<Arc<SharedTenant>> {
         self.by_name.read().values().cloned().collect()
+    }
+
+    /// Tells everybody who follows a log that nothing more will come.
+    pub(crate) fn close(&self) {
+        for tenant in self.databases() {
+            tenant.close();
+        }
     }
 
     pub(crate) fn writer(&self, tenant: TenantId) -> Option<Arc<Mutex<TenantWriter>>> {

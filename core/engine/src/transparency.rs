@@ -4,8 +4,8 @@ use craton_kernel::Operation;
 use craton_proof::{HashReader as _, consistency_proof};
 use craton_types::{ActorId, CorrelationId, Hash, IdempotencyId, Offset, RecordHeader, RecordKind};
 
-use crate::engine::Request;
-use crate::{Commit, Database, EngineError};
+use crate::craton::Request;
+use crate::{Commit, EngineError, Tenant};
 
 /// A checkpoint of the log, signed, and the witnesses' signatures and a time stamp where there are any.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct SignedCheckpoint {
     pub time_stamp: Option<Vec<u8>>,
 }
 
-impl Database {
+impl Tenant {
     /// The newest checkpoint as the log signed it; `None` while there is none.
     ///
     /// # Errors

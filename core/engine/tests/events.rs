@@ -5,23 +5,20 @@ mod common;
 use std::sync::Arc;
 
 use common::{Folder, create};
-use craton_engine::{Append, Database, Engine, EngineError, ExpectedSequence, Refusal};
+use craton_engine::{Append, EngineError, ExpectedSequence, Refusal, Tenant, Wait};
 use craton_log::testing::{Crash, MemoryDisk};
 use craton_proof::{Receipt, VerifierKey};
-use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset, StreamSequence};
+use craton_types::{ActorId, IdempotencyId, Offset, StreamSequence};
 
 fn append(stream: &str, expected: ExpectedSequence, event: &str) -> Append {
     Append {
-        stream: stream.to_owned(),
         expected,
-        events: vec![event.as_bytes().to_vec()],
         actor: ActorId::new([1; 16]),
-        correlation_id: CorrelationId::NIL,
-        idempotency_id: IdempotencyId::NIL,
+        ..Append::new(stream, [event])
     }
 }
 
-fn stream_texts(database: &Database, stream: &str) -> Vec<String> {
+fn stream_texts(database: &Tenant, stream: &str) -> Vec<String> {
     let records = database
         .read_stream(stream, StreamSequence::ZERO, 1_000)
         .expect("the stream reads");
@@ -107,7 +104,7 @@ async fn acknowledged_events_survive_a_copy_taken_at_any_moment() {
         }
         let copy = folder.copy();
         let reopened = copy.open();
-        let recovered = reopened.database("main").expect("the database is in the log");
+        let recovered = reopened.tenant("main").expect("the database is in the log");
         assert_eq!(stream_texts(&recovered, "a"), expected, "after round {round}");
     }
 }
@@ -131,7 +128,7 @@ async fn a_closed_node_reopens_where_it_was_and_a_lost_view_is_rebuilt() {
     }
     let engine = folder.open();
     let database = engine
-        .database("main")
+        .tenant("main")
         .expect("databases are rebuilt from the system tenant's log");
     assert_eq!(database.end(), head);
     assert_eq!(stream_texts(&database, "a").len(), 50);
@@ -170,30 +167,103 @@ async fn one_process_holds_a_data_directory() {
     let folder = Folder::new();
     let _engine = folder.open();
     assert!(matches!(
-        Engine::open(folder.options()),
+        folder.options().open(folder.data()),
         Err(EngineError::DirectoryInUse { .. })
     ));
 }
 
 #[tokio::test]
-async fn databases_are_created_once_and_reserved_names_are_refused() {
+async fn tenants_are_created_once_and_reserved_names_are_refused() {
     let folder = Folder::new();
     let engine = folder.open();
-    create(&engine, "main").await;
-    let name = |text| craton_types::DatabaseName::parse(text).expect("a name");
-    assert!(
-        !engine
-            .create_database(&name("main"), ActorId::NIL)
-            .await
-            .expect("it exists")
-    );
+    let main = create(&engine, "main").await;
+    let again = engine.open_tenant("main").await.expect("it exists");
+    assert_eq!(again.log_key(), main.log_key());
     assert!(matches!(
-        engine.create_database(&name("system"), ActorId::NIL).await,
+        engine.open_tenant("system").await,
         Err(EngineError::DatabaseReserved { .. })
     ));
+    assert!(matches!(
+        engine.open_tenant("Not a name").await,
+        Err(EngineError::DatabaseName(_))
+    ));
+    assert_eq!(engine.tenants(), ["main"]);
     assert!(!engine.drop_user("nobody", ActorId::NIL).await.expect("nothing to drop"));
     assert!(engine.drop_user("main_app", ActorId::NIL).await.expect("dropped"));
     assert!(engine.user("main_app").is_none());
+}
+
+/// Appends from several threads while one subscriber began before the first append and another in the middle; both see
+/// every record in the log's order, once, and then the end.
+#[test]
+fn a_subscription_catches_up_and_follows_each_record_once() {
+    const THREADS: usize = 4;
+    const APPENDS: usize = 150;
+    let folder = Folder::new();
+    let engine = folder.open();
+    let tenant = engine.open_tenant("main").wait().expect("a tenant");
+    let follow = |from: Offset| {
+        let mut subscription = tenant.subscribe(from);
+        std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            while let Some(record) = subscription.next().wait().expect("the log reads") {
+                assert!(subscription.position() > record.header.offset);
+                seen.push((record.header.offset, record.stream, record.events));
+            }
+            seen
+        })
+    };
+    let early = follow(Offset::ZERO);
+    let append_all = || {
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let tenant = &tenant;
+                scope.spawn(move || {
+                    for number in 0..APPENDS {
+                        let append = append(&format!("s{thread}"), ExpectedSequence::Any, &number.to_string());
+                        tenant.append(append).wait().expect("appended");
+                    }
+                });
+            }
+        });
+    };
+    append_all();
+    let late = follow(Offset::ZERO);
+    append_all();
+    tenant
+        .checkpoint()
+        .wait()
+        .expect("a checkpoint, which subscribers skip");
+    let all = tenant.read_events(Offset::ZERO, 10_000).expect("the log reads").records;
+    engine.close().expect("closed");
+    let expected: Vec<_> = all
+        .into_iter()
+        .map(|record| (record.header.offset, record.stream, record.events))
+        .collect();
+    assert_eq!(expected.len(), 2 * THREADS * APPENDS);
+    assert_eq!(early.join().expect("no panic"), expected);
+    assert_eq!(late.join().expect("no panic"), expected);
+}
+
+#[test]
+fn a_program_opens_a_folder_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = folder.path().join("ledger");
+    let open = || craton_engine::Craton::open(&directory).expect("it opens");
+    let craton = open();
+    let tenant = craton.open_tenant("main").wait().expect("a tenant");
+    tenant.append(Append::new("a", ["kept"])).wait().expect("appended");
+    drop((tenant, craton));
+    let key = folder.path().join("ledger.master.key");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&key.metadata().expect("a key file").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(stream_texts(&open().tenant("main").expect("the tenant"), "a"), ["kept"]);
+    std::fs::remove_file(&key).expect("the key is there");
+    assert!(matches!(
+        craton_engine::Craton::open(&directory),
+        Err(EngineError::MasterKey(_))
+    ));
+    assert!(!key.exists(), "a new key would open nothing");
 }
 
 #[tokio::test]
@@ -201,9 +271,8 @@ async fn a_power_cut_loses_no_acknowledged_event_even_when_views_are_ahead_of_th
     let folder = Folder::new();
     let disk = MemoryDisk::new();
     let open = |disk: &MemoryDisk| {
-        let mut options = folder.options();
-        options.disk = Arc::new(disk.clone());
-        Engine::open(options).expect("the node opens")
+        let options = folder.options().disk(Arc::new(disk.clone()));
+        options.open(folder.data()).expect("the node opens")
     };
     let engine = open(&disk);
     let database = create(&engine, "main").await;
@@ -232,7 +301,7 @@ async fn a_power_cut_loses_no_acknowledged_event_even_when_views_are_ahead_of_th
     drop(engine);
     for disk in left {
         let engine = open(&disk);
-        let database = engine.database("main").expect("the database");
+        let database = engine.tenant("main").expect("the database");
         assert_eq!(stream_texts(&database, "a"), acknowledged);
     }
 }

@@ -2,23 +2,16 @@
 
 mod common;
 
-use craton_engine::{Append, Database, EngineError, ExpectedSequence, Refusal};
+use craton_engine::{Append, EngineError, Refusal, Tenant};
 use craton_proof::{Checkpoint, Receipt, VerifierKey, merkle_tree_hash, verify_consistency};
-use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset};
+use craton_types::Offset;
 
 use common::{Folder, create};
 
-async fn append(database: &Database, count: usize) -> Offset {
+async fn append(database: &Tenant, count: usize) -> Offset {
     let mut last = Offset::ZERO;
     for number in 0..count {
-        let append = Append {
-            stream: "orders".to_owned(),
-            expected: ExpectedSequence::Any,
-            events: vec![format!("order {number}").into_bytes()],
-            actor: ActorId::NIL,
-            correlation_id: CorrelationId::NIL,
-            idempotency_id: IdempotencyId::NIL,
-        };
+        let append = Append::new("orders", [format!("order {number}")]);
         last = database.append(append).await.expect("committed").offset;
     }
     last
@@ -60,7 +53,7 @@ async fn a_receipt_carries_the_newest_cosigned_checkpoint_that_covers_its_record
 
     drop((database, engine));
     let engine = folder.open();
-    let database = engine.database("main").expect("it exists");
+    let database = engine.tenant("main").expect("it exists");
     assert_eq!(database.newest_cosigned_checkpoint().expect("readable"), Some(cosigned));
     let newest = database.newest_checkpoint().expect("readable").expect("one");
     let again = database.record_cosigned(note, None).await;

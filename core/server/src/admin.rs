@@ -82,14 +82,8 @@ async fn put_database(
     Path(name): Path<String>,
 ) -> Result<(StatusCode, Json<DatabaseStatus>), Problem> {
     let name = DatabaseName::parse(&name).map_err(|error| Problem::validation(error.to_string()))?;
-    let created = shared.engine.create_database(&name, ActorId::NIL).await?;
-    let database = shared.engine.database(name.as_str()).ok_or_else(|| {
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal_error",
-            "the new database is missing",
-        )
-    })?;
+    let created = shared.engine.tenant(name.as_str()).is_none();
+    let database = shared.engine.open_tenant(name.as_str()).await?;
     if created {
         tracing::info!(database = %name, "database created");
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use craton_engine::Engine;
+use craton_engine::Craton;
 use parking_lot::Mutex;
 use prometheus::{
     Counter, Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -203,7 +203,7 @@ impl Metrics {
     }
 
     /// Renders everything, with the engine's figures of now.
-    pub(crate) fn render(&self, engine: &Engine, uptime: Duration) -> String {
+    pub(crate) fn render(&self, engine: &Craton, uptime: Duration) -> String {
         let _rendering = self.rendering.lock();
         self.uptime_seconds.set(uptime.as_secs_f64());
         let status = engine.status();

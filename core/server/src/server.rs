@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use craton_crypto::{MasterKeyError, MasterKeyProvider};
-use craton_engine::{Engine, EngineError, EngineOptions};
+use craton_engine::{Craton, EngineError};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -147,7 +147,10 @@ impl Server {
             None => None,
         };
         let mock_verifiers = MockVerifiers::new(master_key.derive("craton server mock authentication v1")?);
-        let engine = open_engine(EngineOptions::new(&data_dir, origin, master_key)).await?;
+        let options = Craton::options().origin(origin).master_key(master_key);
+        let engine_dir = data_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || options.open(engine_dir)).await;
+        let engine = opened.expect("opening the engine does not panic")?;
 
         let postgres_listener = bind(listen).await?;
         let http_listener = bind(http_listen).await?;
@@ -302,14 +305,9 @@ impl Reloader {
     }
 }
 
-async fn open_engine(options: EngineOptions) -> Result<Engine, EngineError> {
-    let opened = tokio::task::spawn_blocking(move || Engine::open(options)).await;
-    opened.expect("opening the engine does not panic")
-}
-
 /// Covers everything written by checkpoints, so that a stopped server's logs can be proved to their end.
-async fn checkpoint_all(engine: &Engine) {
-    for database in engine.databases().iter().filter_map(|name| engine.database(name)) {
+async fn checkpoint_all(engine: &Craton) {
+    for database in engine.tenants().iter().filter_map(|name| engine.tenant(name)) {
         if let Err(error) = database.checkpoint().await {
             tracing::warn!(database = database.name(), %error, "no last checkpoint was made");
         }
@@ -317,7 +315,7 @@ async fn checkpoint_all(engine: &Engine) {
 }
 
 /// Completes with the reason when the engine has failed for good.
-async fn engine_failure(engine: &Engine) -> String {
+async fn engine_failure(engine: &Craton) -> String {
     let mut ticks = interval(HEALTH_INTERVAL);
     loop {
         ticks.tick().await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use craton_engine::Engine;
+use craton_engine::Craton;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use crate::token::TokenVerifier;
 /// The server's state.
 pub(crate) struct Shared {
     /// The databases.
-    pub(crate) engine: Engine,
+    pub(crate) engine: Craton,
     /// The certificate in use.
     pub(crate) certificate: Certificate,
     /// Checks the probe's tokens, when a key is configured.

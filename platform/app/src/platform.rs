@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use craton_crypto::MasterKeyProvider;
-use craton_engine::{Engine, EngineOptions};
+use craton_engine::Craton;
 use craton_platform_data::Stores;
 use craton_platform_fleet::{AgentListener, Fleet, FleetConfig};
 use craton_platform_http::{PublicUrl, RateLimiting};
@@ -31,7 +31,7 @@ pub struct Platform {
     address: SocketAddr,
     metrics_address: SocketAddr,
     public_url: PublicUrl,
-    engine: Engine,
+    engine: Craton,
     /// Why the agents' link ended, if it failed.
     failure: Arc<OnceLock<String>>,
     /// Ends the listeners and what serves them.
@@ -76,12 +76,11 @@ impl Platform {
         let master_key = secrets::master_key(&master_key_file, &environment)?;
         let operator_key = secrets::operator_key(&data_dir.join(secrets::OPERATOR_KEY_FILE), &environment)?;
 
-        let options = EngineOptions::new(
-            data_dir.join("log"),
-            settings.log_origin.clone(),
-            Arc::clone(&master_key),
-        );
-        let engine = tokio::task::spawn_blocking(|| Engine::open(options)).await?;
+        let options = Craton::options()
+            .origin(settings.log_origin.clone())
+            .master_key(Arc::clone(&master_key));
+        let log_dir = data_dir.join("log");
+        let engine = tokio::task::spawn_blocking(|| options.open(log_dir)).await?;
         let engine = engine.context("the platform's log does not open")?;
         let stores = Stores::open(&engine).await?;
         let events: Arc<dyn EventStore> = Arc::new(stores.events.clone());

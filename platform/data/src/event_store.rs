@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use craton_engine::{Append, Database, EngineError, EventRecord, ExpectedSequence, Refusal};
+use craton_engine::{Append, EngineError, EventRecord, ExpectedSequence, Refusal, Tenant};
 use craton_platform_kernel::{
     AppendError, Appended, EventEnvelope, EventStore, NewEvent, Position, Receipt, RecordHash, StoreError, StreamName,
 };
@@ -19,28 +19,28 @@ const STREAM_PAGE_RECORDS: usize = 1024;
 /// Events on the engine. Cheap to clone.
 #[derive(Clone)]
 pub struct EngineEventStore {
-    database: Database,
+    ledger: Tenant,
     head: Arc<watch::Sender<Position>>,
 }
 
 impl std::fmt::Debug for EngineEventStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "EngineEventStore({})", self.database.name())
+        write!(f, "EngineEventStore({})", self.ledger.name())
     }
 }
 
 impl EngineEventStore {
-    /// Events of one database.
+    /// Events of one tenant.
     #[must_use]
-    pub fn new(database: Database) -> Self {
-        let head = Arc::new(watch::Sender::new(database.end().get()));
-        Self { database, head }
+    pub fn new(ledger: Tenant) -> Self {
+        let head = Arc::new(watch::Sender::new(ledger.end().get()));
+        Self { ledger, head }
     }
 
     /// The C2SP verifier key of the platform's log: what an auditor checks receipts against.
     #[must_use]
     pub fn log_key(&self) -> String {
-        self.database.log_key()
+        self.ledger.log_key()
     }
 
     /// The C2SP receipt of the record at a position. What is derived from a secret is left out.
@@ -48,20 +48,17 @@ impl EngineEventStore {
     /// # Errors
     /// When there is no such record.
     pub async fn receipt(&self, position: Position) -> Result<String, StoreError> {
-        let receipt = self
-            .database
-            .receipt(Offset::new(position), &chunks::may_disclose)
-            .await;
+        let receipt = self.ledger.receipt(Offset::new(position), &chunks::may_disclose).await;
         receipt.map_err(|error| of_engine(&error))
     }
 
     async fn blocking<T, F>(&self, read: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Database) -> Result<T, EngineError> + Send + 'static,
+        F: FnOnce(&Tenant) -> Result<T, EngineError> + Send + 'static,
     {
-        let database = self.database.clone();
-        let task = tokio::task::spawn_blocking(move || read(&database));
+        let ledger = self.ledger.clone();
+        let task = tokio::task::spawn_blocking(move || read(&ledger));
         let outcome = task.await.expect("a read does not panic");
         outcome.map_err(|error| of_engine(&error))
     }
@@ -111,7 +108,7 @@ impl EventStore for EngineEventStore {
             correlation_id,
             idempotency_id: IdempotencyId::NIL,
         };
-        let commit = self.database.append(append).await.map_err(|error| match error {
+        let commit = self.ledger.append(append).await.map_err(|error| match error {
             EngineError::Refused(Refusal::StreamMoved { .. }) => AppendError::VersionConflict {
                 stream: stream.clone(),
                 expected,
@@ -136,11 +133,11 @@ impl EventStore for EngineEventStore {
 
     async fn read_stream(&self, stream: &StreamName) -> Result<Vec<EventEnvelope>, StoreError> {
         let stream = stream.to_string();
-        let read = move |database: &Database| {
+        let read = move |ledger: &Tenant| {
             let mut all = Vec::new();
             loop {
                 let from = StreamSequence::new(all.len() as u64);
-                let page = database.read_stream(&stream, from, STREAM_PAGE_RECORDS)?;
+                let page = ledger.read_stream(&stream, from, STREAM_PAGE_RECORDS)?;
                 let whole = page.len() == STREAM_PAGE_RECORDS;
                 all.extend(page);
                 if !whole {
@@ -152,7 +149,7 @@ impl EventStore for EngineEventStore {
     }
 
     async fn read_all(&self, from: Position, records_max: usize) -> Result<Vec<EventEnvelope>, StoreError> {
-        let read = move |database: &Database| database.read_events(Offset::new(from), records_max);
+        let read = move |ledger: &Tenant| ledger.read_events(Offset::new(from), records_max);
         all_envelopes(self.blocking(read).await?.records)
     }
 

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use craton_engine::Engine;
+use craton_engine::Craton;
 use craton_platform_kernel::{CredentialUse, SessionStore};
-use craton_types::{ActorId, DatabaseName, UserDefinition};
 
 use crate::credential_use::EngineCredentialUse;
 use crate::event_store::EngineEventStore;
@@ -35,25 +34,14 @@ impl std::fmt::Debug for Stores {
 }
 
 impl Stores {
-    /// Opens the stores, making their databases and tables in a new engine.
+    /// Opens the stores, making their tenants and tables in a new data directory.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn open(engine: &Engine) -> Result<Self, OpenError> {
-        for name in [LEDGER_DATABASE, STATE_DATABASE] {
-            let name = DatabaseName::parse(name).expect("a constant name");
-            engine.create_database(&name, ActorId::NIL).await?;
-        }
-        let ledger = engine.database(LEDGER_DATABASE).expect("made above");
-        // Nobody logs in as this user: the engine is embedded and has no listener.
-        let user = UserDefinition {
-            name: "platform".to_owned(),
-            actor: ActorId::NIL,
-            scram_verifier: String::new(),
-            databases: Vec::new(),
-            read_only: false,
-        };
-        let open = |create| Table::open(engine, &user, create);
+    pub async fn open(craton: &Craton) -> Result<Self, OpenError> {
+        let ledger = craton.open_tenant(LEDGER_DATABASE).await?;
+        let state = craton.open_tenant(STATE_DATABASE).await?;
+        let open = |create| Table::open(&state, create);
         Ok(Self {
             events: EngineEventStore::new(ledger),
             sessions: Arc::new(EngineSessionStore::new(open(session_store::CREATE).await?)),

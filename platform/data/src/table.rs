@@ -1,8 +1,8 @@
 //! A SQL table of the embedded engine: statements with parameters in, rows out.
 
-use craton_engine::{Engine, Response, Session, SqlError};
+use craton_engine::{ActorId, Response, Session, SqlError, Tenant};
 use craton_platform_kernel::StoreError;
-use craton_types::{Row, UserDefinition, Value};
+use craton_types::{Row, Value};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
@@ -21,9 +21,8 @@ pub(crate) struct Answer {
 
 impl Table {
     /// Opens a session and makes the table if it is missing.
-    pub(crate) async fn open(engine: &Engine, user: &UserDefinition, create: &str) -> Result<Self, OpenError> {
-        let session = engine.open_session(STATE_DATABASE, user)?;
-        let table = Self(Mutex::new(session));
+    pub(crate) async fn open(state: &Tenant, create: &str) -> Result<Self, OpenError> {
+        let table = Self(Mutex::new(state.session(ActorId::NIL)));
         let made = table.statement(create, &[]).await;
         made.map_err(|error| OpenError::Table { message: error.message })?;
         Ok(table)
@@ -38,10 +37,7 @@ impl Table {
 
     async fn statement(&self, sql: &str, parameters: &[Value]) -> Result<Answer, SqlError> {
         let mut session = self.0.lock().await;
-        let statements = session.parse(sql)?;
-        let statement = statements.first().expect("our own statements are not empty");
-        let prepared = session.prepare(statement, &[])?;
-        Ok(match session.execute(&prepared, parameters).await? {
+        Ok(match session.sql(sql, parameters).await? {
             Response::Rows { result, .. } => Answer {
                 count: result.rows.len() as u64,
                 rows: result.rows,

@@ -4,19 +4,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes};
-use craton_engine::{Engine, EngineOptions};
+use craton_engine::Craton;
 use craton_platform_data::Stores;
 use craton_platform_kernel::EventStore;
 use craton_platform_kernel::testing::{
     credential_use_contract, environment, event_store_contract, session_store_contract,
 };
 
-fn open(directory: &Path) -> Engine {
+fn open(directory: &Path) -> Craton {
     let path = directory.join("master.key");
     let key = FileMasterKey::open(&path);
     let key = key.or_else(|_| FileMasterKey::generate(&path, SecretBytes::new([7; 32])));
     let key: Arc<dyn MasterKeyProvider> = Arc::new(key.expect("a master key"));
-    Engine::open(EngineOptions::new(directory.join("engine"), "platform.test", key)).expect("an engine")
+    Craton::options()
+        .origin("platform.test")
+        .master_key(key)
+        .open(directory.join("engine"))
+        .expect("an engine")
 }
 
 #[tokio::test]

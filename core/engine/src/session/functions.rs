@@ -4,18 +4,18 @@ use craton_query::{Functions, HistoryEntry, SqlError, SqlState, Variables};
 use craton_types::{Change, Offset, PrimaryKey, TableSchema};
 
 use super::sql_error;
-use crate::Database;
+use crate::Tenant;
 use crate::clock::random_array;
 
 /// What the functions of one statement need.
 pub(super) struct SessionFunctions<'a> {
-    database: &'a Database,
+    database: &'a Tenant,
     variables: &'a Variables,
     end: Offset,
 }
 
 impl<'a> SessionFunctions<'a> {
-    pub(super) const fn new(database: &'a Database, variables: &'a Variables, end: Offset) -> Self {
+    pub(super) const fn new(database: &'a Tenant, variables: &'a Variables, end: Offset) -> Self {
         Self {
             database,
             variables,

@@ -20,8 +20,8 @@ use craton_types::{
 
 use crate::checkpointer::ensure_covered;
 use crate::clock::random_array;
-use crate::engine::Request;
-use crate::{Database, EngineError};
+use crate::craton::Request;
+use crate::{EngineError, Tenant};
 use catalogue::{TableNames, catalogue_at};
 pub(crate) use conflict_queue::ConflictQueue;
 use functions::SessionFunctions;
@@ -33,7 +33,7 @@ const CONFLICT_ATTEMPTS_MAX: u32 = 128;
 
 /// One client's SQL session.
 pub struct Session {
-    database: Database,
+    database: Tenant,
     user: String,
     actor: ActorId,
     read_only_user: bool,
@@ -137,7 +137,7 @@ struct Surroundings {
 }
 
 impl Session {
-    pub(crate) fn new(database: Database, user: &UserDefinition) -> Self {
+    pub(crate) fn new(database: Tenant, user: &UserDefinition) -> Self {
         Self {
             database,
             user: user.name.clone(),
@@ -193,6 +193,20 @@ impl Session {
     pub async fn execute(&mut self, prepared: &Prepared, parameters: &[Value]) -> Result<Response, SqlError> {
         let result = self.dispatch(prepared, parameters).await;
         self.note_failure(result)
+    }
+
+    /// Parses and executes one statement.
+    ///
+    /// # Errors
+    /// When the text does not hold exactly one statement, it does not fit the tables, or it fails.
+    pub async fn sql(&mut self, sql: &str, parameters: &[Value]) -> Result<Response, SqlError> {
+        let statements = self.parse(sql)?;
+        let [statement] = statements.as_slice() else {
+            let message = format!("one statement at a time, not {}", statements.len());
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+        };
+        let prepared = self.prepare(statement, &[]).inspect_err(|_| self.fail_transaction())?;
+        self.execute(&prepared, parameters).await
     }
 
     /// Carries out a `COPY … FROM STDIN` whose [`Response::CopyIn`] was answered with `data`.

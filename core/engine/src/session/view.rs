@@ -5,12 +5,12 @@ use craton_query::{AsOf, Direction, KeyRange, RowSource, Scan, SourceError, SqlE
 use craton_types::{Offset, PrimaryKey, TableId, Timestamp, VersionedRow};
 
 use super::{end_after, sql_error};
-use crate::Database;
+use crate::Tenant;
 
 /// The rows below an exclusive end.
 #[derive(Clone)]
 pub(super) struct View {
-    database: Database,
+    database: Tenant,
     snapshot: Snapshot,
     end: Offset,
     /// When the statement that reads gives up.
@@ -22,7 +22,7 @@ const ROWS_BETWEEN_CLOCK_LOOKS: usize = 256;
 
 impl View {
     /// Everything that is published now.
-    pub(super) fn now(database: Database) -> Self {
+    pub(super) fn now(database: Tenant) -> Self {
         let snapshot = database.tenant.projection.snapshot();
         let end = snapshot.end();
         Self {

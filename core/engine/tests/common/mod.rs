@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use craton_crypto::{FileMasterKey, SecretBytes};
-use craton_engine::{Database, Engine, EngineOptions, Response, Session, SqlError};
-use craton_types::{ActorId, DatabaseName, Row, UserDefinition, Value};
+use craton_engine::{Craton, Options, Response, Session, SqlError, Tenant};
+use craton_types::{ActorId, Row, UserDefinition, Value};
 
 /// A folder with a node's data and its master key.
 pub(crate) struct Folder(tempfile::TempDir);
@@ -27,13 +27,15 @@ impl Folder {
         self.0.path().join("data")
     }
 
-    pub(crate) fn options(&self) -> EngineOptions {
+    pub(crate) fn options(&self) -> Options {
         let master = FileMasterKey::open(&self.0.path().join("master.key")).expect("the key file");
-        EngineOptions::new(self.data(), "test.craton.localhost", Arc::new(master))
+        Craton::options()
+            .origin("test.craton.localhost")
+            .master_key(Arc::new(master))
     }
 
-    pub(crate) fn open(&self) -> Engine {
-        Engine::open(self.options()).expect("the node opens")
+    pub(crate) fn open(&self) -> Craton {
+        self.options().open(self.data()).expect("the node opens")
     }
 
     /// A copy as a crash at this moment would leave it, but for what the page cache still holds.
@@ -74,31 +76,23 @@ pub(crate) fn user(name: &str, databases: &[&str]) -> UserDefinition {
 }
 
 /// Creates a database and a user for it.
-pub(crate) async fn create(engine: &Engine, name: &str) -> Database {
-    let database = DatabaseName::parse(name).expect("a name");
-    engine
-        .create_database(&database, ActorId::NIL)
-        .await
-        .expect("a database");
+pub(crate) async fn create(engine: &Craton, name: &str) -> Tenant {
+    let tenant = engine.open_tenant(name).await.expect("a tenant");
     engine
         .put_user(user(&format!("{name}_app"), &[name]), ActorId::NIL)
         .await
         .expect("a user");
-    engine.database(name).expect("the database")
+    tenant
 }
 
-pub(crate) fn session(engine: &Engine, database: &str) -> Session {
+pub(crate) fn session(engine: &Craton, database: &str) -> Session {
     let user = engine.user(&format!("{database}_app")).expect("the user");
     engine.open_session(database, &user).expect("a session")
 }
 
 /// Executes one statement.
 pub(crate) async fn run(session: &mut Session, sql: &str, parameters: &[Value]) -> Result<Response, SqlError> {
-    let statement = session.parse(sql)?.into_iter().next().expect("a statement");
-    let prepared = session
-        .prepare(&statement, &[])
-        .inspect_err(|_| session.fail_transaction())?;
-    session.execute(&prepared, parameters).await
+    session.sql(sql, parameters).await
 }
 
 /// Executes a statement that must succeed and gives its command tag.

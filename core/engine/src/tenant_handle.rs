@@ -1,23 +1,29 @@
-//! A database: its event streams, its log and its receipts.
+//! A tenant: its event streams, its log and its receipts.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use craton_kernel::{Committed, ExpectedSequence, Operation, Outcome, unseal_changes};
 use craton_types::{
     ActorId, Change, CorrelationId, Hash, IdempotencyId, Offset, Record, RecordHeader, RecordKind, StreamSequence,
-    Timestamp,
+    Timestamp, UserDefinition,
 };
 
-use crate::EngineError;
 use crate::checkpointer::ensure_covered;
-use crate::engine::{Node, Request};
-use crate::tenant::Tenant;
+use crate::craton::{Node, Request};
+use crate::proposer::Proposed;
+use crate::tenant::SharedTenant;
+use crate::{Craton, EngineError, Session, Subscription};
 
-/// A database of an open node. Cloning gives another handle.
+/// A tenant of an open node: a log of its own under keys of its own, read as streams of events, as tables through SQL,
+/// or both. SQL clients call it a database. Cloning gives another handle.
 #[derive(Clone)]
-pub struct Database {
+pub struct Tenant {
     pub(crate) node: Arc<Node>,
-    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) tenant: Arc<SharedTenant>,
+    /// A node is open for as long as a tenant of it is in use.
+    pub(crate) _craton: Craton,
 }
 
 /// Where a change is in the log.
@@ -62,6 +68,16 @@ impl Commit {
 }
 
 /// Events for a stream.
+///
+/// ```
+/// use craton_engine::{Append, ExpectedSequence};
+///
+/// let first_admission = Append {
+///     expected: ExpectedSequence::Exactly(0),
+///     ..Append::new("patient-42", ["admitted", "bed 7"])
+/// };
+/// # let _ = first_admission;
+/// ```
 #[derive(Clone, Debug)]
 pub struct Append {
     /// The stream's name, 1 to 512 bytes. The first append creates the stream.
@@ -78,6 +94,40 @@ pub struct Append {
     pub idempotency_id: IdempotencyId,
 }
 
+impl Append {
+    /// Events for a stream, whatever it holds, by nobody in particular.
+    pub fn new<Event: Into<Vec<u8>>>(stream: impl Into<String>, events: impl IntoIterator<Item = Event>) -> Self {
+        Self {
+            stream: stream.into(),
+            expected: ExpectedSequence::Any,
+            events: events.into_iter().map(Into::into).collect(),
+            actor: ActorId::NIL,
+            correlation_id: CorrelationId::NIL,
+            idempotency_id: IdempotencyId::NIL,
+        }
+    }
+}
+
+/// An append that was handed over, see [`Tenant::append`]. Completes with its commit.
+#[must_use = "whether the events are in the log is known when this was awaited"]
+pub struct Appending {
+    proposed: Proposed,
+    tenant: Tenant,
+}
+
+impl Future for Appending {
+    type Output = Result<Commit, EngineError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = std::task::ready!(Pin::new(&mut self.proposed).poll(context));
+        Poll::Ready(outcome.and_then(|outcome| match outcome {
+            Outcome::Committed(committed) => Ok(committed.into()),
+            Outcome::Duplicate { offset } => self.tenant.commit_at(offset),
+            Outcome::Refused(refusal) => Err(refusal.into()),
+        }))
+    }
+}
+
 /// A record of events as read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {
@@ -91,11 +141,13 @@ pub struct EventRecord {
     pub events: Vec<Vec<u8>>,
 }
 
+/// What `current_user` is in a session that no client opened.
+const EMBEDDED_USER: &str = "embedded";
 /// Bytes that one read takes from the log at most, beyond its first record.
 const READ_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-impl Database {
-    /// The database's name.
+impl Tenant {
+    /// The tenant's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.tenant.name
@@ -107,12 +159,27 @@ impl Database {
         self.tenant.head().end
     }
 
-    /// Appends events to a stream as one record.
+    /// Appends events to a stream as one record. They are handed over by this call, and in the log for good when the
+    /// answer is awaited; so a program that wants throughput appends many before it waits for the first.
+    ///
+    /// ```
+    /// # use craton_engine::{Append, Craton, Wait};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let tenant = Craton::open(folder.path().join("ledger"))?.open_tenant("main").wait()?;
+    /// let appends: Vec<_> = (0..100)
+    ///     .map(|number| tenant.append(Append::new("readings", [format!("{number}")])))
+    ///     .collect();
+    /// for append in appends {
+    ///     append.wait()?;
+    /// }
+    /// assert_eq!(tenant.end().get(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`craton_kernel::Refusal::StreamMoved`] when the stream does not hold what was expected, and when the
-    /// command could not be committed.
-    pub async fn append(&self, append: Append) -> Result<Commit, EngineError> {
+    /// [`craton_kernel::Refusal::StreamMoved`] when the stream does not hold what was expected,
+    /// [`EngineError::Overloaded`] when too much is under way, and when the command could not be committed.
+    pub fn append(&self, append: Append) -> Appending {
         let request = Request {
             tenant: self.tenant.id,
             actor: append.actor,
@@ -125,11 +192,55 @@ impl Database {
             expected: append.expected,
             events,
         };
-        match self.node.propose(request, operation).await? {
-            Outcome::Committed(committed) => Ok(committed.into()),
-            Outcome::Duplicate { offset } => self.commit_at(offset),
-            Outcome::Refused(refusal) => Err(refusal.into()),
+        Appending {
+            proposed: self.node.propose(request, operation),
+            tenant: self.clone(),
         }
+    }
+
+    /// The event records from an offset on: those in the log, then those to come, each once.
+    ///
+    /// ```
+    /// # use craton_engine::{Append, Craton, Offset, Wait};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let tenant = Craton::open(folder.path().join("ledger"))?.open_tenant("main").wait()?;
+    /// tenant.append(Append::new("orders", ["placed"])).wait()?;
+    /// let mut orders = tenant.subscribe(Offset::ZERO);
+    /// let record = orders.next().wait()?.expect("the node is open");
+    /// assert_eq!((record.stream.as_str(), &record.events[0][..]), ("orders", &b"placed"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn subscribe(&self, from: Offset) -> Subscription {
+        Subscription::new(self.clone(), from)
+    }
+
+    /// A SQL session on the tenant's tables. There is no user to be restricted: whoever has the handle may do
+    /// everything; `actor` is who its records name.
+    ///
+    /// ```
+    /// # use craton_engine::{ActorId, Craton, Response, Value, Wait};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let tenant = Craton::open(folder.path().join("ledger"))?.open_tenant("main").wait()?;
+    /// let mut session = tenant.session(ActorId::NIL);
+    /// session.sql("CREATE TABLE beds (id bigint PRIMARY KEY, ward text)", &[]).wait()?;
+    /// session.sql("INSERT INTO beds VALUES ($1, $2)", &[Value::Int(7), Value::Text("north".into())]).wait()?;
+    /// let Response::Rows { result, .. } = session.sql("SELECT ward FROM beds", &[]).wait()? else {
+    ///     unreachable!("a query gives rows");
+    /// };
+    /// assert_eq!(result.rows, [[Value::Text("north".into())]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn session(&self, actor: ActorId) -> Session {
+        let user = UserDefinition {
+            name: EMBEDDED_USER.to_owned(),
+            actor,
+            scram_verifier: String::new(),
+            databases: Vec::new(),
+            read_only: false,
+        };
+        Session::new(self.clone(), &user)
     }
 
     fn commit_at(&self, offset: Offset) -> Result<Commit, EngineError> {
@@ -257,7 +368,7 @@ impl Database {
         ensure_covered(&self.node, &self.tenant, self.tenant.head().data_end).await
     }
 
-    /// The C2SP verifier key of this database's log: what an auditor checks receipts against.
+    /// The C2SP verifier key of this tenant's log: what an auditor checks receipts against.
     #[must_use]
     pub fn log_key(&self) -> String {
         self.node.signer(self.tenant.id).verifier().to_string()

@@ -1,4 +1,4 @@
-//! The node: its threads, its databases and its users.
+//! The node: its threads, its tenants and its users.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use craton_consensus::{Consensus, SingleNode};
-use craton_crypto::{MasterKeyProvider, SigningKey};
-use craton_kernel::{Command, Operation, Outcome, Refusal};
-use craton_log::{Disk, RealDisk, Wal, WalOptions};
+use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes, SigningKey};
+use craton_kernel::{Command, Operation, Refusal};
+use craton_log::{Disk, Wal, WalOptions};
 use craton_proof::{KeyName, SignerKey};
 use craton_types::{ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, TenantId, UserDefinition};
 use parking_lot::Mutex;
@@ -20,47 +20,32 @@ use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
 use crate::keyring::{Keyring, TenantKeys};
 use crate::lock::DirectoryLock;
-use crate::proposer::{LogUse, ProposalQueue, Proposer, ProposerCounters, WaitingEntries, proposal_queue};
+use crate::proposer::{LogUse, ProposalQueue, Proposed, Proposer, ProposerCounters, WaitingEntries, proposal_queue};
+use crate::tenant::SharedTenant;
 use crate::tenants::{SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
-use crate::{Clock, Commit, Database, EngineError, Random, Session, SystemClock, SystemRandom};
+use crate::{Clock, Commit, EngineError, Options, Random, Session, Tenant};
 
-/// What a node is opened with.
-pub struct EngineOptions {
-    /// Where everything lies. One process at a time.
-    pub data_dir: PathBuf,
-    /// What the log's checkpoints begin with; each tenant's origin is this, a slash and the tenant's id.
-    pub origin: String,
-    /// Unwraps the node's keys.
-    pub master_key: Arc<dyn MasterKeyProvider>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness for keys and ids.
-    pub random: Arc<dyn Random>,
-    /// Where the logs are, under the paths of `data_dir`. Views and keys are the file system's in any case.
-    pub disk: Arc<dyn Disk>,
-}
-
-impl EngineOptions {
-    /// Options with the machine's clock, random numbers and disk.
-    pub fn new(
-        data_dir: impl Into<PathBuf>,
-        origin: impl Into<String>,
-        master_key: Arc<dyn MasterKeyProvider>,
-    ) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            origin: origin.into(),
-            master_key,
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom),
-            disk: Arc::new(RealDisk),
-        }
-    }
-}
-
-/// An open node. Cloning gives another handle to the same node.
+/// An open data directory: tenants, each with a log of its own, and the threads that serve them. Cloning gives
+/// another handle; when the last one, and the last tenant, session and subscription of it, is dropped, the node is closed.
+///
+/// ```
+/// use craton_engine::{Append, Craton, StreamSequence, Wait};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let directory = folder.path().join("ledger");
+/// let craton = Craton::open(&directory)?;
+/// let clinic = craton.open_tenant("clinic_a").wait()?;
+/// let commit = clinic.append(Append::new("patient-42", ["admitted"])).wait()?;
+/// assert_eq!(clinic.read_stream("patient-42", StreamSequence::ZERO, 10)?[0].events, [b"admitted"]);
+///
+/// // The receipt proves the event to anybody who has the log's key, without this program.
+/// let receipt = clinic.receipt(commit.offset, &|_| true).wait()?;
+/// let key = clinic.log_key().parse()?;
+/// assert_eq!(craton_proof::Receipt::verify(receipt.as_bytes(), &key)?.record_hash, commit.record_hash);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Craton(Arc<Inner>);
 
 /// What databases and sessions need of the node.
 pub(crate) struct Node {
@@ -92,23 +77,21 @@ impl Node {
         SignerKey::new(name, self.signing.clone())
     }
 
-    /// Proposes an operation and waits until it is durable and applied.
-    pub(crate) async fn propose(&self, request: Request, operation: Operation) -> Result<Outcome, EngineError> {
+    /// Proposes an operation; completes when it is durable and applied.
+    pub(crate) fn propose(&self, request: Request, operation: Operation) -> Proposed {
         let Request {
             tenant,
             actor,
             correlation_id,
             idempotency_id,
         } = request;
-        self.proposals
-            .propose(Command {
-                tenant,
-                actor,
-                correlation_id,
-                idempotency_id,
-                operation,
-            })
-            .await
+        self.proposals.propose(Command {
+            tenant,
+            actor,
+            correlation_id,
+            idempotency_id,
+            operation,
+        })
     }
 }
 
@@ -124,7 +107,7 @@ pub(crate) struct Request {
 /// What a node tells about itself.
 #[derive(Clone, Debug)]
 pub struct EngineStatus {
-    /// Each database's name, how many records its log holds, and how many of them a checkpoint covers.
+    /// Each tenant.
     pub databases: Vec<DatabaseStatus>,
     /// How the write-ahead log was used since the node was opened.
     pub log_use: LogUse,
@@ -145,15 +128,24 @@ pub struct DatabaseStatus {
     pub log_key: String,
 }
 
-impl Engine {
-    /// Opens the data directory, creating it when it is new, and applies what was acknowledged before the
-    /// last stop. Blocks.
+impl Craton {
+    /// Opens a data directory, creating it when it is new, with a master key in a file of mode 0600 beside it; see
+    /// [`Options::open`]. Blocks.
     ///
     /// # Errors
-    /// When the directory is in use, the keys do not open, or a log or view is damaged beyond repair.
-    pub fn open(options: EngineOptions) -> Result<Self, EngineError> {
-        let EngineOptions {
-            data_dir,
+    /// As [`Options::open`].
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, EngineError> {
+        Self::options().open(directory)
+    }
+
+    /// How to open a data directory otherwise.
+    #[must_use]
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    pub(crate) fn open_with(data_dir: PathBuf, options: Options) -> Result<Self, EngineError> {
+        let Options {
             origin,
             master_key,
             clock,
@@ -165,6 +157,10 @@ impl Engine {
         }
         create_directory(&data_dir)?;
         let lock = DirectoryLock::acquire(&data_dir)?;
+        let master_key = match master_key {
+            Some(master_key) => master_key,
+            None => default_master_key(&data_dir, random.as_ref())?,
+        };
         let keyring = Keyring::open(&data_dir, SYSTEM_TENANT, master_key.as_ref(), random.as_ref())?;
         let tenants = Arc::new(Tenants::open_all(
             data_dir.join("tenants"),
@@ -242,19 +238,24 @@ impl Engine {
         })))
     }
 
-    /// A database by name.
+    /// A tenant by name.
     #[must_use]
-    pub fn database(&self, name: &str) -> Option<Database> {
+    pub fn tenant(&self, name: &str) -> Option<Tenant> {
         let tenant = self.0.node.tenants.by_name(name)?;
-        Some(Database {
-            node: Arc::clone(&self.0.node),
-            tenant,
-        })
+        Some(self.handle(tenant))
     }
 
-    /// The names of all databases, in order.
+    fn handle(&self, tenant: Arc<SharedTenant>) -> Tenant {
+        Tenant {
+            node: Arc::clone(&self.0.node),
+            tenant,
+            _craton: self.clone(),
+        }
+    }
+
+    /// The names of all tenants, in order.
     #[must_use]
-    pub fn databases(&self) -> Vec<String> {
+    pub fn tenants(&self) -> Vec<String> {
         self.0
             .node
             .tenants
@@ -264,11 +265,17 @@ impl Engine {
             .collect()
     }
 
-    /// Creates a database with keys of its own. Whether it was created now; `false` when it existed.
+    /// A tenant by name; created, with keys and a log of its own, when there is none. SQL clients see it as a
+    /// database of this name.
     ///
     /// # Errors
-    /// When the command could not be committed.
-    pub async fn create_database(&self, name: &DatabaseName, actor: ActorId) -> Result<bool, EngineError> {
+    /// [`EngineError::DatabaseName`] and [`EngineError::DatabaseReserved`] for a name that no tenant can have, and when
+    /// the command could not be committed.
+    pub async fn open_tenant(&self, name: &str) -> Result<Tenant, EngineError> {
+        if let Some(tenant) = self.tenant(name) {
+            return Ok(tenant);
+        }
+        let name = DatabaseName::parse(name)?;
         if name.as_str() == SYSTEM_DATABASE {
             return Err(EngineError::DatabaseReserved { name: name.to_string() });
         }
@@ -285,11 +292,13 @@ impl Engine {
             wrapped_dek: keys.dek,
         };
         match self
-            .propose_to_system(actor, Operation::CreateDatabase(definition))
+            .propose_to_system(ActorId::NIL, Operation::CreateDatabase(definition))
             .await
         {
-            Ok(_) => Ok(true),
-            Err(EngineError::Refused(Refusal::DatabaseExists { .. })) => Ok(false),
+            // Somebody else may have been quicker, which serves as well.
+            Ok(_) | Err(EngineError::Refused(Refusal::DatabaseExists { .. })) => {
+                Ok(self.tenant(name.as_str()).expect("a tenant that was created is open"))
+            }
             Err(error) => Err(error),
         }
     }
@@ -352,7 +361,7 @@ impl Engine {
     /// # Errors
     /// When there is no such database, or the user may not use it.
     pub fn open_session(&self, database: &str, user: &UserDefinition) -> Result<Session, EngineError> {
-        let database = self.database(database).ok_or_else(|| EngineError::DatabaseMissing {
+        let database = self.tenant(database).ok_or_else(|| EngineError::DatabaseMissing {
             name: database.to_owned(),
         })?;
         if !user.databases.is_empty() && !user.databases.iter().any(|allowed| allowed == database.name()) {
@@ -374,15 +383,12 @@ impl Engine {
             .into_iter()
             .map(|tenant| {
                 let head = tenant.head();
-                let database = Database {
-                    node: Arc::clone(node),
-                    tenant,
-                };
+                let tenant = self.handle(tenant);
                 DatabaseStatus {
-                    name: database.name().to_owned(),
+                    name: tenant.name().to_owned(),
                     records: head.end.get(),
                     checkpoint_size: head.checkpoint_size,
-                    log_key: database.log_key(),
+                    log_key: tenant.log_key(),
                 }
             })
             .collect();
@@ -425,6 +431,7 @@ impl Inner {
         for thread in threads {
             let _ = thread.join();
         }
+        self.node.tenants.close();
         match self.node.health.stop_reason() {
             None => self.flusher.flush_all(),
             Some(_) => Ok(()),
@@ -440,10 +447,24 @@ impl Drop for Inner {
     }
 }
 
+/// The key beside the data directory, for programs that bring none of their own.
+fn default_master_key(data_dir: &Path, random: &dyn Random) -> Result<Arc<dyn MasterKeyProvider>, EngineError> {
+    let mut path = data_dir.as_os_str().to_owned();
+    path.push(".master.key");
+    let path = PathBuf::from(path);
+    // Only a new directory gets a new key: an old one would not open under it.
+    let is_new = !path.exists() && !Keyring::exists(data_dir);
+    let key = match is_new {
+        true => FileMasterKey::generate(&path, SecretBytes::new(random_array(random))),
+        false => FileMasterKey::open(&path),
+    };
+    Ok(Arc::new(key?))
+}
+
 fn open_wal(
     directory: &Path,
     disk: Arc<dyn Disk>,
-    key: craton_crypto::SecretBytes,
+    key: SecretBytes,
     random: Arc<dyn Random>,
 ) -> Result<Wal, EngineError> {
     create_directory(directory)?;

@@ -1,0 +1,96 @@
+//! How a data directory is opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use craton_crypto::MasterKeyProvider;
+use craton_log::{Disk, RealDisk};
+
+use crate::{Clock, Craton, EngineError, Random, SystemClock, SystemRandom};
+
+/// What the logs' checkpoints begin with unless another origin is set.
+const ORIGIN_DEFAULT: &str = "craton.localhost";
+
+/// How a data directory is opened, see [`Craton::options`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use craton_crypto::{FileMasterKey, SecretBytes};
+/// use craton_engine::Craton;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let key_file = folder.path().join("master.key");
+/// # FileMasterKey::generate(&key_file, SecretBytes::new([42; 32]))?;
+/// let craton = Craton::options()
+///     .origin("ledger.clinic.example")
+///     .master_key(Arc::new(FileMasterKey::open(&key_file)?))
+///     .open(folder.path().join("ledger"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Options {
+    pub(crate) origin: String,
+    pub(crate) master_key: Option<Arc<dyn MasterKeyProvider>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) disk: Arc<dyn Disk>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            origin: ORIGIN_DEFAULT.to_owned(),
+            master_key: None,
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            disk: Arc::new(RealDisk),
+        }
+    }
+}
+
+impl Options {
+    /// What the logs' checkpoints begin with: a name that no other node has, such as a host name of yours. Each
+    /// tenant's origin is this, a slash and the tenant's id.
+    #[must_use]
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = origin.into();
+        self
+    }
+
+    /// Unwraps the node's keys. Without one, the key is in the file `<directory>.master.key`, mode 0600, which is made
+    /// for a new directory. Whoever has that file and the directory can read everything, so keep them apart.
+    #[must_use]
+    pub fn master_key(mut self, master_key: Arc<dyn MasterKeyProvider>) -> Self {
+        self.master_key = Some(master_key);
+        self
+    }
+
+    /// The time, instead of the machine's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Randomness for keys and ids, instead of the operating system's.
+    #[must_use]
+    pub fn random(mut self, random: Arc<dyn Random>) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Where the logs are, under the paths of the data directory. Views and keys are the file system's in any case.
+    #[must_use]
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = disk;
+        self
+    }
+
+    /// Opens the data directory, creating it when it is new, and applies what was acknowledged before the last stop.
+    /// One process at a time has it open. Blocks.
+    ///
+    /// # Errors
+    /// When the directory is in use, the keys do not open, or a log or view is damaged beyond repair.
+    pub fn open(self, directory: impl Into<PathBuf>) -> Result<Craton, EngineError> {
+        Craton::open_with(directory.into(), self)
+    }
+}
