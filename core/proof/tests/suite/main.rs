@@ -8,3 +8,4 @@ mod log;
 mod python;
 mod receipt;
 mod support;
+mod vectors;
