@@ -1,0 +1,117 @@
+//! `craton-faults`: runs one fault campaign and says what it came to.
+//!
+//! Exit code 0: no promise was broken; 1: some were, each with the command that repeats it; 2: bad usage.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand};
+use craton_faults::crash_points::{self, CrashPointOptions};
+use craton_faults::{Campaign, Defect, Summary};
+
+/// How many cases pass between two lines of progress.
+const PROGRESS_EVERY: u64 = 5_000;
+
+#[derive(Parser)]
+#[command(about = "Fault campaigns against Craton's logs and server")]
+struct Cli {
+    #[command(subcommand)]
+    campaign: Command,
+    /// The result as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Crashes between any two calls to the disk: torn, reordered, in order, everything unsynced lost
+    CrashPoints {
+        /// How many crashes
+        #[arg(long, default_value_t = 50_000)]
+        count: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Args)]
+struct Common {
+    /// Decides what is written and what goes wrong
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many threads work
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Plants a defect, to see that the campaign finds it
+    #[arg(long)]
+    defect: Option<Defect>,
+    /// Runs one case only, as a violation names it
+    #[arg(long)]
+    case: Option<String>,
+}
+
+impl Common {
+    fn campaign(&self, name: &'static str, arguments: &str) -> Campaign {
+        let mut replay = format!("{arguments} --seed {}", self.seed);
+        if let Some(defect) = self.defect {
+            let defect = clap::ValueEnum::to_possible_value(&defect).expect("no value is hidden");
+            replay.push_str(&format!(" --defect {}", defect.get_name()));
+        }
+        let progress = move |cases| {
+            // Whoever does not read the progress still gets the result.
+            let _ = writeln!(std::io::stderr(), "{name}: {cases} cases");
+        };
+        Campaign::new(name, replay)
+            .only(self.case.clone())
+            .report_every(PROGRESS_EVERY, Box::new(progress))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the duration is told to a person")]
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let started = Instant::now();
+    let summary = match cli.campaign {
+        Command::CrashPoints { count, common } => {
+            let campaign = common.campaign("crash-points", "");
+            let options = CrashPointOptions {
+                count,
+                seed: common.seed,
+                threads: common.threads,
+                defect: common.defect,
+            };
+            crash_points::run(&campaign, options);
+            campaign.finish()
+        }
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    match tell(&summary, seconds, cli.json) {
+        Ok(()) if summary.violation_count == 0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn tell(summary: &Summary, seconds: f64, json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        let mut value = serde_json::to_value(summary)?;
+        value["seconds"] = seconds.into();
+        writeln!(out, "{value}")?;
+        return Ok(());
+    }
+    let Summary { campaign, cases, .. } = summary;
+    writeln!(
+        out,
+        "{campaign}: {cases} cases, {} violations, {seconds:.1} s",
+        summary.violation_count
+    )?;
+    for (outcome, count) in &summary.outcomes {
+        writeln!(out, "  {count:>9}  {outcome}")?;
+    }
+    for violation in &summary.violations {
+        writeln!(out, "violation in {}: {}", violation.case, violation.what)?;
+        writeln!(out, "  repeat with: {}", violation.replay)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! A small node: a write-ahead log and the tenant logs that it leads to, in the order of steps of the engine, on one
+//! thread, so that the same seed makes the same calls to the disk.
+//!
+//! What stands in for the engine's view: a record's time is the index of its entry, so the logs themselves say how far
+//! they are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use craton_crypto::SecretBytes;
+use craton_crypto::record_hash;
+use craton_log::{Disk, SealedBatch, TenantLog, TenantLogError, TenantLogOptions, Wal, WalEntry, WalError, WalOptions};
+use craton_types::{Hash, LogIndex, Offset, Record, Term};
+
+use crate::workload::{Entry, TENANTS, random_fill, record, tenant_id};
+
+/// Where the write-ahead log is.
+pub(crate) const WAL_DIR: &str = "/node/wal";
+const TERM: Term = Term::new(1);
+const WRAPPING_KEY: [u8; 32] = [7; 32];
+
+/// Where a tenant's log is.
+pub(crate) fn tenant_dir(tenant: usize) -> PathBuf {
+    Path::new("/node/tenants").join(tenant.to_string())
+}
+
+/// A fault of the node or its disk that a campaign must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Defect {
+    /// The disk claims to have synced and did not.
+    LyingDisk,
+    /// Entries are acknowledged before they are written.
+    EarlyAcknowledgement,
+    /// The write-ahead log forgets entries before the tenant logs are synced.
+    EarlyPurge,
+}
+
+/// How a node is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeOptions {
+    pub(crate) wal_segment_bytes: u64,
+    pub(crate) tenant_segment_bytes: u64,
+    pub(crate) defect: Option<Defect>,
+}
+
+/// Why the node does not go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeError {
+    #[error("write-ahead log: {0}")]
+    Wal(#[from] WalError),
+    #[error("log of tenant {tenant}: {source}")]
+    Log { tenant: usize, source: TenantLogError },
+    /// A log holds records of entries that the write-ahead log never had.
+    #[error("the log of tenant {tenant} has records of entry {index}, the write-ahead log ends at {last}")]
+    Ahead { tenant: usize, index: u64, last: u64 },
+    /// The write-ahead log does not begin where the tenant logs are durable.
+    #[error("an entry of the write-ahead log does not decode")]
+    Entry,
+}
+
+impl NodeError {
+    /// Whether the disk is full and nothing was appended.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Wal(WalError::NoSpace { .. }))
+    }
+}
+
+/// A tenant's log and what the node knows about it.
+struct Log {
+    log: TenantLog,
+    last_hash: Hash,
+    next: u64,
+}
+
+pub(crate) struct Node {
+    options: NodeOptions,
+    wal: Wal,
+    logs: Vec<Log>,
+    /// The last entry that was applied.
+    applied: u64,
+    /// The entries that the write-ahead log gave at opening.
+    pub(crate) recovered: Vec<WalEntry>,
+}
+
+/// A batch between its encryption and its write.
+pub(crate) struct Placed {
+    batch: SealedBatch,
+    index: u64,
+}
+
+impl Node {
+    /// Opens the node and applies what the write-ahead log has. No two openings of one node have the same `seed`.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, options: NodeOptions, seed: u64) -> Result<Self, NodeError> {
+        let mut logs = Vec::new();
+        for tenant in 0..TENANTS {
+            logs.push(open_log(disk, options, tenant)?);
+        }
+        let wal_options = WalOptions {
+            segment_bytes: options.wal_segment_bytes,
+            wrapping_key: SecretBytes::new(WRAPPING_KEY),
+        };
+        let (wal, _) = Wal::open(Arc::clone(disk), Path::new(WAL_DIR), wal_options, random_fill(seed))?;
+        let last = wal.last_index().unwrap_or_default();
+        let first = wal.first_index().unwrap_or(last.next());
+        let recovered: Vec<WalEntry> = wal.entries_from(first)?.collect::<Result<_, _>>()?;
+        let mut node = Self {
+            options,
+            wal,
+            logs: Vec::new(),
+            applied: first.get() - 1,
+            recovered: Vec::new(),
+        };
+        for (tenant, log) in logs.into_iter().enumerate() {
+            node.logs.push(rewind(log, tenant, first, last)?);
+        }
+        for entry in &recovered {
+            let decoded = Entry::decode(&entry.payload).ok_or(NodeError::Entry)?;
+            node.apply(entry.index.get(), &decoded)?;
+        }
+        node.recovered = recovered;
+        Ok(node)
+    }
+
+    /// Gives an entry its place and encrypts it.
+    pub(crate) fn place(&mut self, entry: &Entry) -> Result<Placed, NodeError> {
+        let entries = [WalEntry {
+            index: self.wal.next_index(),
+            term: TERM,
+            payload: entry.encode(),
+        }];
+        let batch = self.wal.place(&entries)?.seal(&entries, Vec::new());
+        Ok(Placed {
+            batch,
+            index: entries[0].index.get(),
+        })
+    }
+
+    /// Writes and syncs a placed entry. After [`NodeError::is_refusal`] everything placed is void.
+    pub(crate) fn write(&mut self, placed: &Placed) -> Result<(), NodeError> {
+        match placed.batch.write() {
+            Ok(()) => {
+                self.wal.note_written(&placed.batch);
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(error, WalError::NoSpace { .. }) {
+                    self.wal.take_back();
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Applies a placed entry that was written.
+    pub(crate) fn apply_placed(&mut self, placed: &Placed, entry: &Entry) -> Result<(), NodeError> {
+        self.apply(placed.index, entry)
+    }
+
+    fn apply(&mut self, index: u64, entry: &Entry) -> Result<(), NodeError> {
+        let mut touched = [false; TENANTS];
+        for command in &entry.commands {
+            let tenant = command.tenant;
+            let log = self.logs.get_mut(tenant).ok_or(NodeError::Entry)?;
+            let record = record(command, index, log.next, log.last_hash);
+            let hash = log
+                .log
+                .append(&record)
+                .map_err(|source| NodeError::Log { tenant, source })?;
+            log.last_hash = hash;
+            log.next += 1;
+            touched[tenant] = true;
+        }
+        for (tenant, log) in self.logs.iter_mut().enumerate().filter(|(tenant, _)| touched[*tenant]) {
+            log.log.publish().map_err(|source| NodeError::Log { tenant, source })?;
+        }
+        self.applied = index;
+        Ok(())
+    }
+
+    /// Brings the tenant logs to the disk and lets the write-ahead log forget what they hold.
+    pub(crate) fn flush(&mut self) -> Result<(), NodeError> {
+        if self.options.defect != Some(Defect::EarlyPurge) {
+            for (tenant, log) in self.logs.iter_mut().enumerate() {
+                match log.log.sync() {
+                    Ok(_) => {}
+                    // It is tried again with the next flush.
+                    Err(TenantLogError::NoSpace { .. }) => return Ok(()),
+                    Err(source) => return Err(NodeError::Log { tenant, source }),
+                }
+            }
+        }
+        Ok(self.wal.purge(LogIndex::new(self.applied))?)
+    }
+
+    /// Ends the write-ahead log as a clean stop does.
+    pub(crate) fn close(mut self) -> Result<(), NodeError> {
+        match self.wal.mark_synced() {
+            Ok(()) | Err(WalError::NoSpace { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// All records of a tenant.
+    pub(crate) fn records(&self, tenant: usize) -> Result<Vec<Record>, NodeError> {
+        read_all(&self.logs[tenant].log, tenant)
+    }
+
+    /// The root of a tenant's Merkle tree.
+    pub(crate) fn root(&self, tenant: usize) -> Hash {
+        self.logs[tenant].log.tree().root()
+    }
+}
+
+pub(crate) fn open_log(disk: &Arc<dyn Disk>, options: NodeOptions, tenant: usize) -> Result<TenantLog, NodeError> {
+    let log_options = TenantLogOptions {
+        segment_bytes: options.tenant_segment_bytes,
+    };
+    let dir = tenant_dir(tenant);
+    TenantLog::open(Arc::clone(disk), &dir, tenant_id(tenant), log_options)
+        .map_err(|source| NodeError::Log { tenant, source })
+}
+
+fn read_all(log: &TenantLog, tenant: usize) -> Result<Vec<Record>, NodeError> {
+    let records = log.reader().read_range(Offset::ZERO, usize::MAX, u64::MAX);
+    records.map_err(|source| NodeError::Log { tenant, source })
+}
+
+/// Goes back to the first record of what the write-ahead log gives again; appending that is comparing.
+fn rewind(log: TenantLog, tenant: usize, first: LogIndex, last: LogIndex) -> Result<Log, NodeError> {
+    let records = read_all(&log, tenant)?;
+    if let Some(newest) = records.last().map(|record| record.header.timestamp.get())
+        && newest > last.get()
+    {
+        let (index, last) = (newest, last.get());
+        return Err(NodeError::Ahead { tenant, index, last });
+    }
+    let kept = records.partition_point(|record| record.header.timestamp.get() < first.get());
+    let last_hash = records[..kept]
+        .last()
+        .map_or(Hash::default(), |record| record_hash(&record.header.encode()));
+    Ok(Log {
+        log,
+        last_hash,
+        next: kept as u64,
+    })
+}

@@ -1,0 +1,158 @@
+//! A client of the small node: it proposes, remembers what it was told, flushes and opens the node again.
+
+use std::sync::Arc;
+
+use craton_log::Disk;
+use craton_log::testing::MemoryDisk;
+use parking_lot::Mutex;
+
+use crate::history::{History, Told};
+use crate::node::{Defect, Node, NodeError, NodeOptions};
+use crate::workload::{Decisions, Entry};
+
+pub(crate) struct Writer {
+    pub(crate) history: Arc<Mutex<History>>,
+    options: NodeOptions,
+    seed: u64,
+    decisions: Decisions,
+    command_bytes_max: u64,
+    node: Option<Node>,
+}
+
+impl Writer {
+    /// A client that was told what `history` says.
+    pub(crate) fn new(options: NodeOptions, seed: u64, command_bytes_max: u64, history: History) -> Self {
+        Self {
+            history: Arc::new(Mutex::new(history)),
+            options,
+            seed,
+            decisions: Decisions::new(seed),
+            command_bytes_max,
+            node: None,
+        }
+    }
+
+    /// Opens the node and checks that it keeps to what clients were told. `salt` is another one each time.
+    pub(crate) fn open(&mut self, disk: &MemoryDisk, salt: u64) -> Result<Result<(), String>, NodeError> {
+        self.node = None;
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let node = Node::open(
+            &disk,
+            self.options,
+            self.seed ^ salt.wrapping_mul(0xff51_afd7_ed55_8ccd),
+        )?;
+        let checked = self.history.lock().check(&node);
+        self.node = Some(node);
+        Ok(checked)
+    }
+
+    /// Does the next thing: an entry, two entries of which the second is encrypted before the first is written, or a
+    /// flush. An error ends the node.
+    pub(crate) fn step(&mut self) -> Result<(), NodeError> {
+        match self.decisions.below(10) {
+            0..6 => self.propose_one(),
+            6..8 => self.propose_two(),
+            _ => self.node().flush(),
+        }
+    }
+
+    /// Writes one entry.
+    pub(crate) fn propose_one(&mut self) -> Result<(), NodeError> {
+        let (number, entry) = self.propose();
+        let placed = self.node().place(&entry);
+        let placed = match placed {
+            Err(error) if error.is_refusal() => {
+                self.history.lock().tell(number, Told::Refused);
+                return Ok(());
+            }
+            placed => placed?,
+        };
+        if !self.write(&[number], &placed)? {
+            return Ok(());
+        }
+        self.apply(number, &placed, &entry)
+    }
+
+    fn propose_two(&mut self) -> Result<(), NodeError> {
+        let (first, first_entry) = self.propose();
+        let (second, second_entry) = self.propose();
+        let first_placed = match self.node().place(&first_entry) {
+            Err(error) if error.is_refusal() => {
+                self.history.lock().tell(first, Told::Refused);
+                self.history.lock().tell(second, Told::Refused);
+                return Ok(());
+            }
+            placed => placed?,
+        };
+        let second_placed = match self.node().place(&second_entry) {
+            Err(error) if error.is_refusal() => {
+                self.history.lock().tell(second, Told::Refused);
+                None
+            }
+            placed => Some(placed?),
+        };
+        let behind: &[usize] = if second_placed.is_some() {
+            &[first, second]
+        } else {
+            &[first]
+        };
+        if !self.write(behind, &first_placed)? {
+            return Ok(());
+        }
+        let Some(second_placed) = second_placed else {
+            return self.apply(first, &first_placed, &first_entry);
+        };
+        // The second is on its way while the first is applied; on one thread either may come first.
+        if self.decisions.below(2) == 0 {
+            self.apply(first, &first_placed, &first_entry)?;
+            if !self.write(&[second], &second_placed)? {
+                return Ok(());
+            }
+        } else {
+            let written = self.write(&[second], &second_placed)?;
+            self.apply(first, &first_placed, &first_entry)?;
+            if !written {
+                return Ok(());
+            }
+        }
+        self.apply(second, &second_placed, &second_entry)
+    }
+
+    /// Ends the node as a clean stop does.
+    pub(crate) fn close(&mut self) -> Result<(), NodeError> {
+        self.node.take().map_or(Ok(()), Node::close)
+    }
+
+    fn node(&mut self) -> &mut Node {
+        self.node.as_mut().expect("the node was opened")
+    }
+
+    fn propose(&mut self) -> (usize, Arc<Entry>) {
+        let mut history = self.history.lock();
+        let entry = Arc::new(Entry::make(self.seed, history.len() as u64, self.command_bytes_max));
+        let number = history.propose(&entry);
+        if self.options.defect == Some(Defect::EarlyAcknowledgement) {
+            history.tell(number, Told::Acknowledged);
+        }
+        (number, entry)
+    }
+
+    /// Writes what was placed for the first of `numbers`. Whether it is durable; if not, all of them were refused.
+    fn write(&mut self, numbers: &[usize], placed: &crate::node::Placed) -> Result<bool, NodeError> {
+        match self.node().write(placed) {
+            Err(error) if error.is_refusal() => {
+                for &number in numbers {
+                    self.history.lock().tell(number, Told::Refused);
+                }
+                Ok(false)
+            }
+            written => written.map(|()| true),
+        }
+    }
+
+    fn apply(&mut self, number: usize, placed: &crate::node::Placed, entry: &Entry) -> Result<(), NodeError> {
+        self.node().apply_placed(placed, entry)?;
+        self.history.lock().tell(number, Told::Acknowledged);
+        Ok(())
+    }
+}
