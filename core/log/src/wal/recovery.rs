@@ -194,15 +194,20 @@ fn scan_chain(segments: &mut [Segment], recoveries: &mut Vec<TornTail>) -> Resul
         recoveries.extend(scan.recoveries);
         last = segment.last;
         tail.torn = scan.torn;
-        let unproven = scan.last_record.filter(|(header, _)| {
-            bound == Bound::Open && header.kind == RecordKind::Entries && header.position >= segment.header.created_end
-        });
-        if let Some((header, before)) = unproven {
-            tail.suspect = Some(Suspect {
-                header,
-                before,
-                record: reread(segment, &header)?,
-            });
+        let unproven = scan
+            .last_record
+            .filter(|(header, _)| bound == Bound::Open && header.position >= segment.header.created_end);
+        match unproven {
+            Some((header, before)) if header.kind == RecordKind::Entries => {
+                tail.suspect = Some(Suspect {
+                    header,
+                    before,
+                    record: reread(segment, &header)?,
+                });
+            }
+            // Nothing proves that the mark itself was synced, and nothing is lost without it.
+            Some((header, before)) => segment.cut(header.position, before),
+            None => {}
         }
     }
     Ok(tail)

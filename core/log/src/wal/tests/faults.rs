@@ -1,6 +1,7 @@
 //! A disk that fails, fills up or loses power.
 
 use super::*;
+use crate::disk::Disk as _;
 
 #[test]
 fn positions_are_never_written_twice_under_one_key() {
@@ -236,4 +237,26 @@ fn any_call_may_fail_once() {
             check_nothing_lost(&disk, &told, &case);
         }
     }
+}
+
+#[test]
+fn a_mark_that_was_not_synced_does_not_count() {
+    let disk = MemoryDisk::new();
+    let (mut wal, _) = open(&disk).expect("created");
+    wal.append(&entries(1..4)).expect("appended");
+    let written = disk.fork();
+    wal.mark_synced().expect("marked");
+    drop(wal);
+    // The process died between the write and the sync of the mark.
+    let marked = segment_files(&disk).pop().expect("a segment");
+    let bytes = disk.contents(&marked).expect("the segment");
+    let file = written.open(&marked).expect("opened");
+    file.write_all_at(&bytes, 0).expect("written");
+    written.crash(Crash::Process);
+    let (wal, _) = open(&written).expect("opened");
+    assert_eq!(all(&wal).expect("readable"), entries(1..4));
+    drop(wal);
+    written.crash(Crash::DropUnsynced);
+    let (wal, _) = open(&written).expect("opened after the power cut");
+    assert_eq!(all(&wal).expect("readable"), entries(1..4));
 }
