@@ -1,8 +1,10 @@
-//! The keys of one tenant: a key-encryption key, a data-encryption key per epoch, a change key per chunk.
+//! The keys of a tenant's log: stored data keys, a data-encryption key per epoch, a change key per chunk.
 //!
 //! ```text
-//! master key ── wraps ──> Kek (tenant) ── wraps ──> Dek (epoch) ── HKDF ──> ChangeKey (offset, chunk index)
+//! DataKey ── HKDF (epoch, salt) ──> Dek ── HKDF (offset, chunk index) ──> ChangeKey
 //! ```
+//! Who wraps the data keys is in `craton-engine`'s keyring.
+//!
 //! A chunk is `commitment (32) ‖ ciphertext ‖ tag (16)`. AES-GCM does not commit to its key: for a given
 //! ciphertext one can construct two keys that both open it, to different plaintexts. The commitment, derived
 //! from the change key beside the cipher key and compared before opening, binds a chunk to one key, so a
@@ -16,8 +18,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::hkdf::expand_key;
-use crate::wrap::WrappingKey;
-use crate::{NONCE_BYTES, SecretBytes, WrapError, constant_time_equal, derive};
+use crate::{NONCE_BYTES, SecretBytes, constant_time_equal, derive};
 
 /// The length of the key commitment at the start of a chunk.
 pub const CHUNK_COMMITMENT_BYTES: usize = 32;
@@ -27,60 +28,36 @@ pub const CHUNK_OVERHEAD_BYTES: usize = CHUNK_COMMITMENT_BYTES + TAG_BYTES;
 
 const CHANGE_KEY_INFO: &[u8] = b"craton change key v1";
 const CHUNK_INFO: &[u8] = b"craton chunk v1";
-const PROJECTION_STORE_INFO: &[u8] = b"craton projection store v1";
-const DEK_CONTEXT: &[u8] = b"craton dek v1";
+const EPOCH_KEY_INFO: &[u8] = b"craton epoch key v1";
 
-/// A tenant's key-encryption key: wraps its data-encryption keys and derives the keys of its views.
-/// Destroying it destroys the tenant's log and views alike.
+/// A stored data key of a tenant. It never meets a cipher itself: the key of each epoch is derived from it.
 #[derive(Clone)]
-pub struct Kek {
-    secret: SecretBytes,
-    wrapping: WrappingKey,
-}
+pub struct DataKey(SecretBytes);
 
-impl Kek {
+impl DataKey {
     /// Takes 32 random or unwrapped bytes.
     #[must_use]
-    pub fn new(secret: SecretBytes) -> Self {
-        let wrapping = WrappingKey::new(&secret);
-        Self { secret, wrapping }
+    pub const fn new(secret: SecretBytes) -> Self {
+        Self(secret)
     }
 
-    /// The secret, to be wrapped by a [`crate::MasterKeyProvider`].
+    /// The secret, to be wrapped.
     #[must_use]
     pub const fn secret(&self) -> &SecretBytes {
-        &self.secret
+        &self.0
     }
 
-    /// Wraps the data-encryption key of one epoch; `nonce` is random and never used twice with this key.
+    /// The key of one epoch: `HKDF-SHA256(data key, "craton epoch key v1" ‖ tenant ‖ epoch ‖ salt)`.
     #[must_use]
-    pub fn wrap_dek(&self, dek: &Dek, tenant: TenantId, epoch: KeyEpoch, nonce: [u8; NONCE_BYTES]) -> Vec<u8> {
-        self.wrapping.wrap(&dek.secret, &dek_context(tenant, epoch), nonce)
+    pub fn dek(&self, tenant: TenantId, epoch: KeyEpoch, salt: &[u8; 32]) -> Dek {
+        let info = [EPOCH_KEY_INFO, tenant.as_bytes(), &epoch.get().to_be_bytes(), salt];
+        Dek::new(derive(&self.0, &info))
     }
-
-    /// Unwraps what [`Self::wrap_dek`] wrapped for the same tenant and epoch.
-    ///
-    /// # Errors
-    /// When the bytes are damaged or belong to another key, tenant or epoch.
-    pub fn unwrap_dek(&self, wrapped: &[u8], tenant: TenantId, epoch: KeyEpoch) -> Result<Dek, WrapError> {
-        self.wrapping.unwrap(wrapped, &dek_context(tenant, epoch)).map(Dek::new)
-    }
-
-    /// The key of the tenant's projection store.
-    #[must_use]
-    pub fn projection_store_key(&self) -> SecretBytes {
-        derive(&self.secret, &[PROJECTION_STORE_INFO])
-    }
-}
-
-fn dek_context(tenant: TenantId, epoch: KeyEpoch) -> Vec<u8> {
-    [DEK_CONTEXT, tenant.as_bytes(), &epoch.get().to_be_bytes()].concat()
 }
 
 /// The data-encryption key of one epoch: every chunk's change key is derived from it.
 #[derive(Clone)]
 pub struct Dek {
-    secret: SecretBytes,
     /// HKDF-Extract of the secret, done once instead of for each chunk.
     schedule: Hkdf<Sha256>,
 }
@@ -90,7 +67,8 @@ impl Dek {
     #[must_use]
     pub fn new(secret: SecretBytes) -> Self {
         let schedule = Hkdf::new(None, secret.expose());
-        Self { secret, schedule }
+        drop(secret);
+        Self { schedule }
     }
 
     /// The key of one chunk: `HKDF-SHA256(DEK, "craton change key v1" ‖ tenant ‖ offset ‖ chunk index)`.
@@ -234,7 +212,7 @@ macro_rules! redacted {
     };
 }
 
-redacted!(Kek, Dek, ChangeKey);
+redacted!(DataKey, Dek, ChangeKey);
 
 #[cfg(test)]
 mod tests {
@@ -307,27 +285,21 @@ mod tests {
     const GOLDEN_CHUNK_DIGEST: &str = "96d449ee1db5a603e45f62ed2ef5281088ef376b05a5f7745fd042ee3fcc5be3";
 
     #[test]
-    fn data_keys_unwrap_for_their_tenant_and_epoch_only() {
-        let kek = Kek::new(SecretBytes::new([1; 32]));
-        let epoch = KeyEpoch::new(2);
-        let wrapped = kek.wrap_dek(&dek(), TENANT, epoch, [4; NONCE_BYTES]);
-        let unwrapped = kek.unwrap_dek(&wrapped, TENANT, epoch).expect("its own context");
-        assert_eq!(unwrapped.secret, dek().secret);
-        assert!(kek.unwrap_dek(&wrapped, TENANT, epoch.next()).is_err());
-        assert!(kek.unwrap_dek(&wrapped, TenantId::NIL, epoch).is_err());
-        assert!(
-            Kek::new(SecretBytes::new([2; 32]))
-                .unwrap_dek(&wrapped, TENANT, epoch)
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn derived_keys_are_distinct() {
-        let kek = Kek::new(SecretBytes::new([1; 32]));
-        let keys = [kek.projection_store_key(), kek.secret().clone()];
-        for (index, key) in keys.iter().enumerate() {
-            assert!(keys[index + 1..].iter().all(|other| other != key));
+    fn epochs_and_salts_have_keys_of_their_own() {
+        let data_key = DataKey::new(SecretBytes::new([5; 32]));
+        let chunk = |data_key: &DataKey, tenant, epoch, salt| {
+            let dek = data_key.dek(tenant, KeyEpoch::new(epoch), &[salt; 32]);
+            dek.change_key(TENANT, Offset::ZERO, 0).seal(b"x")
+        };
+        let first = chunk(&data_key, TENANT, 1, 1);
+        assert_eq!(first, chunk(&data_key, TENANT, 1, 1));
+        for other in [
+            chunk(&data_key, TENANT, 2, 1),
+            chunk(&data_key, TENANT, 1, 2),
+            chunk(&data_key, TenantId::NIL, 1, 1),
+            chunk(&DataKey::new(SecretBytes::new([6; 32])), TENANT, 1, 1),
+        ] {
+            assert_ne!(first[..CHUNK_COMMITMENT_BYTES], other[..CHUNK_COMMITMENT_BYTES]);
         }
     }
 
@@ -335,14 +307,14 @@ mod tests {
     fn secrets_are_not_shown() {
         let shown = format!(
             "{:?} {:?} {:?} {:?}",
-            Kek::new(SecretBytes::new([0x11; 32])),
+            DataKey::new(SecretBytes::new([0x11; 32])),
             dek(),
             dek().change_key(TENANT, Offset::ZERO, 0),
             SecretBytes::new([0x11; 32])
         );
         assert_eq!(
             shown,
-            "Kek(redacted) Dek(redacted) ChangeKey(redacted) SecretBytes(redacted)"
+            "DataKey(redacted) Dek(redacted) ChangeKey(redacted) SecretBytes(redacted)"
         );
     }
 }

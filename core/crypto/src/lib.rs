@@ -11,7 +11,8 @@
 //!
 //! # Deliberately absent
 //! TLS and certificates (rustls with aws-lc-rs at the edges), page encryption of the views
-//! (`craton-projection`), Merkle trees and signed notes (`craton-proof`), key storage (`craton-kernel`).
+//! (`craton-projection`), Merkle trees and signed notes (`craton-proof`), key storage (`craton-engine`), master keys
+//! that live in another process (`craton-vault`).
 
 mod constant_time;
 mod hash;
@@ -26,12 +27,12 @@ mod wrap;
 pub use constant_time::constant_time_equal;
 pub use hash::{Sha256Writer, chunk_hash, record_hash, sha256};
 pub use hkdf::derive;
-pub use keys::{CHUNK_COMMITMENT_BYTES, CHUNK_OVERHEAD_BYTES, ChangeKey, ChunkError, Dek, Kek};
-pub use master_key::{FileMasterKey, MasterKeyError, MasterKeyProvider};
+pub use keys::{CHUNK_COMMITMENT_BYTES, CHUNK_OVERHEAD_BYTES, ChangeKey, ChunkError, DataKey, Dek};
+pub use master_key::{EnvironmentMasterKey, FileMasterKey, MasterKeyError, MasterKeyProvider};
 pub use scram::{
     SCRAM_ITERATIONS_DEFAULT, SCRAM_ITERATIONS_MAX, SCRAM_ITERATIONS_MIN, ScramParseError, ScramPasswordError,
     ScramVerifier,
 };
 pub use secret::SecretBytes;
 pub use signing::{SIGNATURE_BYTES, SignatureError, SigningKey, VerifyingKey, VerifyingKeyError};
-pub use wrap::{KeyId, NONCE_BYTES, WRAPPED_KEY_BYTES, WrapError};
+pub use wrap::{KeyId, NONCE_BYTES, WRAPPED_KEY_BYTES, WrapError, WrappingKey};

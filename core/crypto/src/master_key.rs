@@ -26,11 +26,8 @@ pub trait MasterKeyProvider: Send + Sync + fmt::Debug {
     /// When the bytes are damaged, or wrapped by another master key or for another context.
     fn unwrap(&self, wrapped: &[u8], context: &[u8]) -> Result<SecretBytes, MasterKeyError>;
 
-    /// A key of this node for the purpose named by `info`, the same each time: the node's log key, for one.
-    ///
-    /// # Errors
-    /// When the provider cannot be reached or refuses.
-    fn derive(&self, info: &str) -> Result<SecretBytes, MasterKeyError>;
+    /// Which key this is, for people: never a part of the key.
+    fn name(&self) -> String;
 }
 
 /// Why there is no master key, or why it does not unwrap.
@@ -60,8 +57,17 @@ pub enum MasterKeyError {
         place: String,
     },
     /// The wrapped key does not unwrap.
-    #[error(transparent)]
+    #[error("what the master key protects does not open: {0}")]
     Wrap(#[from] WrapError),
+    /// The process that holds the key could not be asked, or refused.
+    #[error("master key {name}: {source}")]
+    Provider {
+        /// Which key.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// A master key held in memory, whatever place it came from.
@@ -85,7 +91,7 @@ impl HeldKey {
 }
 
 macro_rules! provide_from_held_key {
-    ($name:ident) => {
+    ($name:ident, $kind:literal) => {
         impl MasterKeyProvider for $name {
             fn wrap(
                 &self,
@@ -100,11 +106,8 @@ macro_rules! provide_from_held_key {
                 Ok(self.key.wrapping.unwrap(wrapped, context)?)
             }
 
-            fn derive(&self, info: &str) -> Result<SecretBytes, MasterKeyError> {
-                Ok(derive(
-                    &self.key.secret,
-                    &[b"craton master derived key v1 ", info.as_bytes()],
-                ))
+            fn name(&self) -> String {
+                format!("{} {}", $kind, self.key.wrapping.id())
             }
         }
 
@@ -122,7 +125,27 @@ pub struct FileMasterKey {
     key: HeldKey,
 }
 
-provide_from_held_key!(FileMasterKey);
+provide_from_held_key!(FileMasterKey, "file key");
+
+/// A master key of 64 hexadecimal digits in an environment variable. Whoever may read the process's environment reads
+/// the key (the same user, and root), for as long as the process lives: a file is the better place where there is one.
+#[derive(Clone)]
+pub struct EnvironmentMasterKey {
+    key: HeldKey,
+}
+
+provide_from_held_key!(EnvironmentMasterKey, "environment key");
+
+impl EnvironmentMasterKey {
+    /// Takes a variable's name and value, which the caller has read.
+    ///
+    /// # Errors
+    /// When the value is no key.
+    pub fn parse(variable: &str, value: &str) -> Result<Self, MasterKeyError> {
+        let key = HeldKey::parse(value, || format!("environment variable {variable}"))?;
+        Ok(Self { key })
+    }
+}
 
 /// More than a key and its line end; a longer file is no key file.
 const FILE_BYTES_MAX: u64 = 128;
@@ -149,6 +172,12 @@ impl FileMasterKey {
         file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(io)?;
         let key = HeldKey::parse(&text, || path.display().to_string())?;
         Ok(Self { key })
+    }
+
+    /// A key for the purpose named by `info`, the same each time.
+    #[must_use]
+    pub fn derive(&self, info: &str) -> SecretBytes {
+        derive(&self.key.secret, &[b"craton master derived key v1 ", info.as_bytes()])
     }
 
     /// Creates the file, mode 0600, holding `secret`, which is random. Durable when this returns; a crash leaves
@@ -235,8 +264,8 @@ mod tests {
             SecretBytes::new([1; 32])
         );
         assert!(opened.unwrap(&wrapped, b"another").is_err());
-        assert_eq!(opened.derive("a").expect("held"), generated.derive("a").expect("held"));
-        assert_ne!(opened.derive("a").expect("held"), opened.derive("b").expect("held"));
+        assert_eq!(opened.derive("a"), generated.derive("a"));
+        assert_ne!(opened.derive("a"), opened.derive("b"));
         assert!(
             matches!(
                 FileMasterKey::generate(&path, secret()),
@@ -295,10 +324,26 @@ mod tests {
     }
 
     #[test]
+    fn a_key_in_the_environment_is_the_key_of_a_file_with_the_same_digits() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = FileMasterKey::generate(&directory.path().join("key"), secret()).expect("a new file");
+        let value = encode_hex(&secret());
+        let environment = EnvironmentMasterKey::parse("CRATON_MASTER_KEY", &value).expect("64 digits");
+        let wrapped = file.wrap(&SecretBytes::new([1; 32]), b"c", [2; 12]).expect("held");
+        assert!(environment.unwrap(&wrapped, b"c").is_ok());
+        let error = EnvironmentMasterKey::parse("CRATON_MASTER_KEY", &value[1..]).expect_err("63 digits");
+        assert_eq!(
+            error.to_string(),
+            "the master key in environment variable CRATON_MASTER_KEY is not 64 hexadecimal digits"
+        );
+    }
+
+    #[test]
     fn keys_are_not_shown() {
         let directory = tempfile::tempdir().expect("a directory");
         let key = FileMasterKey::generate(&directory.path().join("key"), secret()).expect("a new file");
         let shown = format!("{key:?}");
         assert!(!shown.contains("000810182028"), "{shown}");
+        assert!(!key.name().contains("000810182028"), "{}", key.name());
     }
 }

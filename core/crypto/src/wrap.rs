@@ -41,7 +41,7 @@ pub enum WrapError {
         found: u8,
     },
     /// The key was wrapped by another key.
-    #[error("the key is wrapped by key {found}, this is key {expected}")]
+    #[error("it is wrapped by key {found}, this is key {expected}")]
     OtherKey {
         /// The id of the key at hand.
         expected: KeyId,
@@ -65,14 +65,15 @@ impl std::fmt::Display for KeyId {
 
 /// A key that wraps keys.
 #[derive(Clone)]
-pub(crate) struct WrappingKey {
+pub struct WrappingKey {
     id: KeyId,
     key: SecretBytes,
 }
 
 impl WrappingKey {
     /// Derives the wrapping key from `secret`, so that `secret` itself never meets a cipher.
-    pub(crate) fn new(secret: &SecretBytes) -> Self {
+    #[must_use]
+    pub fn new(secret: &SecretBytes) -> Self {
         let id = derive(secret, &[b"craton wrapping key id v1"]);
         let id = id.expose().first_chunk().expect("eight of 32 bytes");
         Self {
@@ -81,7 +82,9 @@ impl WrappingKey {
         }
     }
 
-    pub(crate) fn id(&self) -> KeyId {
+    /// Its public name.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
         self.id
     }
 
@@ -91,7 +94,10 @@ impl WrappingKey {
         prefix
     }
 
-    pub(crate) fn wrap(&self, key: &SecretBytes, context: &[u8], nonce: [u8; NONCE_BYTES]) -> Vec<u8> {
+    /// Wraps a key. `context` says what it is for and whose it is; `nonce` is random and never used twice with this
+    /// wrapping key.
+    #[must_use]
+    pub fn wrap(&self, key: &SecretBytes, context: &[u8], nonce: [u8; NONCE_BYTES]) -> Vec<u8> {
         let prefix = self.prefix();
         let mut sealed = key.clone();
         let tag = Aes256Gcm::new(self.key.expose().into())
@@ -104,7 +110,11 @@ impl WrappingKey {
         [&prefix[..], &nonce, sealed.expose(), tag.as_slice()].concat()
     }
 
-    pub(crate) fn unwrap(&self, wrapped: &[u8], context: &[u8]) -> Result<SecretBytes, WrapError> {
+    /// Unwraps what [`Self::wrap`] wrapped for the same context.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, or wrapped by another key or for another context.
+    pub fn unwrap(&self, wrapped: &[u8], context: &[u8]) -> Result<SecretBytes, WrapError> {
         let wrapped: &[u8; WRAPPED_KEY_BYTES] = wrapped
             .try_into()
             .map_err(|_| WrapError::Length { found: wrapped.len() })?;
@@ -132,6 +142,12 @@ impl WrappingKey {
             )
             .map_err(|_| WrapError::Authentication)?;
         Ok(key)
+    }
+}
+
+impl std::fmt::Debug for WrappingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WrappingKey({})", self.id)
     }
 }
 

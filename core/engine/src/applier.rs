@@ -71,7 +71,7 @@ impl Applier {
             None => (decode_entry(&committed.payload)?.commands, Vec::new()),
         };
         let entry = Entry { timestamp, commands };
-        let outcomes = self.apply_to_tenants(committed, &entry, relieve)?;
+        let outcomes = self.apply_to_tenants(committed, &entry, boot == self.boot, relieve)?;
         self.tenants.set_applied_index(committed.index);
         answer(replies, outcomes);
         Ok(())
@@ -82,6 +82,7 @@ impl Applier {
         &self,
         committed: &CommittedEntry,
         entry: &Entry,
+        is_own: bool,
         relieve: Relieve<'_>,
     ) -> Result<Vec<Option<Outcome>>, EngineError> {
         let mut groups: HashMap<TenantId, Vec<usize>> = HashMap::new();
@@ -108,7 +109,7 @@ impl Applier {
             }
             let applied = writer.apply_batch(committed.index, entry.timestamp, &commands)?;
             drop(writer);
-            self.open_created_databases(&commands, &applied)?;
+            self.open_created_databases(&commands, &applied, is_own)?;
             for (position, outcome) in positions.into_iter().zip(applied) {
                 outcomes[position] = Some(outcome);
             }
@@ -128,10 +129,18 @@ impl Applier {
         Ok(())
     }
 
-    fn open_created_databases(&self, commands: &[Arc<Command>], outcomes: &[Outcome]) -> Result<(), EngineError> {
+    fn open_created_databases(
+        &self,
+        commands: &[Arc<Command>],
+        outcomes: &[Outcome],
+        is_own: bool,
+    ) -> Result<(), EngineError> {
         for (command, outcome) in commands.iter().zip(outcomes) {
-            if let (Operation::CreateDatabase(database), Outcome::Committed(_)) = (&command.operation, outcome) {
+            if let (Operation::CreateDatabase { database, .. }, Outcome::Committed(_)) = (&command.operation, outcome) {
                 self.tenants.open(database)?;
+                if is_own {
+                    self.tenants.note_fresh(database.tenant);
+                }
             }
         }
         Ok(())

@@ -16,9 +16,10 @@ use parking_lot::Mutex;
 use crate::applier::Applier;
 use crate::checkpointer::Checkpointer;
 use crate::clock::random_array;
+use crate::epoch_starts::EpochStarts;
 use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
-use crate::keyring::{Keyring, TenantKeys};
+use crate::keyring::{Keyring, Opened};
 use crate::lock::DirectoryLock;
 use crate::proposer::{LogUse, ProposalQueue, Proposed, Proposer, ProposerCounters, WaitingEntries, proposal_queue};
 use crate::tenant::SharedTenant;
@@ -45,7 +46,7 @@ use crate::{Clock, Commit, EngineError, Options, Random, Session, Tenant};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Craton(Arc<Inner>);
+pub struct Craton(pub(crate) Arc<Inner>);
 
 /// What databases and sessions need of the node.
 pub(crate) struct Node {
@@ -54,13 +55,13 @@ pub(crate) struct Node {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) health: Arc<Health>,
+    pub(crate) keyring: Arc<Keyring>,
     signing: SigningKey,
     origin: String,
 }
 
-struct Inner {
-    node: Arc<Node>,
-    master: Arc<dyn MasterKeyProvider>,
+pub(crate) struct Inner {
+    pub(crate) node: Arc<Node>,
     consensus: Arc<dyn Consensus>,
     flusher: Arc<Flusher>,
     closing: Arc<Closing>,
@@ -161,14 +162,20 @@ impl Craton {
             Some(master_key) => master_key,
             None => default_master_key(&data_dir, random.as_ref())?,
         };
-        let keyring = Keyring::open(&data_dir, SYSTEM_TENANT, master_key.as_ref(), random.as_ref())?;
+        let opened = Keyring::open(&data_dir, SYSTEM_TENANT, master_key.as_ref(), Arc::clone(&random))?;
+        let (keyring, is_new) = match opened {
+            Opened::Existing(keyring) => (Arc::new(keyring), false),
+            Opened::Created(keyring) => (Arc::new(keyring), true),
+        };
         let tenants = Arc::new(Tenants::open_all(
             data_dir.join("tenants"),
             Arc::clone(&disk),
-            Arc::clone(&master_key),
-            keyring.system,
+            Arc::clone(&keyring),
         )?);
-        let wal = open_wal(&data_dir.join("wal"), disk, keyring.wal, Arc::clone(&random))?;
+        if is_new {
+            tenants.note_fresh(SYSTEM_TENANT);
+        }
+        let wal = open_wal(&data_dir.join("wal"), disk, keyring.wal(), Arc::clone(&random))?;
         let consensus = SingleNode::new(wal, tenants.oldest_applied()).map_err(|source| EngineError::Io {
             path: PathBuf::from("craton-wal"),
             source,
@@ -196,6 +203,7 @@ impl Craton {
             health: Arc::clone(&health),
             stopping: Arc::clone(&stopping),
             counters: Arc::clone(&counters),
+            epochs: EpochStarts::new(Arc::clone(&tenants), Arc::clone(&random)),
             boot,
         };
         let flusher = Arc::new(Flusher {
@@ -211,7 +219,8 @@ impl Craton {
             clock,
             random,
             health,
-            signing: keyring.signing,
+            signing: keyring.signing(),
+            keyring,
             origin,
         });
         let checkpointer = Checkpointer {
@@ -227,7 +236,6 @@ impl Craton {
         ];
         Ok(Self(Arc::new(Inner {
             node,
-            master: master_key,
             consensus,
             flusher,
             closing,
@@ -245,7 +253,7 @@ impl Craton {
         Some(self.handle(tenant))
     }
 
-    fn handle(&self, tenant: Arc<SharedTenant>) -> Tenant {
+    pub(crate) fn handle(&self, tenant: Arc<SharedTenant>) -> Tenant {
         Tenant {
             node: Arc::clone(&self.0.node),
             tenant,
@@ -281,20 +289,14 @@ impl Craton {
         }
         let random = self.0.node.random.as_ref();
         let tenant = TenantId::new(random_array(random));
-        let keys =
-            TenantKeys::generate(tenant, self.0.master.as_ref(), random).map_err(|_| EngineError::DatabaseKey {
-                database: name.to_string(),
-            })?;
-        let definition = DatabaseDefinition {
-            name: name.to_string(),
-            tenant,
-            wrapped_kek: keys.kek,
-            wrapped_dek: keys.dek,
+        let operation = Operation::CreateDatabase {
+            database: DatabaseDefinition {
+                name: name.to_string(),
+                tenant,
+            },
+            keys: self.0.node.keyring.draw_tenant(tenant),
         };
-        match self
-            .propose_to_system(ActorId::NIL, Operation::CreateDatabase(definition))
-            .await
-        {
+        match self.propose_to_system(ActorId::NIL, operation).await {
             // Somebody else may have been quicker, which serves as well.
             Ok(_) | Err(EngineError::Refused(Refusal::DatabaseExists { .. })) => {
                 Ok(self.tenant(name.as_str()).expect("a tenant that was created is open"))
@@ -342,6 +344,12 @@ impl Craton {
             Err(EngineError::Refused(Refusal::UserMissing { .. })) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// A secret of this node for the purpose named by `info`: the same at every opening, whatever key is rotated.
+    #[must_use]
+    pub fn derive_secret(&self, info: &str) -> SecretBytes {
+        self.0.node.keyring.derive(info)
     }
 
     async fn propose_to_system(&self, actor: ActorId, operation: Operation) -> Result<Commit, EngineError> {

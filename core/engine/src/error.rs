@@ -40,18 +40,9 @@ pub enum EngineError {
         /// The name.
         name: String,
     },
-    /// The keyring is damaged or belongs to another master key.
-    #[error("{path} does not open under this master key", path = path.display())]
-    Keyring {
-        /// The keyring's file.
-        path: PathBuf,
-    },
-    /// A key that travelled through the log does not open.
-    #[error("a key of database {database:?} does not open under this master key")]
-    DatabaseKey {
-        /// The database.
-        database: String,
-    },
+    /// A key could not be had or stored.
+    #[error(transparent)]
+    Keyring(Box<crate::KeyringError>),
     /// The write-ahead log failed.
     #[error(transparent)]
     Consensus(#[from] craton_consensus::ConsensusError),

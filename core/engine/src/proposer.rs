@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::applier::chain;
 use crate::entry::{ENTRY_BYTES_TARGET, ENTRY_COMMANDS_MAX, encode_entry};
+use crate::epoch_starts::EpochStarts;
 use crate::health::Health;
 use crate::{Clock, EngineError};
 
@@ -186,12 +187,13 @@ pub(crate) struct Proposer {
     pub(crate) health: Arc<Health>,
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) counters: Arc<ProposerCounters>,
+    pub(crate) epochs: EpochStarts,
     pub(crate) boot: u64,
 }
 
 impl Proposer {
     /// Runs until the queue is closed, the node stops, or the log fails.
-    pub(crate) fn run(self, mut queue: ProposalReceiver) {
+    pub(crate) fn run(mut self, mut queue: ProposalReceiver) {
         let mut sequence = 0;
         while let Some(Message::Propose(first)) = queue.0.blocking_recv() {
             if self.stopping.load(Ordering::Acquire) {
@@ -206,11 +208,17 @@ impl Proposer {
     }
 
     /// Proposes one entry; whether to go on.
-    fn propose_batch(&self, sequence: u64, batch: Vec<Proposal>) -> bool {
+    fn propose_batch(&mut self, sequence: u64, batch: Vec<Proposal>) -> bool {
         let mut commands = Vec::with_capacity(batch.len());
         let mut replies = Vec::with_capacity(batch.len());
         let mut encoded = Vec::with_capacity(batch.len());
         for proposal in batch {
+            if let Some(rotation) = self.epochs.before(&proposal.command) {
+                encoded.push(minicbor::to_vec(&rotation).expect("writing to memory does not fail"));
+                commands.push(Arc::new(rotation));
+                // Nobody waits for it: it is decided with the command that it precedes.
+                replies.push(oneshot::channel().0);
+            }
             commands.push(proposal.command);
             replies.push(proposal.reply);
             encoded.push(proposal.encoded);
@@ -224,6 +232,7 @@ impl Proposer {
         let appended = self.consensus.append(payload);
         let waited = self.clock.now().get().saturating_sub(now.get());
         counters.wait_nanoseconds.fetch_add(waited, Ordering::Relaxed);
+        self.epochs.finish_entry(appended.is_ok());
         let Err(error) = appended else {
             counters.entries.fetch_add(1, Ordering::Relaxed);
             return true;

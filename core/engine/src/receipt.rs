@@ -80,7 +80,9 @@ impl Tenant {
         .ok_or_else(|| unproved("there is no checkpoint".to_owned()))?;
         let path = inclusion_proof(&self.tenant.log, offset.get(), checkpoint.size)
             .map_err(|error| unproved(error.to_string()))?;
-        let change_key = |index| self.tenant.dek.change_key(self.tenant.id, offset, index);
+        let dek = self.tenant.keys.get(record.header.key_epoch);
+        let dek = dek.ok_or_else(|| unproved(format!("no key of epoch {}", record.header.key_epoch)))?;
+        let change_key = |index| dek.change_key(self.tenant.id, offset, index);
         let parts = ReceiptParts {
             record,
             changes,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use craton_crypto::Dek;
 use craton_kernel::{Catalogue, Cosigned, TenantState};
 use craton_log::LogReader;
 use craton_projection::Projection;
@@ -13,13 +12,14 @@ use craton_types::{Offset, TenantId, UserDefinition};
 use tokio::sync::watch;
 
 use crate::EngineError;
+use crate::epoch_keys::EpochKeys;
 use crate::session::ConflictQueue;
 
 /// What readers of a tenant share.
 pub(crate) struct SharedTenant {
     pub(crate) id: TenantId,
     pub(crate) name: String,
-    pub(crate) dek: Dek,
+    pub(crate) keys: EpochKeys,
     pub(crate) projection: Projection,
     pub(crate) log: LogReader,
     pub(crate) head: ArcSwap<Head>,

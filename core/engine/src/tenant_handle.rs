@@ -335,7 +335,7 @@ impl Tenant {
 
     /// Opens a record under the tenant's key.
     pub(crate) fn unseal(&self, record: &Record) -> Result<(craton_types::RecordSummary, Vec<Change>), EngineError> {
-        let key = |_| Some(self.tenant.dek.clone());
+        let key = |epoch| self.tenant.keys.get(epoch);
         unseal_changes(record, &key).map_err(|source| EngineError::Record {
             database: self.tenant.name.clone(),
             offset: record.header.offset.get(),

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use craton_kernel::{ApplyError, Command, Outcome, RowReader, TenantState, ViewWrite, apply, replay};
+use craton_crypto::SecretBytes;
+use craton_kernel::{
+    ApplyError, Command, Operation, Outcome, RowReader, TenantState, ViewWrite, apply, key_epoch_of, replay,
+};
 use craton_log::{Disk, LogReader, SyncJob, TenantLog, TenantLogOptions};
 use craton_projection::{Applied, Flush, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_proof::HashReader;
@@ -14,7 +17,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::EngineError;
-use crate::keyring::TenantKeys;
+use crate::epoch_keys::{EpochKeys, rotations};
+use crate::keyring::Keyring;
 use crate::log_mark::LogMark;
 use crate::tenant::{Head, Published, SharedTenant};
 use crate::tenants::create_directory;
@@ -38,6 +42,7 @@ pub(crate) struct TenantWriter {
     pub(crate) applied: LogIndex,
     log: TenantLog,
     mark: Arc<Mutex<LogMark>>,
+    keyring: Arc<Keyring>,
     /// The last consensus entry whose effects are on disk.
     flushed: LogIndex,
     data_end: Offset,
@@ -66,7 +71,7 @@ impl TenantWriter {
         disk: Arc<dyn Disk>,
         tenant: TenantId,
         name: String,
-        keys: TenantKeys,
+        keyring: Arc<Keyring>,
         is_system: bool,
     ) -> Result<Self, EngineError> {
         create_directory(directory)?;
@@ -81,7 +86,8 @@ impl TenantWriter {
             source,
         })?;
         let mark = Arc::new(Mutex::new(LogMark::open(disk.clone(), directory.join("log_mark"))?));
-        let projection = open_projection(directory, &name, &keys)?;
+        let view_key = keyring.tenant_key(tenant, VIEW_KEY_INFO)?;
+        let projection = open_projection(directory, &name, &view_key)?;
         let saved = load_state(&projection, &name, tenant, is_system)?;
         let saved = saved.filter(|(state, _)| belongs_to(state, &log.reader()));
         let (projection, state, applied) = match saved {
@@ -89,15 +95,25 @@ impl TenantWriter {
             None => {
                 drop(projection);
                 discard_projection(directory)?;
-                let projection = open_projection(directory, &name, &keys)?;
+                let projection = open_projection(directory, &name, &view_key)?;
                 (projection, TenantState::new(tenant, is_system), LogIndex::ZERO)
             }
         };
+        let known = rotations(&projection).map_err(|source| EngineError::Projection {
+            database: name.clone(),
+            source,
+        })?;
+        let keys = EpochKeys::open(
+            tenant,
+            Arc::clone(&keyring),
+            known.iter().map(|(rotated, _)| rotated),
+            &state,
+        )?;
         let head = ArcSwap::from_pointee(Head::of(&state, Offset::ZERO));
         let tenant = SharedTenant {
             id: tenant,
             name,
-            dek: keys.dek,
+            keys,
             projection,
             log: log.reader(),
             head,
@@ -111,6 +127,7 @@ impl TenantWriter {
             applied,
             log,
             mark,
+            keyring,
             flushed: applied,
             data_end,
         };
@@ -162,13 +179,16 @@ impl TenantWriter {
             tenant: &tenant,
             end: self.state.end,
         };
-        let key = |epoch| (epoch == record.header.key_epoch).then(|| tenant.dek.clone());
+        let key = |epoch| tenant.keys.get(epoch);
         let writes = replay(&mut self.state, &rows, &key, record).map_err(|source| EngineError::Replay {
             database: tenant.name.clone(),
             source,
         })?;
         if record.header.kind == RecordKind::Data {
             self.data_end = self.state.end;
+        }
+        if let Some(rotated) = key_epoch_of(record) {
+            tenant.keys.begin(&rotated)?;
         }
         self.store(record.header.offset, writes)?;
         tenant
@@ -208,8 +228,13 @@ impl TenantWriter {
                 tenant: &tenant,
                 end: self.state.end,
             };
-            let applied = apply(&mut self.state, &rows, &tenant.dek, timestamp, command)?;
+            let dek = tenant
+                .keys
+                .get(self.state.key_epoch)
+                .expect("an epoch's key is known before the epoch begins");
+            let applied = apply(&mut self.state, &rows, &dek, timestamp, command)?;
             if let Some(record) = &applied.record {
+                self.store_keys(command, record)?;
                 self.log.append(record).map_err(|source| tenant.log_error(source))?;
                 if record.header.kind == RecordKind::Data {
                     self.data_end = self.state.end;
@@ -221,6 +246,23 @@ impl TenantWriter {
         self.applied = index;
         self.publish()?;
         Ok(outcomes)
+    }
+
+    /// Stores the keys that a committed command brings. A flush waits for the writer, so no state that relies on a key
+    /// reaches the disk before the key; until then the command is in the write-ahead log.
+    fn store_keys(&self, command: &Command, record: &Record) -> Result<(), EngineError> {
+        match &command.operation {
+            Operation::CreateDatabase { database, keys } => self.keyring.install_tenant(database.tenant, keys)?,
+            Operation::RotateKeys { data_key, .. } => {
+                if let Some(new) = data_key {
+                    self.keyring.install_data_key(self.tenant.id, new)?;
+                }
+                let rotated = key_epoch_of(record).expect("the kernel answers a rotation with its record");
+                self.tenant.keys.begin(&rotated)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Makes a batch visible: first the log, so that every visible row has its record, then the rows, then
@@ -326,19 +368,20 @@ fn belongs_to(state: &TenantState, log: &LogReader) -> bool {
 }
 
 const VIEW_FILE: &str = "view.redb";
+/// What the view's key is derived for.
+const VIEW_KEY_INFO: &[u8] = b"projection store";
 
-fn open_projection(directory: &Path, name: &str, keys: &TenantKeys) -> Result<Projection, EngineError> {
+fn open_projection(directory: &Path, name: &str, key: &SecretBytes) -> Result<Projection, EngineError> {
     let path = directory.join(VIEW_FILE);
-    let key = keys.kek.projection_store_key();
     let options = ProjectionOptions {
         memory_bytes_max: VIEW_MEMORY_BYTES_MAX,
         ..ProjectionOptions::default()
     };
-    match Projection::open(&path, &key, options) {
+    match Projection::open(&path, key, options) {
         Err(error) if error.is_rebuildable() => {
             tracing::warn!(database = name, %error, "the view is discarded and rebuilt");
             discard_projection(directory)?;
-            Projection::open(&path, &key, options)
+            Projection::open(&path, key, options)
         }
         opened => opened,
     }

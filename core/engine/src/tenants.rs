@@ -1,18 +1,17 @@
 //! The node's tenants: opening, recovering and finding them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use craton_crypto::MasterKeyProvider;
 use craton_log::Disk;
 use craton_types::{DatabaseDefinition, LogIndex, TenantId};
 use parking_lot::{Mutex, RwLock};
 
 use crate::EngineError;
-use crate::keyring::TenantKeys;
+use crate::keyring::Keyring;
 use crate::tenant::SharedTenant;
 use crate::tenant_writer::TenantWriter;
 
@@ -25,11 +24,13 @@ pub(crate) const SYSTEM_DATABASE: &str = "system";
 pub(crate) struct Tenants {
     directory: PathBuf,
     disk: Arc<dyn Disk>,
-    master: Arc<dyn MasterKeyProvider>,
+    keyring: Arc<Keyring>,
     system: Arc<SharedTenant>,
     by_name: RwLock<BTreeMap<String, Arc<SharedTenant>>>,
     writers: RwLock<HashMap<TenantId, Arc<Mutex<TenantWriter>>>>,
     applied: AtomicU64,
+    /// The tenants whose keys were drawn since the node was opened.
+    fresh: RwLock<HashSet<TenantId>>,
 }
 
 impl Tenants {
@@ -37,8 +38,7 @@ impl Tenants {
     pub(crate) fn open_all(
         directory: PathBuf,
         disk: Arc<dyn Disk>,
-        master: Arc<dyn MasterKeyProvider>,
-        system_keys: TenantKeys,
+        keyring: Arc<Keyring>,
     ) -> Result<Self, EngineError> {
         let system_directory = directory.join(SYSTEM_TENANT.to_string());
         let writer = TenantWriter::open(
@@ -46,18 +46,19 @@ impl Tenants {
             Arc::clone(&disk),
             SYSTEM_TENANT,
             SYSTEM_DATABASE.to_owned(),
-            system_keys,
+            Arc::clone(&keyring),
             true,
         )?;
         let databases: Vec<_> = writer.state.databases.values().cloned().collect();
         let tenants = Self {
             directory,
             disk,
-            master,
+            keyring,
             system: Arc::clone(&writer.tenant),
             by_name: RwLock::default(),
             writers: RwLock::new(HashMap::from([(SYSTEM_TENANT, Arc::new(Mutex::new(writer)))])),
             applied: AtomicU64::new(0),
+            fresh: RwLock::default(),
         };
         for database in &databases {
             tenants.open(database)?;
@@ -71,28 +72,29 @@ impl Tenants {
         if self.by_name.read().contains_key(&database.name) {
             return Ok(());
         }
-        let keys = TenantKeys::unwrap(
-            database.tenant,
-            self.master.as_ref(),
-            &database.wrapped_kek,
-            &database.wrapped_dek,
-        )
-        .ok_or_else(|| EngineError::DatabaseKey {
-            database: database.name.clone(),
-        })?;
         let directory = self.directory.join(database.tenant.to_string());
         let writer = TenantWriter::open(
             &directory,
             Arc::clone(&self.disk),
             database.tenant,
             database.name.clone(),
-            keys,
+            Arc::clone(&self.keyring),
             false,
         )?;
         let tenant = Arc::clone(&writer.tenant);
         self.writers.write().insert(tenant.id, Arc::new(Mutex::new(writer)));
         self.by_name.write().insert(database.name.clone(), tenant);
         Ok(())
+    }
+
+    /// Notes that a tenant's keys were drawn since the node was opened.
+    pub(crate) fn note_fresh(&self, tenant: TenantId) {
+        self.fresh.write().insert(tenant);
+    }
+
+    /// Whether a tenant's keys were drawn since the node was opened.
+    pub(crate) fn is_fresh(&self, tenant: TenantId) -> bool {
+        self.fresh.read().contains(&tenant)
     }
 
     pub(crate) fn system(&self) -> &Arc<SharedTenant> {

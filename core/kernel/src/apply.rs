@@ -5,20 +5,22 @@ use std::sync::Arc;
 
 use craton_crypto::Dek;
 use craton_types::{
-    Change, DatabaseDefinition, Expected, Hash, IdempotencyId, Offset, PrimaryKey, Record, RecordHeader, RecordKind,
-    RecordSummary, Row, RowChange, RowWrite, StreamId, StreamSequence, TableId, TableSchema, TableSummary, Timestamp,
-    UserDefinition, VersionedRow,
+    Change, DatabaseDefinition, Expected, Hash, IdempotencyId, KeysRotated, Offset, PrimaryKey, Record, RecordHeader,
+    RecordKind, RecordSummary, RotationReason, Row, RowChange, RowWrite, StreamId, StreamSequence, TableId,
+    TableSchema, TableSummary, Timestamp, UserDefinition, VersionedRow,
 };
 
 use crate::checkpoint::{decide_cosigned, parse_checkpoint};
 use crate::seal::{Placement, Sealed, seal_changes, seal_chunks};
 use crate::system_table::{
-    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, IDEMPOTENCY_RING_TABLE, IDEMPOTENCY_TABLE, STREAM_NAME_BYTES_MAX,
-    STREAM_RECORD_TABLE, STREAM_TABLE, StreamHead, catalogue_key, catalogue_row, idempotency_key, idempotency_offset,
-    idempotency_row, ring_id, ring_key, ring_row, stream_record_key, stream_record_row,
+    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, IDEMPOTENCY_RING_TABLE, IDEMPOTENCY_TABLE, KEY_EPOCH_TABLE,
+    STREAM_NAME_BYTES_MAX, STREAM_RECORD_TABLE, STREAM_TABLE, StreamHead, catalogue_key, catalogue_row,
+    idempotency_key, idempotency_offset, idempotency_row, key_epoch_key, key_epoch_row, ring_id, ring_key, ring_row,
+    stream_record_key, stream_record_row,
 };
 use crate::{
-    Catalogue, Command, Committed, ExpectedSequence, Operation, Outcome, ReadCheck, Refusal, SchemaWrite, TenantState,
+    Catalogue, Command, Committed, ExpectedSequence, NewDataKey, Operation, Outcome, ReadCheck, Refusal, SchemaWrite,
+    TenantState,
 };
 
 /// The rows as the tenant's records so far left them.
@@ -121,6 +123,8 @@ enum Content {
         note: String,
         time_stamp: Option<Vec<u8>>,
     },
+    /// A key epoch: the record is its first, and plain.
+    KeysRotated(KeysRotated),
 }
 
 /// What changes in the state beside the head of the log.
@@ -132,6 +136,7 @@ enum StateChange {
     Cosigned { size: u64, offset: Offset },
     Database(DatabaseDefinition),
     Users(BTreeMap<String, UserDefinition>),
+    KeyEpoch(KeysRotated),
 }
 
 type Decided = Result<Result<Decision, Refusal>, ApplyError>;
@@ -153,8 +158,11 @@ fn decide(state: &TenantState, rows: &dyn RowReader, command: &Command) -> Decid
         } => decide_append(state, rows, stream, *expected, events),
         Operation::Checkpoint { size, note } => Ok(decide_checkpoint(state, *size, note)),
         Operation::Cosign { note, time_stamp } => Ok(decide_cosign(state, note, time_stamp.as_ref())),
+        Operation::RotateKeys { salt, reason, data_key } => {
+            Ok(decide_rotate_keys(state, *salt, *reason, data_key.as_ref()))
+        }
         _ if !state.is_system => Ok(Err(Refusal::WrongTenant)),
-        Operation::CreateDatabase(database) => Ok(decide_create_database(state, database)),
+        Operation::CreateDatabase { database, .. } => Ok(decide_create_database(state, database)),
         Operation::PutUser(user) => Ok(Ok(decide_put_user(state, user))),
         Operation::DropUser { name } => Ok(decide_drop_user(state, name)),
     }
@@ -428,6 +436,45 @@ fn decide_cosign(
     })
 }
 
+fn decide_rotate_keys(
+    state: &TenantState,
+    salt: [u8; 32],
+    reason: RotationReason,
+    data_key: Option<&NewDataKey>,
+) -> Result<Decision, Refusal> {
+    let data_key = match data_key {
+        None => state.data_key,
+        Some(new) if new.number > state.data_key => new.number,
+        Some(new) => {
+            return Err(Refusal::DataKeyOutOfOrder {
+                number: new.number,
+                current: state.data_key,
+            });
+        }
+    };
+    let rotated = KeysRotated {
+        epoch: state.key_epoch.next(),
+        data_key,
+        salt,
+        reason,
+    };
+    Ok(Decision {
+        stream: StreamId::ZERO,
+        sequence: state.root_stream_next,
+        writes: vec![key_epoch_write(&rotated, state.end)],
+        content: Content::KeysRotated(rotated.clone()),
+        state: StateChange::KeyEpoch(rotated),
+    })
+}
+
+pub(crate) fn key_epoch_write(rotated: &KeysRotated, offset: Offset) -> ViewWrite {
+    ViewWrite {
+        table: KEY_EPOCH_TABLE,
+        key: key_epoch_key(rotated.epoch),
+        row: Some(Arc::new(key_epoch_row(rotated, offset))),
+    }
+}
+
 fn decide_create_database(state: &TenantState, database: &DatabaseDefinition) -> Result<Decision, Refusal> {
     if state.databases.contains_key(&database.name) {
         return Err(Refusal::DatabaseExists {
@@ -484,6 +531,10 @@ fn seal(
         stream: decision.stream,
         sequence: decision.sequence,
         timestamp: timestamp.max(state.last_timestamp),
+        key_epoch: match &decision.content {
+            Content::KeysRotated(rotated) => rotated.epoch,
+            _ => state.key_epoch,
+        },
     };
     match &decision.content {
         Content::Changes { summary, changes } => seal_changes(state, key, command, placement, summary, changes),
@@ -495,6 +546,10 @@ fn seal(
             let chunks = [Some(note.clone().into_bytes()), time_stamp.clone()];
             let chunks = chunks.into_iter().flatten().collect();
             seal_chunks(state, command, placement, RecordKind::Cosignature, chunks)
+        }
+        Content::KeysRotated(rotated) => {
+            let chunks = vec![Change::KeysRotated(rotated.clone()).to_bytes()];
+            seal_chunks(state, command, placement, RecordKind::Policy, chunks)
         }
     }
 }
@@ -544,7 +599,14 @@ impl TenantState {
                 self.databases.insert(database.name.clone(), database);
             }
             StateChange::Users(users) => self.users = Arc::new(users),
+            StateChange::KeyEpoch(rotated) => self.begin_key_epoch(&rotated),
         }
+    }
+
+    pub(crate) fn begin_key_epoch(&mut self, rotated: &KeysRotated) {
+        self.key_epoch = rotated.epoch;
+        self.data_key = rotated.data_key;
+        self.key_salt = rotated.salt;
     }
 }
 

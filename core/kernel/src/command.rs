@@ -1,8 +1,8 @@
 //! Commands: what a client asks of one tenant, as they travel through the consensus log.
 
 use craton_types::{
-    ActorId, CorrelationId, DatabaseDefinition, IdempotencyId, Offset, RowWrite, TableId, TableSchema, TenantId,
-    UserDefinition,
+    ActorId, CorrelationId, DataKeyNumber, DatabaseDefinition, IdempotencyId, Offset, RotationReason, RowWrite,
+    TableId, TableSchema, TenantId, UserDefinition,
 };
 use minicbor::{Decode, Encode};
 
@@ -69,7 +69,14 @@ pub enum Operation {
     },
     /// Creates a database (system tenant only).
     #[n(3)]
-    CreateDatabase(#[n(0)] DatabaseDefinition),
+    CreateDatabase {
+        /// The database.
+        #[n(0)]
+        database: DatabaseDefinition,
+        /// Its first keys, wrapped for the way through the consensus log. The node stores them; no record holds them.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        keys: Vec<u8>,
+    },
     /// Creates or replaces a database user (system tenant only).
     #[n(4)]
     PutUser(#[n(0)] UserDefinition),
@@ -90,6 +97,41 @@ pub enum Operation {
         #[n(1)]
         time_stamp: Option<minicbor::bytes::ByteVec>,
     },
+    /// Begins a key epoch.
+    #[n(7)]
+    RotateKeys {
+        /// Random, drawn for this command.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        salt: [u8; 32],
+        /// Why.
+        #[n(1)]
+        reason: RotationReason,
+        /// The data key that the epoch's key is derived from, when it is a new one.
+        #[n(2)]
+        data_key: Option<NewDataKey>,
+    },
+}
+
+impl Operation {
+    /// Whether its record's chunks are encrypted under the tenant's current epoch.
+    #[must_use]
+    pub const fn is_sealed(&self) -> bool {
+        !matches!(
+            self,
+            Self::Checkpoint { .. } | Self::Cosign { .. } | Self::RotateKeys { .. }
+        )
+    }
+}
+
+/// A data key on its way to the nodes' keyrings.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NewDataKey {
+    /// Its number, higher than every earlier one's.
+    #[n(0)]
+    pub number: DataKeyNumber,
+    /// The key, wrapped for the way through the consensus log.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub wrapped: Vec<u8>,
 }
 
 /// A change of the catalogue.

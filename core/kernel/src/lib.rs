@@ -24,12 +24,12 @@ mod system_table;
 
 pub use apply::{Applied, ApplyError, RowReader, ViewWrite, apply};
 pub use checkpoint::{Cosigned, RecentCheckpoints};
-pub use command::{Command, ExpectedSequence, Operation, ReadCheck, SchemaWrite};
+pub use command::{Command, ExpectedSequence, NewDataKey, Operation, ReadCheck, SchemaWrite};
 pub use outcome::{Committed, Outcome, Refusal};
 pub use replay::{ReplayError, replay};
-pub use seal::{UnsealError, unseal_changes};
+pub use seal::{UnsealError, key_epoch_of, unseal_changes};
 pub use state::{Catalogue, StateDecodeError, TenantState};
 pub use system_table::{
-    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, STREAM_NAME_BYTES_MAX, STREAM_RECORD_TABLE, catalogue_table,
-    stream_record_key, stream_record_offset,
+    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, STREAM_NAME_BYTES_MAX, STREAM_RECORD_TABLE, catalogue_table,
+    key_epoch_from_row, stream_record_key, stream_record_offset,
 };

@@ -1,6 +1,6 @@
 //! What became of a command.
 
-use craton_types::{Hash, Offset, StreamSequence, TableId, Timestamp};
+use craton_types::{DataKeyNumber, Hash, Offset, StreamSequence, TableId, Timestamp};
 
 /// The outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +135,14 @@ pub enum Refusal {
         changes: u64,
         /// What is allowed.
         changes_max: u64,
+    },
+    /// The data key's number is not higher than the current one's: another rotation came first.
+    #[error("data key {number} does not follow data key {current}")]
+    DataKeyOutOfOrder {
+        /// The number proposed.
+        number: DataKeyNumber,
+        /// The current one.
+        current: DataKeyNumber,
     },
     /// The operation belongs to the system tenant, or to any other but the system tenant.
     #[error("the operation does not belong to this tenant")]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use craton_crypto::{Dek, record_hash};
 use craton_types::{Change, KeyEpoch, PrimaryKey, Record, RecordKind, RowChange, TableSchema};
 
-use crate::apply::{catalogue_write, remember_idempotency_id, stream_writes};
+use crate::apply::{catalogue_write, key_epoch_write, remember_idempotency_id, stream_writes};
 use crate::checkpoint::{decide_cosigned, parse_checkpoint};
 use crate::system_table::{StreamHead, catalogue_row};
-use crate::{ApplyError, Catalogue, RowReader, TenantState, ViewWrite, unseal_changes};
+use crate::{ApplyError, Catalogue, RowReader, TenantState, ViewWrite, key_epoch_of, unseal_changes};
 
 /// Why a record cannot be replayed onto a state.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,7 @@ pub fn replay(
         RecordKind::Data => replay_data(state, key_for_epoch, record)?,
         RecordKind::Checkpoint => replay_checkpoint(state, record)?,
         RecordKind::Cosignature => replay_cosignature(state, record)?,
+        RecordKind::Policy => replay_key_epoch(state, record)?,
     };
     remember_idempotency_id(state, rows, header.idempotency_id, &mut writes)?;
     state.advance(header, record_hash(&header.encode()));
@@ -76,6 +77,14 @@ fn replay_cosignature(state: &mut TenantState, record: &Record) -> Result<Vec<Vi
     let size = decide_cosigned(state, note).map_err(|_| malformed())?;
     state.note_cosigned(size, offset);
     Ok(Vec::new())
+}
+
+fn replay_key_epoch(state: &mut TenantState, record: &Record) -> Result<Vec<ViewWrite>, ReplayError> {
+    let offset = record.header.offset;
+    let rotated = key_epoch_of(record).filter(|rotated| rotated.epoch == state.key_epoch.next());
+    let rotated = rotated.ok_or(ReplayError::Content { offset: offset.get() })?;
+    state.begin_key_epoch(&rotated);
+    Ok(vec![key_epoch_write(&rotated, offset)])
 }
 
 fn replay_data(
@@ -123,6 +132,7 @@ fn replay_data(
                 users.remove(&name);
                 state.users = Arc::new(users);
             }
+            Change::KeysRotated(_) => return Err(malformed()),
         }
     }
     if let Some(edited) = catalogue.edited {

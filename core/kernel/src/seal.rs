@@ -3,8 +3,8 @@
 use craton_crypto::{ChunkError, Dek, chunk_hash, record_hash};
 use craton_proof::merkle_tree_hash;
 use craton_types::{
-    BODY_BYTES_MAX, CHUNKS_MAX, Change, ChangeDecodeError, Hash, KeyEpoch, Record, RecordHeader, RecordKind,
-    RecordSummary, StreamId, StreamSequence, Timestamp,
+    BODY_BYTES_MAX, CHUNKS_MAX, Change, ChangeDecodeError, Hash, KeyEpoch, KeysRotated, Record, RecordHeader,
+    RecordKind, RecordSummary, StreamId, StreamSequence, Timestamp,
 };
 
 use crate::{Command, Refusal, TenantState};
@@ -21,6 +21,7 @@ pub(crate) struct Placement {
     pub(crate) stream: StreamId,
     pub(crate) sequence: StreamSequence,
     pub(crate) timestamp: Timestamp,
+    pub(crate) key_epoch: KeyEpoch,
 }
 
 /// Seals a summary and its changes as the tenant's next record.
@@ -75,7 +76,7 @@ pub(crate) fn seal_chunks(
         actor: command.actor,
         correlation_id: command.correlation_id,
         idempotency_id: command.idempotency_id,
-        key_epoch: state.key_epoch,
+        key_epoch: placement.key_epoch,
         chunk_count: u32::try_from(chunks.len()).expect("bounded by CHUNKS_MAX"),
         payload_length,
         payload_hash: merkle_tree_hash(&leaves),
@@ -131,4 +132,19 @@ pub fn unseal_changes(
         .map(|plaintext| Ok(Change::from_bytes(&plaintext?)?))
         .collect::<Result<_, UnsealError>>()?;
     Ok((summary, changes))
+}
+
+/// The key epoch that a record begins; `None` when it begins none, or is not what a kernel writes.
+#[must_use]
+pub fn key_epoch_of(record: &Record) -> Option<KeysRotated> {
+    if record.header.kind != RecordKind::Policy {
+        return None;
+    }
+    match (record.chunks.as_slice(), record.header.key_epoch) {
+        ([chunk], epoch) => match Change::from_bytes(chunk) {
+            Ok(Change::KeysRotated(rotated)) if rotated.epoch == epoch => Some(rotated),
+            _ => None,
+        },
+        _ => None,
+    }
 }

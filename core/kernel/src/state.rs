@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use craton_proof::Frontier;
 use craton_types::{
-    DatabaseDefinition, Hash, KeyEpoch, Offset, StreamId, StreamSequence, TableId, TableSchema, TenantId, Timestamp,
-    UserDefinition,
+    DataKeyNumber, DatabaseDefinition, Hash, KeyEpoch, Offset, StreamId, StreamSequence, TableId, TableSchema,
+    TenantId, Timestamp, UserDefinition,
 };
 use minicbor::{Decode, Encode};
 
@@ -64,8 +64,12 @@ pub struct TenantState {
     pub recent_checkpoints: RecentCheckpoints,
     /// The last checkpoint that witnesses have cosigned.
     pub cosigned: Option<Cosigned>,
-    /// The data-encryption key that new records use.
+    /// The epoch whose key new records use.
     pub key_epoch: KeyEpoch,
+    /// The stored data key that the epoch's key is derived from.
+    pub data_key: DataKeyNumber,
+    /// The salt that it is derived with.
+    pub key_salt: [u8; 32],
     /// The next record's sequence in stream 0.
     pub root_stream_next: StreamSequence,
     /// The number of the next named stream.
@@ -146,6 +150,10 @@ struct SavedState {
     recent_checkpoints: RecentCheckpoints,
     #[n(27)]
     cosigned: Option<Cosigned>,
+    #[n(19)]
+    data_key: DataKeyNumber,
+    #[cbor(n(20), with = "minicbor::bytes")]
+    key_salt: [u8; 32],
 }
 
 impl TenantState {
@@ -164,6 +172,8 @@ impl TenantState {
             recent_checkpoints: RecentCheckpoints::default(),
             cosigned: None,
             key_epoch: KeyEpoch::ZERO,
+            data_key: DataKeyNumber::ZERO,
+            key_salt: [0; 32],
             root_stream_next: StreamSequence::ZERO,
             next_stream: StreamId::new(1),
             idempotency_count: 0,
@@ -190,6 +200,8 @@ impl TenantState {
             recent_checkpoints: self.recent_checkpoints.clone(),
             cosigned: self.cosigned,
             key_epoch: self.key_epoch,
+            data_key: self.data_key,
+            key_salt: self.key_salt,
             root_stream_next: self.root_stream_next,
             next_stream: self.next_stream,
             idempotency_count: self.idempotency_count,
@@ -234,6 +246,8 @@ impl TenantState {
             recent_checkpoints: saved.recent_checkpoints,
             cosigned: saved.cosigned,
             key_epoch: saved.key_epoch,
+            data_key: saved.data_key,
+            key_salt: saved.key_salt,
             root_stream_next: saved.root_stream_next,
             next_stream: saved.next_stream,
             idempotency_count: saved.idempotency_count,

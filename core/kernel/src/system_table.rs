@@ -1,6 +1,9 @@
 //! The engine's own tables: versioned rows like any other, so that the past has its catalogue too.
 
-use craton_types::{IdempotencyId, Offset, PrimaryKey, Row, StreamId, StreamSequence, TableId, TableSchema, Value};
+use craton_types::{
+    IdempotencyId, KeyEpoch, KeysRotated, Offset, PrimaryKey, Row, StreamId, StreamSequence, TableId, TableSchema,
+    Value,
+};
 
 /// The catalogue: one row per table, keyed by table id, holding the definition's CBOR.
 pub const CATALOGUE_TABLE: TableId = TableId::new(1);
@@ -12,6 +15,8 @@ pub(crate) const IDEMPOTENCY_TABLE: TableId = TableId::new(3);
 pub(crate) const IDEMPOTENCY_RING_TABLE: TableId = TableId::new(4);
 /// Where each record of a stream is, keyed by stream name and sequence.
 pub const STREAM_RECORD_TABLE: TableId = TableId::new(5);
+/// The key epochs, keyed by number. Epoch 0 has no row: it begins with the log, with data key 0 and a salt of zeros.
+pub const KEY_EPOCH_TABLE: TableId = TableId::new(6);
 /// How many idempotency ids a tenant remembers.
 pub const IDEMPOTENCY_IDS_MAX: u64 = 65_536;
 
@@ -126,6 +131,28 @@ pub(crate) fn ring_row(id: IdempotencyId) -> Row {
 pub(crate) fn ring_id(row: &[Value]) -> Option<IdempotencyId> {
     match row {
         [Value::Uuid(id)] => Some(IdempotencyId::new(*id)),
+        _ => None,
+    }
+}
+
+/// The key of an epoch.
+pub(crate) fn key_epoch_key(epoch: KeyEpoch) -> PrimaryKey {
+    key(&integer(u64::from(epoch.get())))
+}
+
+/// The row of an epoch: what its record says, and where that is.
+pub(crate) fn key_epoch_row(rotated: &KeysRotated, offset: Offset) -> Row {
+    let bytes = minicbor::to_vec(rotated).expect("writing to memory does not fail");
+    vec![Value::Bytes(bytes), integer(offset.get())]
+}
+
+/// Reads an epoch and where it begins back; `None` when the row is not one.
+#[must_use]
+pub fn key_epoch_from_row(row: &[Value]) -> Option<(KeysRotated, Offset)> {
+    match row {
+        [Value::Bytes(bytes), Value::Int(offset)] => {
+            Some((minicbor::decode(bytes).ok()?, Offset::new(offset.cast_unsigned())))
+        }
         _ => None,
     }
 }

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use craton_crypto::{Dek, SecretBytes, SigningKey, record_hash};
+use craton_crypto::{DataKey, Dek, SecretBytes, SigningKey, record_hash};
 use craton_kernel::{
-    ApplyError, Command, ExpectedSequence, IDEMPOTENCY_IDS_MAX, Operation, Outcome, ReadCheck, Refusal, RowReader,
-    SchemaWrite, TenantState, ViewWrite, apply, replay, unseal_changes,
+    ApplyError, Command, ExpectedSequence, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, NewDataKey, Operation, Outcome,
+    ReadCheck, Refusal, RowReader, SchemaWrite, TenantState, ViewWrite, apply, key_epoch_from_row, key_epoch_of,
+    replay, unseal_changes,
 };
 use craton_proof::{Checkpoint, KeyName, SignerKey};
 use craton_types::{
-    ActorId, Change, Column, ColumnType, CorrelationId, DatabaseDefinition, Expected, Hash, IdempotencyId, Offset,
-    PrimaryKey, Record, RecordKind, RowWrite, TableId, TableSchema, TenantId, Timestamp, UserDefinition, Value,
-    VersionedRow,
+    ActorId, Change, Column, ColumnType, CorrelationId, DataKeyNumber, DatabaseDefinition, Expected, Hash,
+    IdempotencyId, KeyEpoch, Offset, PrimaryKey, Record, RecordKind, RotationReason, RowWrite, TableId, TableSchema,
+    TenantId, Timestamp, UserDefinition, Value, VersionedRow,
 };
 
 const PEOPLE: TableId = TableId::FIRST_USER;
@@ -45,8 +46,10 @@ struct Tenant {
     clock: u64,
 }
 
-fn key() -> Dek {
-    Dek::new(SecretBytes::new([7; 32]))
+/// The key of an epoch, as the node's keyring gives it.
+fn dek(tenant: TenantId, epoch: KeyEpoch, number: DataKeyNumber, salt: &[u8; 32]) -> Dek {
+    let byte = u8::try_from(number.get()).expect("few data keys");
+    DataKey::new(SecretBytes::new([byte; 32])).dek(tenant, epoch, salt)
 }
 
 impl Tenant {
@@ -65,6 +68,22 @@ impl Tenant {
             records: Vec::new(),
             clock: 1_000,
         }
+    }
+
+    /// The key of the epoch that the state has reached.
+    fn dek(&self) -> Dek {
+        let state = &self.state;
+        dek(state.tenant, state.key_epoch, state.data_key, &state.key_salt)
+    }
+
+    /// The key of any epoch, by the records that begin them.
+    fn dek_of(&self, epoch: KeyEpoch) -> Option<Dek> {
+        if epoch == KeyEpoch::ZERO {
+            return Some(dek(self.state.tenant, epoch, DataKeyNumber::ZERO, &[0; 32]));
+        }
+        let mut begun = self.records.iter().filter_map(key_epoch_of);
+        let rotated = begun.find(|rotated| rotated.epoch == epoch)?;
+        Some(dek(self.state.tenant, epoch, rotated.data_key, &rotated.salt))
     }
 
     fn with_people() -> Self {
@@ -90,14 +109,9 @@ impl Tenant {
             operation,
         };
         let before = self.state.to_bytes();
-        let applied = apply(
-            &mut self.state,
-            &self.rows,
-            &key(),
-            Timestamp::new(self.clock),
-            &command,
-        )
-        .expect("memory can be read");
+        let key = self.dek();
+        let applied =
+            apply(&mut self.state, &self.rows, &key, Timestamp::new(self.clock), &command).expect("memory can be read");
         match &applied.outcome {
             Outcome::Committed(committed) => {
                 self.rows.store(committed.offset, applied.writes);
@@ -437,8 +451,10 @@ fn databases_and_users_belong_to_the_system_tenant() {
     let database = DatabaseDefinition {
         name: "main".to_owned(),
         tenant: TenantId::new([6; 16]),
-        wrapped_kek: vec![1],
-        wrapped_dek: vec![2],
+    };
+    let create = |database: DatabaseDefinition| Operation::CreateDatabase {
+        database,
+        keys: b"wrapped keys".to_vec(),
     };
     assert_eq!(
         Tenant::new().refuse(Operation::PutUser(user.clone())),
@@ -446,14 +462,18 @@ fn databases_and_users_belong_to_the_system_tenant() {
     );
     let mut system = Tenant::system();
     system.commit(Operation::PutUser(user));
-    system.commit(Operation::CreateDatabase(database.clone()));
-    let again = system.refuse(Operation::CreateDatabase(database));
+    system.commit(create(database.clone()));
+    let created = database.clone();
+    let again = system.refuse(create(database));
     assert_eq!(
         again,
         Refusal::DatabaseExists {
             name: "main".to_owned()
         }
     );
+    let (_, changes) =
+        unseal_changes(system.records.last().expect("two records"), &|_| Some(system.dek())).expect("it opens");
+    assert_eq!(changes, [Change::CreateDatabase(created)], "the log holds no keys");
     system.commit(Operation::DropUser { name: "app".to_owned() });
     let missing = system.refuse(Operation::DropUser { name: "app".to_owned() });
     assert_eq!(missing, Refusal::UserMissing { name: "app".to_owned() });
@@ -486,7 +506,7 @@ fn a_record_tells_the_row_before_and_after() {
     let first = tenant.commit(write(vec![put(1, "Ada", Expected::Absent)]));
     tenant.commit(write(vec![put(1, "Ada L.", Expected::Version(first))]));
     let (summary, changes) =
-        unseal_changes(tenant.records.last().expect("three records"), &|_| Some(key())).expect("it opens");
+        unseal_changes(tenant.records.last().expect("three records"), &|_| Some(tenant.dek())).expect("it opens");
     assert_eq!(summary.tables[0].columns, ["id", "name"]);
     let [Change::Row(change)] = changes.as_slice() else {
         panic!("one row change, got {changes:?}")
@@ -498,6 +518,71 @@ fn a_record_tells_the_row_before_and_after() {
     );
 }
 
+fn rotate(salt: u8, data_key: Option<u32>) -> Operation {
+    Operation::RotateKeys {
+        salt: [salt; 32],
+        reason: data_key.map_or(RotationReason::Opened, |_| RotationReason::DataKey),
+        data_key: data_key.map(|number| NewDataKey {
+            number: DataKeyNumber::new(number),
+            wrapped: b"wrapped key".to_vec(),
+        }),
+    }
+}
+
+#[test]
+fn a_key_epoch_begins_with_its_own_record_and_earlier_ones_stay_readable() {
+    let mut tenant = Tenant::with_people();
+    tenant.commit(write(vec![put(1, "Ada", Expected::Absent)]));
+    let rotation = tenant.commit(rotate(9, Some(4)));
+    tenant.commit(write(vec![put(2, "Grace", Expected::Absent)]));
+    let epochs: Vec<u32> = tenant
+        .records
+        .iter()
+        .map(|record| record.header.key_epoch.get())
+        .collect();
+    assert_eq!(epochs, [0, 0, 1, 1]);
+    let row = tenant
+        .rows
+        .row(KEY_EPOCH_TABLE, &PrimaryKey::encode([&Value::Int(1)]).expect("a key"));
+    let row = row.expect("memory can be read").expect("epoch 1 has a row");
+    let (rotated, offset) = key_epoch_from_row(&row.row).expect("an epoch's row");
+    assert_eq!(
+        (rotated.data_key, rotated.salt, offset),
+        (DataKeyNumber::new(4), [9; 32], rotation)
+    );
+    for record in tenant
+        .records
+        .iter()
+        .filter(|record| record.header.kind == RecordKind::Data)
+    {
+        let own = tenant.dek_of(record.header.key_epoch);
+        assert!(unseal_changes(record, &|_| own.clone()).is_ok());
+        let other = KeyEpoch::new(1 - record.header.key_epoch.get());
+        assert!(unseal_changes(record, &|_| tenant.dek_of(other)).is_err());
+    }
+}
+
+#[test]
+fn data_keys_only_ever_go_up() {
+    let mut tenant = Tenant::with_people();
+    tenant.commit(rotate(1, Some(2)));
+    for number in [0, 1, 2] {
+        let refusal = tenant.refuse(rotate(2, Some(number)));
+        let (number, current) = (DataKeyNumber::new(number), DataKeyNumber::new(2));
+        assert_eq!(refusal, Refusal::DataKeyOutOfOrder { number, current });
+    }
+}
+
+#[test]
+fn what_changes_no_key_leaves_the_data_key_as_it_is() {
+    let mut tenant = Tenant::with_people();
+    tenant.commit(rotate(1, Some(2)));
+    tenant.commit(rotate(3, None));
+    assert_eq!(tenant.state.data_key, DataKeyNumber::new(2));
+    assert_eq!(tenant.state.key_epoch, KeyEpoch::new(2));
+    assert_eq!(tenant.state.key_salt, [3; 32]);
+}
+
 /// A mixed history, for the two tests that compare whole tenants.
 fn history() -> Tenant {
     let mut tenant = Tenant::with_people();
@@ -507,6 +592,8 @@ fn history() -> Tenant {
         put(4, "else", Expected::Version(first)),
     ]));
     tenant.commit(append("orders", ExpectedSequence::Any, "placed"));
+    tenant.commit(rotate(1, None));
+    tenant.commit(rotate(2, Some(3)));
     tenant.when_identified(
         append("orders", ExpectedSequence::Any, "paid"),
         IdempotencyId::new([8; 16]),
@@ -551,7 +638,7 @@ fn replaying_the_log_gives_the_state_and_rows_that_applying_gave() {
     let mut state = TenantState::new(applied.state.tenant, false);
     let mut rows = Rows::default();
     for record in &applied.records {
-        let writes = replay(&mut state, &rows, &|_| Some(key()), record).expect("the log is whole");
+        let writes = replay(&mut state, &rows, &|epoch| applied.dek_of(epoch), record).expect("the log is whole");
         rows.store(record.header.offset, writes);
     }
     assert_eq!(state.to_bytes(), applied.state.to_bytes());
@@ -562,7 +649,15 @@ fn replaying_the_log_gives_the_state_and_rows_that_applying_gave() {
 fn replay_refuses_a_record_that_does_not_follow() {
     let applied = history();
     let mut state = TenantState::new(applied.state.tenant, false);
-    assert!(replay(&mut state, &Rows::default(), &|_| Some(key()), &applied.records[1]).is_err());
+    assert!(
+        replay(
+            &mut state,
+            &Rows::default(),
+            &|epoch| applied.dek_of(epoch),
+            &applied.records[1]
+        )
+        .is_err()
+    );
 }
 
 #[test]

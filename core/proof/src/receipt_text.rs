@@ -83,6 +83,7 @@ impl VerifiedReceipt {
                 line(f, "user's actor", &user.actor)
             }
             Change::DropUser { name } => line(f, "dropped user", &printable(name)),
+            Change::KeysRotated(rotated) => line(f, "began key epoch", &rotated.epoch),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use craton_crypto::{MasterKeyError, MasterKeyProvider};
+use craton_crypto::MasterKeyProvider;
 use craton_engine::{Craton, EngineError};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
@@ -72,9 +72,6 @@ pub enum StartError {
     /// The token key is not usable.
     #[error(transparent)]
     TokenKey(#[from] TokenKeyError),
-    /// The master key is not usable.
-    #[error(transparent)]
-    MasterKey(#[from] MasterKeyError),
     /// The engine did not open.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -146,11 +143,11 @@ impl Server {
             Some(token) => Some(TokenVerifier::load(token.key_path, &token.cluster_id)?),
             None => None,
         };
-        let mock_verifiers = MockVerifiers::new(master_key.derive("craton server mock authentication v1")?);
         let options = Craton::options().origin(origin).master_key(master_key);
         let engine_dir = data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || options.open(engine_dir)).await;
         let engine = opened.expect("opening the engine does not panic")?;
+        let mock_verifiers = MockVerifiers::new(engine.derive_secret("craton server mock authentication v1"));
 
         let postgres_listener = bind(listen).await?;
         let http_listener = bind(http_listen).await?;

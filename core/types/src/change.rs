@@ -6,7 +6,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::{Row, TableId, TableSchema, TenantId};
+use crate::{DataKeyNumber, KeyEpoch, Row, TableId, TableSchema, TenantId};
 
 /// The version byte that precedes the CBOR of every summary and change.
 pub const CHANGE_VERSION: u8 = 1;
@@ -85,6 +85,46 @@ pub enum Change {
         #[n(0)]
         name: String,
     },
+    /// A key epoch began. It stands in a record of kind [`crate::RecordKind::Policy`], in plain text: the record is
+    /// the first of the epoch that it announces, and holds nothing secret.
+    #[n(7)]
+    KeysRotated(#[n(0)] KeysRotated),
+}
+
+/// A key epoch: which stored data key its key is derived from, and with which salt.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct KeysRotated {
+    /// The epoch that begins with this record.
+    #[n(0)]
+    pub epoch: KeyEpoch,
+    /// The stored data key.
+    #[n(1)]
+    pub data_key: DataKeyNumber,
+    /// Random, drawn for this epoch alone. Two copies of one log that go on separately draw different salts, so they
+    /// never encrypt two plaintexts under one key and position.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub salt: [u8; 32],
+    /// Why the epoch began.
+    #[n(3)]
+    pub reason: RotationReason,
+}
+
+/// Why a key epoch began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum RotationReason {
+    /// The node was opened: it cannot know whether another copy of this log was written to since.
+    #[n(0)]
+    Opened,
+    /// A new data key was asked for.
+    #[n(1)]
+    DataKey,
+    /// The tenant's key-encryption key was replaced.
+    #[n(2)]
+    KeyEncryptionKey,
+    /// The master key was replaced.
+    #[n(3)]
+    MasterKey,
 }
 
 /// A row before and after a change; both are full rows, so any state can be rebuilt, compared or explained.
@@ -101,7 +141,8 @@ pub struct RowChange {
     pub after: Option<Row>,
 }
 
-/// A database and its keys.
+/// A database. Its keys are in the node's keyring, where they can be destroyed; the log, which forgets nothing, never
+/// holds them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DatabaseDefinition {
     /// The database's name.
@@ -110,12 +151,6 @@ pub struct DatabaseDefinition {
     /// Its tenant.
     #[n(1)]
     pub tenant: TenantId,
-    /// The tenant's key-encryption key, wrapped by the master key.
-    #[cbor(n(2), with = "minicbor::bytes")]
-    pub wrapped_kek: Vec<u8>,
-    /// The data-encryption key of epoch 0, wrapped by the key-encryption key.
-    #[cbor(n(3), with = "minicbor::bytes")]
-    pub wrapped_dek: Vec<u8>,
 }
 
 /// A database user. The password itself is never known here, only its SCRAM verifier (RFC 5802).

@@ -129,6 +129,10 @@ integer_id! {
     KeyEpoch(u32)
 }
 integer_id! {
+    /// The number of a stored data key, from which the keys of one or more epochs are derived.
+    DataKeyNumber(u32)
+}
+integer_id! {
     /// The index of an entry in the consensus log (Raft, section 5.3), counted from one.
     LogIndex(u64)
 }

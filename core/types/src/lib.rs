@@ -21,13 +21,13 @@ mod value;
 mod write;
 
 pub use change::{
-    CHANGE_VERSION, Change, ChangeDecodeError, DatabaseDefinition, RecordSummary, RowChange, TableSummary,
-    UserDefinition,
+    CHANGE_VERSION, Change, ChangeDecodeError, DatabaseDefinition, KeysRotated, RecordSummary, RotationReason,
+    RowChange, TableSummary, UserDefinition,
 };
 pub use hash::Hash;
 pub use id::{
-    ActorId, CorrelationId, DatabaseName, DatabaseNameError, IdempotencyId, KeyEpoch, LogIndex, Offset, StreamId,
-    StreamSequence, TableId, TenantId, Term, Timestamp,
+    ActorId, CorrelationId, DataKeyNumber, DatabaseName, DatabaseNameError, IdempotencyId, KeyEpoch, LogIndex, Offset,
+    StreamId, StreamSequence, TableId, TenantId, Term, Timestamp,
 };
 pub use key::{KeyEncodeError, PrimaryKey};
 pub use range::{Direction, KeyRange, prefix_end};

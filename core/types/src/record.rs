@@ -52,6 +52,9 @@ pub enum RecordKind {
     /// A checkpoint in the log before this record, as witnesses cosigned it (C2SP tlog-cosignature): its first chunk is
     /// the cosigned note, a second one a time stamp over that note (RFC 3161). Both are plain.
     Cosignature = 3,
+    /// A rule for what follows. A record whose key epoch is not the one before announces that epoch in one plain
+    /// chunk, a [`crate::KeysRotated`] change.
+    Policy = 5,
 }
 
 impl RecordKind {
@@ -62,6 +65,7 @@ impl RecordKind {
             1 => Some(Self::Data),
             2 => Some(Self::Checkpoint),
             3 => Some(Self::Cosignature),
+            5 => Some(Self::Policy),
             _ => None,
         }
     }

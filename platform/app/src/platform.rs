@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use craton_crypto::MasterKeyProvider;
+use craton_crypto::FileMasterKey;
 use craton_engine::Craton;
 use craton_platform_data::Stores;
 use craton_platform_fleet::{AgentListener, Fleet, FleetConfig};
@@ -78,7 +78,7 @@ impl Platform {
 
         let options = Craton::options()
             .origin(settings.log_origin.clone())
-            .master_key(Arc::clone(&master_key));
+            .master_key(master_key.clone());
         let log_dir = data_dir.join("log");
         let engine = tokio::task::spawn_blocking(|| options.open(log_dir)).await?;
         let engine = engine.context("the platform's log does not open")?;
@@ -201,12 +201,7 @@ impl Platform {
     }
 }
 
-fn fleet(
-    settings: &Settings,
-    ledger: Ledger,
-    view: ReadModel,
-    master_key: &dyn MasterKeyProvider,
-) -> anyhow::Result<Fleet> {
+fn fleet(settings: &Settings, ledger: Ledger, view: ReadModel, master_key: &FileMasterKey) -> anyhow::Result<Fleet> {
     let mut config = FleetConfig::new(settings.data_dir.join("vault"), settings.agent_listen);
     config.listener_names.extend(settings.agent_host.iter().cloned());
     config.default_region.clone_from(&settings.region);

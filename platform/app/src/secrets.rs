@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes};
+use craton_crypto::{FileMasterKey, SecretBytes};
 use craton_platform_identity::OperatorKey;
 use craton_platform_kernel::Environment;
 
@@ -40,7 +40,7 @@ pub(crate) fn operator_key(path: &Path, environment: &Environment) -> anyhow::Re
 }
 
 /// Opens the master key, making it at the first start.
-pub(crate) fn master_key(path: &Path, environment: &Environment) -> anyhow::Result<Arc<dyn MasterKeyProvider>> {
+pub(crate) fn master_key(path: &Path, environment: &Environment) -> anyhow::Result<Arc<FileMasterKey>> {
     if !path.exists() {
         FileMasterKey::generate(path, SecretBytes::new(environment.random_bytes()))
             .with_context(|| format!("cannot make {}", path.display()))?;

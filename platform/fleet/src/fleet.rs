@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use craton_crypto::MasterKeyProvider;
+use craton_crypto::FileMasterKey;
 use craton_platform_kernel::{ClusterId, Ledger, OperationId};
 use craton_platform_sqlite::ReadModel;
 use jiff::SignedDuration;
@@ -111,7 +111,7 @@ impl Fleet {
         config: FleetConfig,
         ledger: Ledger,
         read_model: ReadModel,
-        master_key: &dyn MasterKeyProvider,
+        master_key: &FileMasterKey,
     ) -> Result<Self, FleetError> {
         let environment = ledger.environment().clone();
         let vault = Vault::open(&config.vault_dir, master_key, environment.clone())?;

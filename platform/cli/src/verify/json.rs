@@ -83,6 +83,7 @@ fn change(receipt: &VerifiedReceipt, change: &Change) -> Json {
             "actor": user.actor.to_string(),
         }),
         Change::DropUser { name } => json!({ "kind": "drop_user", "user": name }),
+        Change::KeysRotated(rotated) => json!({ "kind": "keys_rotated", "epoch": rotated.epoch.get() }),
     }
 }
 

@@ -14,7 +14,7 @@ use aes_gcm::{
     Aes256Gcm,
     aead::{Aead as _, KeyInit as _, Payload},
 };
-use craton_crypto::{MasterKeyError, MasterKeyProvider};
+use craton_crypto::FileMasterKey;
 use craton_platform_kernel::Environment;
 use zeroize::Zeroizing;
 
@@ -24,9 +24,6 @@ const NONCE_BYTES: usize = 12;
 /// Why a secret could not be kept or read.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    /// The master key is not at hand.
-    #[error(transparent)]
-    MasterKey(#[from] MasterKeyError),
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {
@@ -51,10 +48,10 @@ pub(crate) struct Vault {
 impl Vault {
     pub(crate) fn open(
         directory: &Path,
-        master_key: &dyn MasterKeyProvider,
+        master_key: &FileMasterKey,
         environment: Environment,
     ) -> Result<Self, VaultError> {
-        let key = master_key.derive("fleet vault v1")?;
+        let key = master_key.derive("fleet vault v1");
         let cipher = Aes256Gcm::new(key.expose().into());
         fs::DirBuilder::new()
             .recursive(true)

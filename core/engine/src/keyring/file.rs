@@ -1,0 +1,127 @@
+//! The keyring's file: two copies, each replaced as a whole.
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 0..4 | magic, `CRTK` |
+//! | 4 | version, 1 |
+//! | 5..n-32 | [`SavedKeyring`] in CBOR; every key in it is wrapped |
+//! | n-32..n | SHA-256 of all bytes before |
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use craton_crypto::sha256;
+use craton_types::{DataKeyNumber, TenantId};
+use minicbor::{Decode, Encode};
+
+use crate::durable_file::write_durably;
+
+/// The copies, in the order in which they are written.
+const FILES: [&str; 2] = ["keyring", "keyring.copy"];
+const MAGIC: [u8; 4] = *b"CRTK";
+const VERSION: u8 = 1;
+const CHECKSUM_BYTES: usize = 32;
+/// The longest file that is read: room for some hundred thousand tenants.
+const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What a copy holds.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct SavedKeyring {
+    /// Counts the replacements; of two copies the higher one is the newer.
+    #[n(0)]
+    pub(super) generation: u64,
+    /// The key that wraps everything below, wrapped by the master key.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub(super) root: Vec<u8>,
+    /// Wraps the keys of the write-ahead log's segments.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub(super) wal: Vec<u8>,
+    /// The seed of the checkpoint signing key.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub(super) signing_seed: Vec<u8>,
+    /// What other secrets of the node are derived from.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub(super) derivation: Vec<u8>,
+    /// The tenants' keys, ascending by tenant.
+    #[n(5)]
+    pub(super) tenants: Vec<SavedTenant>,
+}
+
+/// A tenant's keys in a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct SavedTenant {
+    #[n(0)]
+    pub(super) tenant: TenantId,
+    /// The key-encryption key, wrapped by the root key.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub(super) kek: Vec<u8>,
+    /// The tenant's secret, wrapped by the key-encryption key.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub(super) secret: Vec<u8>,
+    /// The data keys, ascending by number.
+    #[n(3)]
+    pub(super) data_keys: Vec<SavedDataKey>,
+}
+
+/// A data key in a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct SavedDataKey {
+    #[n(0)]
+    pub(super) number: DataKeyNumber,
+    /// Wrapped by the key-encryption key.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub(super) wrapped: Vec<u8>,
+}
+
+/// Reads a copy's bytes; `None` when they are damaged or of an unknown version.
+pub(super) fn decode(bytes: &[u8]) -> Option<SavedKeyring> {
+    let (content, checksum) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
+    if bytes.len() > FILE_BYTES_MAX || sha256(&[content]).as_bytes() != checksum {
+        return None;
+    }
+    let (magic, rest) = content.split_first_chunk::<4>()?;
+    let (&version, cbor) = rest.split_first()?;
+    if (*magic, version) != (MAGIC, VERSION) {
+        return None;
+    }
+    let mut decoder = minicbor::Decoder::new(cbor);
+    let saved = decoder.decode().ok()?;
+    (decoder.position() == cbor.len()).then_some(saved)
+}
+
+/// A copy's bytes.
+pub(super) fn encode(saved: &SavedKeyring) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.push(VERSION);
+    minicbor::encode(saved, &mut bytes).expect("writing to memory does not fail");
+    bytes.extend_from_slice(sha256(&[&bytes]).as_bytes());
+    bytes
+}
+
+/// The copies that exist, newest first; a damaged one is `None` and comes last.
+pub(super) fn read(directory: &Path) -> io::Result<Vec<Option<SavedKeyring>>> {
+    let mut copies = Vec::new();
+    for path in paths(directory) {
+        match fs::read(&path) {
+            Ok(bytes) => copies.push(decode(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    copies.sort_by_key(|copy| std::cmp::Reverse(copy.as_ref().map(|saved| saved.generation)));
+    Ok(copies)
+}
+
+/// Replaces both copies, one after the other: at every moment one of them is whole.
+pub(super) fn write(directory: &Path, saved: &SavedKeyring) -> io::Result<()> {
+    let bytes = encode(saved);
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the keyring is full"));
+    }
+    paths(directory).iter().try_for_each(|path| write_durably(path, &bytes))
+}
+
+pub(super) fn paths(directory: &Path) -> [PathBuf; 2] {
+    FILES.map(|name| directory.join(name))
+}
