@@ -19,6 +19,12 @@ pub struct SignedCheckpoint {
 }
 
 impl Tenant {
+    /// How many records the newest checkpoint covers; zero while there is none.
+    #[must_use]
+    pub fn checkpoint_size(&self) -> u64 {
+        self.tenant.head().checkpoint_size
+    }
+
     /// The newest checkpoint as the log signed it; `None` while there is none.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 //! | edge | for | guarded by |
 //! |---|---|---|
 //! | PostgreSQL protocol over TLS | applications | SCRAM-SHA-256; a signed token for the probe |
-//! | HTTP | the machine's supervisor and metrics collector | the loopback address |
+//! | HTTP | the machine's supervisor and metrics collector | the address it listens on |
+//! | HTTP over TLS | those who check a database's log (C2SP tlog-tiles) | a database user's password |
 //! | HTTP over a Unix socket | the agent | the socket's file mode |
 //!
 //! # Invariants

@@ -23,6 +23,10 @@ pub struct Limits {
     pub idle_session_timeout: Option<Duration>,
     /// How long a session may idle inside a transaction; `None` for ever.
     pub idle_in_transaction_timeout: Option<Duration>,
+    /// The most connections of the HTTP interface; further ones wait.
+    pub http_connections_max: usize,
+    /// How long an HTTP client may take for a TLS handshake, and for a request's head.
+    pub http_head_timeout: Duration,
     /// How long running statements are given to finish at shutdown.
     pub shutdown_timeout: Duration,
 }
@@ -47,6 +51,8 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(60),
             idle_session_timeout: None,
             idle_in_transaction_timeout: Some(Duration::from_secs(600)),
+            http_connections_max: 256,
+            http_head_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(30),
         }
     }

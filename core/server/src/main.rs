@@ -32,7 +32,7 @@ struct Arguments {
     /// Address of the PostgreSQL protocol; port 0 takes a free one, see endpoints.json in the data directory
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5432")]
     listen: SocketAddr,
-    /// Address of /health, /ready and /metrics, in plain HTTP
+    /// Address of /health, /ready and /metrics, and of the databases' logs over TLS
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8008")]
     http_listen: SocketAddr,
     /// Unix socket of the administrative API [default: admin.sock in the data directory]

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connections::Connections;
 use crate::endpoints::Endpoints;
+use crate::http::Passwords;
 use crate::limits::{CONNECTIONS_OPENING_EXTRA, Limits};
 use crate::metrics::Metrics;
 use crate::postgres::{self, MockVerifiers};
@@ -41,7 +42,7 @@ pub struct Options {
     pub master_key: Arc<dyn MasterKeyProvider>,
     /// Where the PostgreSQL protocol is served; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where `/health`, `/ready` and `/metrics` are served; port 0 takes a free one.
+    /// Where `/health`, `/ready`, `/metrics` and, over TLS, the logs are served; port 0 takes a free one.
     pub http_listen: SocketAddr,
     /// The administrative API's Unix socket.
     pub admin_socket: PathBuf,
@@ -148,6 +149,7 @@ impl Server {
         let opened = tokio::task::spawn_blocking(move || options.open(engine_dir)).await;
         let engine = opened.expect("opening the engine does not panic")?;
         let mock_verifiers = MockVerifiers::new(engine.derive_secret("craton server mock authentication v1"));
+        let passwords = Passwords::new(engine.derive_secret("craton server password cache v1"));
 
         let postgres_listener = bind(listen).await?;
         let http_listener = bind(http_listen).await?;
@@ -166,6 +168,7 @@ impl Server {
             certificate,
             tokens,
             mock_verifiers,
+            passwords,
             metrics: Metrics::new(),
             connections: Arc::new(Connections::default()),
             session_permits: Arc::new(Semaphore::new(limits.connections_max)),
@@ -175,9 +178,8 @@ impl Server {
         });
         let http_end = CancellationToken::new();
         let mut http = JoinSet::new();
-        let ended = http_end.clone().cancelled_owned();
-        let serve_http = axum::serve(http_listener, http::router(shared.clone())).with_graceful_shutdown(ended);
-        http.spawn(log_failure("http", serve_http.into_future()));
+        let router = http::router(shared.clone());
+        http.spawn(http::serve(http_listener, shared.clone(), router, http_end.clone()));
         let ended = http_end.clone().cancelled_owned();
         let serve_admin = axum::serve(admin_listener, admin::router(shared.clone())).with_graceful_shutdown(ended);
         http.spawn(log_failure("admin", serve_admin.into_future()));

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::connections::Connections;
+use crate::http::Passwords;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::postgres::MockVerifiers;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) tokens: Option<TokenVerifier>,
     /// Stands in for users that do not exist.
     pub(crate) mock_verifiers: MockVerifiers,
+    /// Checks the passwords that come over HTTP.
+    pub(crate) passwords: Passwords,
     /// Counters.
     pub(crate) metrics: Metrics,
     /// Bounds.

@@ -64,9 +64,13 @@ pub enum TlsError {
     },
 }
 
+/// The name of HTTP/1.1 in TLS ALPN (RFC 7301).
+const ALPN_HTTP: &[u8] = b"http/1.1";
+
 /// What one reading of the files gave.
 struct Loaded {
     acceptor: TlsAcceptor,
+    https: TlsAcceptor,
     scram: ScramServerAuth,
 }
 
@@ -99,6 +103,11 @@ impl Certificate {
         let loaded = read(&self.certificate_path, &self.key_path)?;
         self.loaded.store(Arc::new(loaded));
         Ok(())
+    }
+
+    /// What accepts TLS connections of HTTP clients.
+    pub(crate) fn https(&self) -> TlsAcceptor {
+        self.loaded.load().https.clone()
     }
 
     /// What accepts TLS connections, and the SCRAM exchange bound to the same certificate.
@@ -137,6 +146,8 @@ fn read(certificate_path: &Path, key_path: &Path) -> Result<Loaded, TlsError> {
             path: certificate_path.to_owned(),
             source,
         })?;
+    let mut https = config.clone();
+    https.alpn_protocols = vec![ALPN_HTTP.to_vec()];
     config.alpn_protocols = vec![ALPN_POSTGRESQL.to_vec()];
 
     let mut scram = ScramServerAuth::new();
@@ -146,6 +157,7 @@ fn read(certificate_path: &Path, key_path: &Path) -> Result<Loaded, TlsError> {
     }
     Ok(Loaded {
         acceptor: TlsAcceptor::from(Arc::new(config)),
+        https: TlsAcceptor::from(Arc::new(https)),
         scram,
     })
 }

@@ -70,12 +70,19 @@ impl MockVerifiers {
         mac.finalize().into_bytes().into()
     }
 
+    /// Salt, iterations and stored key of a verifier that no password matches.
+    pub(crate) fn parts(&self, user: &str) -> (Vec<u8>, u32, [u8; 32]) {
+        let salt = self.derive("salt", user)[..16].to_vec();
+        (salt, SCRAM_ITERATIONS_DEFAULT, self.derive("stored key", user))
+    }
+
     /// A verifier that no password matches: nobody knows what would hash to its stored key.
     fn secret(&self, user: &str) -> ScramSecret {
+        let (salt, iterations, stored_key) = self.parts(user);
         ScramSecret::Verifier {
-            salt: self.derive("salt", user)[..16].to_vec(),
-            iterations: SCRAM_ITERATIONS_DEFAULT as usize,
-            stored_key: self.derive("stored key", user).to_vec(),
+            salt,
+            iterations: iterations as usize,
+            stored_key: stored_key.to_vec(),
             server_key: self.derive("server key", user).to_vec(),
         }
     }

@@ -3,6 +3,7 @@
 mod authentication;
 mod copying;
 mod isolation;
+mod logs;
 mod operations;
 mod protocol;
 mod receipts;

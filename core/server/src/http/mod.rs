@@ -1,4 +1,9 @@
-//! `/health`, `/ready` and `/metrics`, in plain HTTP for the machine's own supervisor and collector.
+//! The HTTP interface: `/health`, `/ready` and `/metrics` for the machine's own supervisor and collector, and the
+//! databases' logs, over TLS and with a password, for those who check them.
+
+mod listener;
+mod logs;
+mod passwords;
 
 use std::sync::Arc;
 
@@ -12,12 +17,17 @@ use serde_json::json;
 use crate::problem::Problem;
 use crate::shared::{Readiness, Shared};
 
+pub(crate) use listener::serve;
+pub(crate) use passwords::Passwords;
+
 /// The routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/logs/{database}/checkpoint", get(logs::checkpoint))
+        .route("/logs/{database}/tile/{*path}", get(logs::tile))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource"))
         .with_state(shared)
 }
