@@ -25,7 +25,7 @@ mod signing;
 mod wrap;
 
 pub use constant_time::constant_time_equal;
-pub use hash::{Sha256Writer, chunk_hash, record_hash, sha256};
+pub use hash::{Sha256Writer, chunk_hash, node_hash, record_hash, sha256};
 pub use hkdf::derive;
 pub use keys::{CHUNK_COMMITMENT_BYTES, CHUNK_OVERHEAD_BYTES, ChangeKey, ChunkError, DataKey, Dek};
 pub use master_key::{EnvironmentMasterKey, FileMasterKey, MasterKeyError, MasterKeyProvider};

@@ -35,7 +35,8 @@ pub use cosignature::{
 };
 pub use disclosure::DisclosureError;
 pub use log_verify::{
-    Finding, LogFault, LogPart, LogSummary, LogVerifyError, LogVerifyOptions, SegmentSource, verify_log,
+    Finding, LogAssembly, LogFault, LogPart, LogSummary, LogVerifyError, LogVerifyOptions, SegmentDigest,
+    SegmentSource, digest_segment, verify_log,
 };
 pub use note::{NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteSignature, SignerKey};
 pub use receipt::{Receipt, ReceiptBuildError, ReceiptError, ReceiptParts, VerifiedChange, VerifiedReceipt};

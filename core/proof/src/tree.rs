@@ -5,7 +5,8 @@
 //! `2^level` leaves at an index that is a multiple of its size. Proofs need no other hashes than those, which
 //! is why [`HashReader`] gives just them.
 
-use craton_crypto::{chunk_hash, sha256};
+use craton_crypto::chunk_hash;
+pub use craton_crypto::node_hash;
 use craton_types::Hash;
 
 /// `SHA-256(0x00 ‖ entry)`.
@@ -14,16 +15,10 @@ pub fn leaf_hash(entry: &[u8]) -> Hash {
     chunk_hash(entry)
 }
 
-/// `SHA-256(0x01 ‖ left ‖ right)`.
-#[must_use]
-pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    sha256(&[&[0x01], left.as_bytes(), right.as_bytes()])
-}
-
 /// The root of the tree without leaves: the hash of nothing.
 #[must_use]
 pub fn empty_root() -> Hash {
-    sha256(&[])
+    craton_crypto::sha256(&[])
 }
 
 /// The Merkle tree hash (MTH of RFC 6962) over leaf hashes.

@@ -144,8 +144,13 @@ fn logs_verify_in_every_spelling() {
             "{text}"
         );
     }
+    for threads in ["1", "2", "100"] {
+        let (status, text) = verify(&["log", &log, "--threads", threads]);
+        assert_eq!(status, 0, "{threads} threads: {text}");
+    }
     let output = craton(&["verify", "log", &log]);
     assert!(output.status.success());
+    assert!(output.stderr.is_empty(), "progress is shown on a terminal only");
     assert!(String::from_utf8_lossy(&output.stdout).contains("signatures not checked"));
 }
 

@@ -6,8 +6,9 @@
 use std::io::Read;
 
 use craton_crypto::Sha256Writer;
-use craton_types::{BODY_BYTES_MAX, Hash, RecordHeader, RecordKind};
+use craton_types::{BODY_BYTES_MAX, Hash, RecordHeader};
 
+use super::checkpoints::has_note;
 use super::fault::{Finding, LogVerifyError};
 use super::source::Source;
 use crate::note::NOTE_BYTES_MAX;
@@ -81,7 +82,7 @@ pub(super) fn check_body<R: Read>(header: &RecordHeader, source: &mut Source<R>)
         total: 0,
         count: 0,
         tree: Frontier::new(),
-        note: matches!(header.kind, RecordKind::Checkpoint | RecordKind::Cosignature).then(Vec::new),
+        note: has_note(header.kind).then(Vec::new),
     };
     let mut root_at_length = None;
     while reader.count < count || reader.total < length {

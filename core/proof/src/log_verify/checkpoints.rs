@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use craton_types::{Hash, Offset, TenantId};
+use craton_types::{Hash, Offset, RecordKind, TenantId};
 
 use super::LogVerifyOptions;
 use super::fault::{Finding, LogVerifyError};
@@ -12,6 +12,19 @@ use crate::{COSIGNABLE_CHECKPOINTS_MAX, Checkpoint, CheckpointError};
 
 /// How far a checkpoint's size may lie behind its record: the leaves kept to compute the root there, 32 MiB.
 pub(super) const WINDOW_RECORDS_MAX: usize = 1_048_576;
+
+/// Whether the first chunk of a record of this kind is a note.
+pub(super) const fn has_note(kind: RecordKind) -> bool {
+    matches!(kind, RecordKind::Checkpoint | RecordKind::Cosignature)
+}
+
+/// How many chunks a record with a note has: a cosigned note may have a time stamp behind it.
+pub(super) fn note_chunks(kind: RecordKind) -> std::ops::RangeInclusive<u32> {
+    match kind {
+        RecordKind::Cosignature => 1..=2,
+        _ => 1..=1,
+    }
+}
 
 /// What is wrong with a checkpoint record's content.
 pub(super) struct CheckpointFault {
@@ -84,6 +97,20 @@ impl<'a> Checkpoints<'a> {
             field: "given checkpoint root",
             finding: self.not_the_signed_records(given.size, given.root, found),
         })
+    }
+
+    /// Checks the note in the record at `offset`, which is of a kind that has one.
+    pub(super) fn check_note(
+        &mut self,
+        kind: RecordKind,
+        note: &[u8],
+        tenant: TenantId,
+        offset: Offset,
+    ) -> Result<(), CheckpointFault> {
+        match kind {
+            RecordKind::Cosignature => self.check_cosigned(note),
+            _ => self.check(note, tenant, offset),
+        }
     }
 
     /// Checks the content of the checkpoint record at `offset`.

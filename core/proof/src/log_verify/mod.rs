@@ -15,14 +15,21 @@
 //! last checkpoint are *linked but unsigned*, and the summary counts them apart. Nothing inside a log can show
 //! that its newest records were cut off: that takes a checkpoint obtained elsewhere.
 //!
+//! # Two passes
+//! [`verify_log`] is careful: it goes through the segments in their order and names what is wrong. A log that is intact
+//! is verified faster by [`digest_segment`], which segments can go through at the same time, and [`LogAssembly`], which
+//! checks what reaches over their seams. The quick pass accepts nothing that the careful one refuses, and names nothing.
+//!
 //! # How the first bad field is found
 //! When a header's CRC does not match, the one-byte change that makes it match is looked for; when the link to a
 //! header does not match, the one-byte change that gives the linked hash. Either names the field and the
 //! byte. A complaint about something that the header only implies (times, sequences, the body) waits for the
 //! next record's link, which may tell that it is the header that was changed.
 
+mod assembly;
 mod body;
 mod checkpoints;
+mod digest;
 mod fault;
 mod header;
 mod segments;
@@ -35,6 +42,8 @@ use std::io::Read;
 
 use crate::VerifierKey;
 
+pub use assembly::LogAssembly;
+pub use digest::{SegmentDigest, digest_segment};
 pub use fault::{Finding, LogFault, LogPart, LogVerifyError};
 pub use summary::LogSummary;
 

@@ -36,6 +36,16 @@ impl Streams {
         None
     }
 
+    /// Notes a stream's next records, from `first` to before `next`. `false` when others are expected, or the stream is
+    /// one more than are tracked.
+    pub(super) fn advance(&mut self, stream: StreamId, first: StreamSequence, next: StreamSequence) -> bool {
+        if self.unexpected(stream, first).is_some() || self.untracked {
+            return false;
+        }
+        self.next.insert(stream, next);
+        true
+    }
+
     /// Whether some streams were not checked because there are too many.
     pub(super) const fn are_untracked(&self) -> bool {
         self.untracked

@@ -4,6 +4,8 @@ use std::fmt;
 
 use craton_types::{Hash, TenantId, Timestamp};
 
+use super::checkpoints::Checkpoints;
+use super::{LogVerifyError, LogVerifyOptions};
 use crate::{Checkpoint, VerifierKey, timestamp_text};
 
 /// A log that verified. `Display` renders it for people.
@@ -35,6 +37,51 @@ pub struct LogSummary {
     pub torn_bytes: u64,
     /// Streams whose sequences were not checked, because there are more than a verifier keeps track of.
     pub untracked_streams: bool,
+}
+
+/// What a pass over a log counted.
+pub(super) struct Totals {
+    pub(super) tenant: Option<TenantId>,
+    pub(super) segments: u64,
+    pub(super) first_time: Option<Timestamp>,
+    pub(super) last_time: Option<Timestamp>,
+    pub(super) last_hash: Hash,
+    pub(super) torn_bytes: u64,
+    pub(super) untracked_streams: bool,
+}
+
+impl Totals {
+    /// The result of a pass that found nothing wrong.
+    pub(super) fn conclude(
+        self,
+        checkpoints: Checkpoints<'_>,
+        options: &LogVerifyOptions,
+    ) -> Result<LogSummary, LogVerifyError> {
+        let records = checkpoints.records();
+        let tenant = self.tenant.ok_or(LogVerifyError::NoSegments)?;
+        if let Some(size) = checkpoints.given_but_not_reached() {
+            return Err(LogVerifyError::ShorterThanCheckpoint { records, size });
+        }
+        let summary = LogSummary {
+            tenant,
+            segments: self.segments,
+            records,
+            first_time: self.first_time,
+            last_time: self.last_time,
+            root: checkpoints.root(),
+            last_hash: self.last_hash,
+            checkpoints: checkpoints.count,
+            given_checkpoint_size: checkpoints.given_size(),
+            last_checkpoint: checkpoints.last,
+            key: options.key.clone(),
+            torn_bytes: self.torn_bytes,
+            untracked_streams: self.untracked_streams,
+        };
+        if summary.key.is_some() && records > 0 && summary.signed_records() == 0 {
+            return Err(LogVerifyError::NothingSigned { records });
+        }
+        Ok(summary)
+    }
 }
 
 impl LogSummary {

@@ -4,12 +4,12 @@ use std::io::Read;
 
 use craton_crypto::record_hash;
 use craton_types::{
-    FOOTER_MAGIC, HEADER_BYTES, Hash, Offset, RecordHeader, RecordKind, SEGMENT_FOOTER_BYTES, SEGMENT_HEADER_BYTES,
-    SegmentFooter, SegmentHeader, TenantId, Timestamp, segment_file_name,
+    FOOTER_MAGIC, HEADER_BYTES, Hash, Offset, RecordHeader, SEGMENT_FOOTER_BYTES, SEGMENT_HEADER_BYTES, SegmentFooter,
+    SegmentHeader, TenantId, Timestamp, segment_file_name,
 };
 
 use super::body::{Body, check_body};
-use super::checkpoints::{Checkpoints, WINDOW_RECORDS_MAX};
+use super::checkpoints::{Checkpoints, WINDOW_RECORDS_MAX, note_chunks};
 use super::fault::{Finding, LogFault, LogPart, LogVerifyError};
 use super::header::{
     Expected, FRAMED_HEADER_BYTES, HeaderFault, changed_byte_by_link, diagnose, field_start, intact, mismatch,
@@ -18,6 +18,7 @@ use super::header::{
 use super::segments::{check_footer, check_header, is_damaged_footer, tenant_of};
 use super::source::Source;
 use super::streams::{STREAMS_TRACKED_MAX, Streams};
+use super::summary::Totals;
 use super::{LogSummary, LogVerifyOptions, SegmentSource};
 use crate::tree::Frontier;
 
@@ -256,12 +257,9 @@ impl<'a> Verifier<'a> {
                 None
             }
         };
-        let checked = match (note, header.kind) {
-            (None, _) => Ok(()),
-            (Some(note), RecordKind::Cosignature) => self.checkpoints.check_cosigned(&note),
-            (Some(note), _) => self.checkpoints.check(&note, tenant, offset),
-        };
-        if let Err(fault) = checked {
+        if let Some(note) = note
+            && let Err(fault) = self.checkpoints.check_note(header.kind, &note, tenant, offset)
+        {
             pending = pending.or_else(|| Some(self.body_fault(source, body_start, fault.field, fault.finding)));
         }
         let bytes: &[u8; HEADER_BYTES] = framed.first_chunk().expect("a framed header begins with the header");
@@ -344,30 +342,16 @@ impl<'a> Verifier<'a> {
 
     pub(super) fn finish(mut self) -> Result<LogSummary, LogVerifyError> {
         self.take_pending()?;
-        let tenant = self.tenant.ok_or(LogVerifyError::NoSegments)?;
-        let records = self.checkpoints.records();
-        if let Some(size) = self.checkpoints.given_but_not_reached() {
-            return Err(LogVerifyError::ShorterThanCheckpoint { records, size });
-        }
-        let summary = LogSummary {
-            tenant,
+        let totals = Totals {
+            tenant: self.tenant,
             segments: self.segments,
-            records,
             first_time: self.first_time,
             last_time: self.last_time,
-            root: self.checkpoints.root(),
             last_hash: self.last_hash,
-            checkpoints: self.checkpoints.count,
-            given_checkpoint_size: self.checkpoints.given_size(),
-            last_checkpoint: self.checkpoints.last,
-            key: self.options.key.clone(),
             torn_bytes: self.torn_bytes,
             untracked_streams: self.streams.are_untracked(),
         };
-        if summary.key.is_some() && records > 0 && summary.signed_records() == 0 {
-            return Err(LogVerifyError::NothingSigned { records });
-        }
-        Ok(summary)
+        totals.conclude(self.checkpoints, self.options)
     }
 
     /// When `linked` is not the last record's hash, looks for the changed byte in that record's header.
@@ -450,14 +434,6 @@ impl<'a> Verifier<'a> {
             position: start + fault.index as u64,
             finding: fault.finding,
         }
-    }
-}
-
-/// How many chunks a record with a note has: a cosigned note may have a time stamp behind it.
-fn note_chunks(kind: RecordKind) -> std::ops::RangeInclusive<u32> {
-    match kind {
-        RecordKind::Cosignature => 1..=2,
-        _ => 1..=1,
     }
 }
 

@@ -3,7 +3,7 @@
 use craton_proof::{Finding, LogFault, LogPart, LogVerifyError, LogVerifyOptions, SegmentSource, verify_log};
 use craton_types::{Hash, Offset};
 
-use crate::support::{Log, RECORDS, Segment, TENANT, signer, verify};
+use crate::support::{Log, RECORDS, Segment, TENANT, signer, verify, verify_quickly};
 
 fn fault(result: Result<craton_proof::LogSummary, LogVerifyError>) -> LogFault {
     match result.expect_err("not to verify") {
@@ -37,6 +37,35 @@ fn an_intact_log_verifies() {
         "2026-11-21T10:15:30.000000000Z",
     ] {
         assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+/// What is intact is accepted by the quick pass, so the careful one is not needed for it.
+#[test]
+fn the_quick_pass_accepts_what_is_intact() {
+    let log = Log::new();
+    for starts in [&[0][..], &[0, 9, 16], &[0, 7, 8, 14, 15, 19, 20]] {
+        let segments = log.segments_starting_at(starts);
+        let options = LogVerifyOptions {
+            checkpoint: Some(log.checkpoint(20)),
+            ..log.options()
+        };
+        let careful = verify(&segments, &options).expect("intact");
+        assert_eq!(verify_quickly(&segments, &options), Some(careful));
+    }
+    // A torn tail as well, where one is allowed.
+    let options = LogVerifyOptions {
+        allow_torn_tail: true,
+        ..log.options()
+    };
+    for cut in [1, 30, 60] {
+        let mut segments = log.segments();
+        let bytes = &mut segments.last_mut().expect("a segment").bytes;
+        bytes.truncate(bytes.len() - cut);
+        let careful = verify(&segments, &options).expect("torn");
+        assert!(careful.torn_bytes > 0);
+        assert_eq!(verify_quickly(&segments, &options), Some(careful), "{cut} bytes cut");
+        assert_eq!(verify_quickly(&segments, &log.options()), None);
     }
 }
 

@@ -1,28 +1,37 @@
 //! `craton verify log`.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context as _, bail};
-use craton_proof::{LogVerifyError, LogVerifyOptions, SegmentSource, VerifierKey, verify_log};
+use craton_proof::{
+    LogAssembly, LogSummary, LogVerifyError, LogVerifyOptions, SegmentDigest, SegmentSource, digest_segment, verify_log,
+};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Outcome, json};
 
 pub(super) fn verify(
     folder: &Path,
-    key: Option<VerifierKey>,
-    checkpoint: Option<String>,
-    allow_torn_tail: bool,
+    options: &LogVerifyOptions,
+    threads: Option<NonZero<usize>>,
 ) -> anyhow::Result<Outcome> {
-    let segments = segments(folder)?;
-    let options = LogVerifyOptions {
-        key,
-        checkpoint,
-        allow_torn_tail,
+    let names = segment_names(folder)?;
+    let threads = threads
+        .map_or_else(thread::available_parallelism, Ok)
+        .unwrap_or(NonZero::<usize>::MIN);
+    let outcome = match verify_quickly(folder, &names, options, threads) {
+        Ok(Some(summary)) => Ok(summary),
+        // Something is wrong, and the careful pass says what.
+        Ok(None) => verify_log(sources(folder, &names), options),
+        Err(error) => Err(error),
     };
-    let error = match verify_log(segments, &options) {
+    let error = match outcome {
         Ok(summary) => {
             return Ok(Outcome {
                 verified: true,
@@ -56,8 +65,59 @@ pub(super) fn verify(
     })
 }
 
-/// The folder's segment files in the order of their names, opened one at a time.
-fn segments(folder: &Path) -> anyhow::Result<impl Iterator<Item = SegmentSource<LazyFile>>> {
+/// Verifies the segments at the same time, as many as there are threads, and joins them in their order. `None` when
+/// something is wrong.
+fn verify_quickly(
+    folder: &Path,
+    names: &[String],
+    options: &LogVerifyOptions,
+    threads: NonZero<usize>,
+) -> Result<Option<LogSummary>, LogVerifyError> {
+    let mut assembly = LogAssembly::new(options)?;
+    let progress = progress(folder, names);
+    let progress = &progress;
+    let joined: Result<bool, LogVerifyError> = thread::scope(|scope| {
+        let mut waiting = sources(folder, names);
+        let mut running: VecDeque<thread::ScopedJoinHandle<'_, Digested>> = VecDeque::new();
+        let mut left = names.len();
+        loop {
+            while running.len() < threads.get()
+                && let Some(segment) = waiting.next()
+            {
+                running.push_back(scope.spawn(move || {
+                    digest_segment(SegmentSource {
+                        name: segment.name,
+                        reader: progress.wrap_read(segment.reader),
+                    })
+                }));
+            }
+            let Some(next) = running.pop_front() else {
+                return Ok(true);
+            };
+            left -= 1;
+            let digest = next.join().expect("a verification does not panic")?;
+            if !digest.is_some_and(|digest| assembly.push(&digest, left == 0)) {
+                return Ok(false);
+            }
+        }
+    });
+    progress.finish_and_clear();
+    if joined? { assembly.finish().map(Some) } else { Ok(None) }
+}
+
+type Digested = Result<Option<SegmentDigest>, LogVerifyError>;
+
+/// Shown on a terminal, and nowhere else.
+fn progress(folder: &Path, names: &[String]) -> ProgressBar {
+    let lengths = names
+        .iter()
+        .map(|name| folder.join(name).metadata().map_or(0, |file| file.len()));
+    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left");
+    ProgressBar::new(lengths.sum()).with_style(style.expect("a template"))
+}
+
+/// The names of the folder's segment files, in their order.
+fn segment_names(folder: &Path) -> anyhow::Result<Vec<String>> {
     let unreadable = || format!("{} cannot be read", folder.display());
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(unreadable)? {
@@ -75,11 +135,14 @@ fn segments(folder: &Path) -> anyhow::Result<impl Iterator<Item = SegmentSource<
         );
     }
     names.sort_unstable();
-    let folder = folder.to_owned();
-    Ok(names.into_iter().map(move |name| SegmentSource {
-        reader: LazyFile::Closed(folder.join(&name)),
-        name,
-    }))
+    Ok(names)
+}
+
+fn sources<'a>(folder: &'a Path, names: &'a [String]) -> impl Iterator<Item = SegmentSource<LazyFile>> + use<'a> {
+    names.iter().map(|name| SegmentSource {
+        reader: LazyFile::Closed(folder.join(name)),
+        name: name.clone(),
+    })
 }
 
 /// A file that is opened when it is first read.

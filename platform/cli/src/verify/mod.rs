@@ -6,11 +6,13 @@ mod log;
 mod receipt;
 
 use std::io::Write as _;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use craton_proof::LogVerifyOptions;
 
 /// Check a receipt or a log offline, with no server and no network
 #[derive(Args)]
@@ -43,6 +45,9 @@ pub(crate) struct VerifyArguments {
     /// Logs: accept an incomplete last record, as in a copy of a log that is being written
     #[arg(long)]
     allow_torn_tail: bool,
+    /// Logs: how many segments are verified at the same time [default: as many as there are processors]
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<NonZero<usize>>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -82,8 +87,8 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<ExitCode> {
     let outcome = match arguments.target()? {
         Target::Receipt(path) => {
             let key = key.context("a receipt is verified against the key of its log: give --key")?;
-            if arguments.checkpoint.is_some() || arguments.allow_torn_tail {
-                bail!("--checkpoint and --allow-torn-tail are for logs");
+            if arguments.checkpoint.is_some() || arguments.allow_torn_tail || arguments.threads.is_some() {
+                bail!("--checkpoint, --allow-torn-tail and --threads are for logs");
             }
             receipt::verify(path, &key, &witnesses)?
         }
@@ -92,7 +97,12 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<ExitCode> {
                 bail!("--witness is for receipts");
             }
             let checkpoint = arguments.checkpoint.as_deref().map(read_note).transpose()?;
-            log::verify(path, key, checkpoint, arguments.allow_torn_tail)?
+            let options = LogVerifyOptions {
+                key,
+                checkpoint,
+                allow_torn_tail: arguments.allow_torn_tail,
+            };
+            log::verify(path, &options, arguments.threads)?
         }
     };
     let mut stdout = std::io::stdout().lock();
