@@ -38,6 +38,9 @@ pub enum ConsensusError {
     /// The write-ahead log failed. Whoever waits for it gets the same error.
     #[error("the write-ahead log failed")]
     Wal(#[source] Arc<WalError>),
+    /// The system gave no thread.
+    #[error("a thread of the write-ahead log could not be started")]
+    Thread(#[source] std::io::Error),
     /// The consensus was closed.
     #[error("the consensus is closed")]
     Closed,
@@ -78,7 +81,8 @@ pub trait Consensus: Send + Sync {
     /// When the log failed or was closed before. Whether the entry will be there after a restart is then unknown.
     fn wait_durable(&self, index: LogIndex) -> Result<(), ConsensusError>;
 
-    /// Whether appends are held back because the disk is full. What was appended waits for space, too.
+    /// Whether the disk is full: the log's next segment cannot be reserved. One segment of grace is left from then on;
+    /// whoever appends should refuse new work and finish what was begun. It ends by itself when there is space again.
     fn is_out_of_space(&self) -> bool;
 
     /// The next of the entries that were committed before this node was opened and may not be applied here

@@ -2,13 +2,14 @@
 //! writer thread, handed over to whoever applies it.
 //!
 //! The writer works on one batch while the next one waits behind it; the hand-over is bounded as well. A full disk
-//! stalls the writer: it gives what it holds new places until there is space again.
+//! stalls the writer: it gives what it holds new places until there is space again. A second thread reserves the next
+//! segment's space, so that a disk that fills up is known before anything stalls.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use craton_log::{SealedBatch, Wal, WalEntry, WalError};
+use craton_log::{SealedBatch, Wal, WalEntry, WalError, WalSpace};
 use craton_types::{LogIndex, Term};
 use parking_lot::{Condvar, Mutex};
 
@@ -29,6 +30,9 @@ pub(crate) struct Pipeline {
     state: Mutex<State>,
     /// Signalled at every change of the state.
     changed: Condvar,
+    space: WalSpace,
+    /// Signalled when the reserved space was used.
+    space_used: Condvar,
 }
 
 #[derive(Default)]
@@ -38,7 +42,9 @@ struct State {
     /// The entry that waits for the writer.
     waiting: Option<Sealed>,
     /// Whether the writer tries a full disk again; nothing is placed meanwhile.
-    full: bool,
+    stalled: bool,
+    /// Whether the next segment's space could not be reserved.
+    unreserved: bool,
     durable: LogIndex,
     committed: VecDeque<CommittedEntry>,
     closed: bool,
@@ -61,15 +67,17 @@ impl Pipeline {
             ..State::default()
         };
         Self {
+            space: wal.space(),
             wal: Mutex::new(wal),
             state: Mutex::new(state),
             changed: Condvar::new(),
+            space_used: Condvar::new(),
         }
     }
 
     pub(crate) fn append(&self, term: Term, payload: Vec<u8>) -> Result<LogIndex, ConsensusError> {
         let mut state = self.state.lock();
-        while !state.closed && (state.placing || state.waiting.is_some() || state.full) {
+        while !state.closed && (state.placing || state.waiting.is_some() || state.stalled) {
             self.changed.wait(&mut state);
         }
         state.check_open()?;
@@ -114,7 +122,8 @@ impl Pipeline {
     }
 
     pub(crate) fn is_out_of_space(&self) -> bool {
-        self.state.lock().full
+        let state = self.state.lock();
+        state.stalled || state.unreserved
     }
 
     pub(crate) fn next_committed(&self) -> Result<CommittedEntry, ConsensusError> {
@@ -134,6 +143,38 @@ impl Pipeline {
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_all();
+        self.space_used.notify_all();
+    }
+
+    /// The thread that keeps the next segment's space reserved: runs until the pipeline is closed or the log fails.
+    pub(crate) fn keep_space_reserved(&self) {
+        loop {
+            let reserved = self.space.reserve();
+            let mut state = self.state.lock();
+            match reserved {
+                Ok(()) if state.unreserved => {
+                    tracing::info!("the next segment of the write-ahead log is reserved again")
+                }
+                Ok(()) => {}
+                Err(WalError::NoSpace { .. }) if state.unreserved => {}
+                Err(error @ WalError::NoSpace { .. }) => {
+                    tracing::warn!(%error, "the next segment of the write-ahead log cannot be reserved");
+                    state.unreserved = true;
+                }
+                // The log is poisoned by it, which the writer reports.
+                Err(_) => return,
+            }
+            state.unreserved &= !self.space.is_reserved();
+            while !state.closed && !state.unreserved && self.space.is_reserved() {
+                self.space_used.wait(&mut state);
+            }
+            if state.unreserved && !state.closed {
+                self.space_used.wait_for(&mut state, FULL_DISK_RETRY);
+            }
+            if state.closed {
+                return;
+            }
+        }
     }
 
     /// The writer thread: runs until the pipeline is closed and empty, or the log fails.
@@ -154,9 +195,9 @@ impl Pipeline {
             }
         };
         if failure.is_none() {
-            // Nothing is lost without the mark; with it, later damage to the last batch is known to be damage.
+            // Nothing is lost without it; with it, later damage to the last batch is known to be damage.
             if let Err(error) = self.wal.lock().mark_synced() {
-                tracing::warn!(%error, "the write-ahead log could not be marked as closed");
+                tracing::warn!(%error, "the superblock could not say how far the write-ahead log is synced");
             }
         }
         let mut state = self.state.lock();
@@ -164,6 +205,7 @@ impl Pipeline {
         state.closed = true;
         state.ended = true;
         self.changed.notify_all();
+        self.space_used.notify_all();
     }
 
     /// The next entry to write; `None` when the pipeline is closed and empty.
@@ -186,6 +228,9 @@ impl Pipeline {
         self.wal.lock().note_written(&sealed.batch);
         let Sealed { entry, batch } = sealed;
         let mut state = self.state.lock();
+        if !self.space.is_reserved() {
+            self.space_used.notify_all();
+        }
         state.durable = entry.index;
         self.changed.notify_all();
         while state.committed.len() >= COMMITTED_ENTRIES_MAX && !state.closed {
@@ -207,7 +252,7 @@ impl Pipeline {
     /// is being encrypted meanwhile is waited for, since its place is void as well.
     fn write_again(&self, sealed: Sealed) -> Result<(), WalError> {
         let mut state = self.state.lock();
-        state.full = true;
+        state.stalled = true;
         while state.placing {
             self.changed.wait(&mut state);
         }
@@ -220,7 +265,7 @@ impl Pipeline {
             self.note_durable(Sealed { entry, batch });
         }
         tracing::info!("there is space again: the write-ahead log goes on");
-        self.state.lock().full = false;
+        self.state.lock().stalled = false;
         self.changed.notify_all();
         Ok(())
     }

@@ -1,25 +1,23 @@
 //! Consensus of one: the local write-ahead log is the quorum.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use craton_log::{Wal, WalEntry};
+use craton_log::{Vote, Wal, WalEntry, WalPurge};
 use craton_types::{LogIndex, Term};
 use parking_lot::Mutex;
 
 use crate::pipeline::{COMMITTED_ENTRIES_MAX, Pipeline};
 use crate::{CommittedEntry, Consensus, ConsensusError};
 
-/// A lone node never votes, so its term never changes.
-const ONLY_TERM: Term = Term::new(1);
-
-/// The single-node implementation of [`Consensus`].
+/// The single-node implementation of [`Consensus`]. Every opening begins a new term: the node votes for itself, and
+/// is elected.
 pub struct SingleNode {
     pipeline: Arc<Pipeline>,
+    term: Term,
     recovered: Mutex<Recovered>,
-    writer: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// Entries that were in the log when it was opened, read back a few at a time.
@@ -30,12 +28,15 @@ struct Recovered {
 }
 
 impl SingleNode {
-    /// Takes an open log and starts the thread that writes it. The log's entries after `applied` are handed out as
-    /// recovered.
+    /// Takes an open log, begins a new term in it, and starts the threads that write it. The log's entries after
+    /// `applied` are handed out as recovered.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn new(wal: Wal, applied: LogIndex) -> io::Result<Self> {
+    /// When the vote cannot be made durable, or the system gives no thread.
+    pub fn new(mut wal: Wal, applied: LogIndex) -> Result<Self, ConsensusError> {
+        let term = wal.vote().term.max(wal.last_term().unwrap_or(Term::ZERO)).next();
+        let voted_for = wal.node();
+        wal.record_vote(Vote { term, voted_for })?;
         let last = wal.last_index().unwrap_or(LogIndex::ZERO);
         // What was purged is applied everywhere, though a tenant that it did not concern may not say so; when
         // everything was purged, nothing is left to hand out.
@@ -46,21 +47,31 @@ impl SingleNode {
             read: VecDeque::new(),
         };
         let pipeline = Arc::new(Pipeline::new(wal));
-        let written = Arc::clone(&pipeline);
-        let writer = std::thread::Builder::new()
-            .name("craton-wal".to_owned())
-            .spawn(move || written.run())?;
-        Ok(Self {
+        let mut node = Self {
             pipeline,
+            term,
             recovered: Mutex::new(recovered),
-            writer: Some(writer),
-        })
+            threads: Vec::new(),
+        };
+        node.spawn("craton-wal", Pipeline::run)?;
+        node.spawn("craton-wal-space", Pipeline::keep_space_reserved)?;
+        Ok(node)
+    }
+
+    fn spawn(&mut self, name: &str, run: fn(&Pipeline)) -> Result<(), ConsensusError> {
+        let pipeline = Arc::clone(&self.pipeline);
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&pipeline))
+            .map_err(ConsensusError::Thread)?;
+        self.threads.push(thread);
+        Ok(())
     }
 }
 
 impl Consensus for SingleNode {
     fn append(&self, payload: Vec<u8>) -> Result<LogIndex, ConsensusError> {
-        self.pipeline.append(ONLY_TERM, payload)
+        self.pipeline.append(self.term, payload)
     }
 
     fn wait_durable(&self, index: LogIndex) -> Result<(), ConsensusError> {
@@ -96,7 +107,9 @@ impl Consensus for SingleNode {
     }
 
     fn purge(&self, through: LogIndex) -> Result<(), ConsensusError> {
-        Ok(self.pipeline.wal.lock().purge(through)?)
+        // The log is not held while its files are removed.
+        let purge = self.pipeline.wal.lock().begin_purge(through);
+        Ok(purge.map_or(Ok(()), WalPurge::run)?)
     }
 
     fn close(&self) {
@@ -107,7 +120,9 @@ impl Consensus for SingleNode {
 impl Drop for SingleNode {
     fn drop(&mut self) {
         self.pipeline.close();
-        // A writer that panicked has nothing more to say.
-        let _ = self.writer.take().map(JoinHandle::join);
+        for thread in self.threads.drain(..) {
+            // One that panicked has nothing more to say.
+            let _ = thread.join();
+        }
     }
 }

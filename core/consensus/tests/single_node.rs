@@ -2,14 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use craton_consensus::{Consensus, ConsensusError, SingleNode};
 use craton_crypto::SecretBytes;
-use craton_log::testing::{Crash, Fault, FaultKind, MemoryDisk};
+use craton_log::testing::{CallKind, Crash, Fault, FaultKind, MemoryDisk};
 use craton_log::{RandomFill, Wal, WalOptions};
-use craton_types::LogIndex;
+use craton_types::{LogIndex, NodeId, Term};
 
 /// Different bytes for each call in this process.
 fn random() -> RandomFill {
@@ -26,13 +26,24 @@ fn random() -> RandomFill {
 fn options() -> WalOptions {
     WalOptions {
         segment_bytes: 4096,
-        ..WalOptions::new(SecretBytes::new([7; 32]))
+        ..WalOptions::new(NodeId::new(1), SecretBytes::new([7; 32]))
     }
 }
 
+/// Opens the log, and waits until the next segment's space is reserved, so that calls of a test can be counted.
 fn open(disk: &MemoryDisk) -> SingleNode {
+    let reserved = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&reserved);
+    disk.set_hook(Some(Arc::new(move |call| {
+        if call.kind == CallKind::Sync && call.path.ends_with("spare") {
+            seen.store(true, Ordering::Release);
+        }
+    })));
     let opened = Wal::open(Arc::new(disk.clone()), Path::new("/wal"), options(), random());
-    SingleNode::new(opened.expect("opened").0, LogIndex::ZERO).expect("a thread")
+    let node = SingleNode::new(opened.expect("opened").0, LogIndex::ZERO).expect("a new term");
+    poll("the next segment is reserved", || reserved.load(Ordering::Acquire));
+    disk.set_hook(None);
+    node
 }
 
 fn payload(number: u64) -> Vec<u8> {
@@ -115,7 +126,9 @@ fn what_was_durable_survives_a_power_cut_at_any_call() {
 fn append_until_it_fails(disk: &MemoryDisk, until: u64) -> u64 {
     let opened = Wal::open(Arc::new(disk.clone()), Path::new("/wal"), options(), random());
     let Ok((wal, _)) = opened else { return 0 };
-    let node = SingleNode::new(wal, LogIndex::ZERO).expect("a thread");
+    let Ok(node) = SingleNode::new(wal, LogIndex::ZERO) else {
+        return 0;
+    };
     let mut durable = 0;
     while durable < until {
         let appended = (1..=2).map(|more| node.append(payload(durable + more))).last();
@@ -182,21 +195,60 @@ fn a_full_disk_delays_what_was_appended_and_loses_nothing() {
 }
 
 #[test]
-fn a_full_disk_refuses_what_needs_a_new_segment() {
+fn a_full_disk_refuses_what_needs_a_longer_segment() {
     let disk = MemoryDisk::new();
     let node = open(&disk);
-    disk.set_fault(Some(Fault {
-        call: 0,
-        kind: FaultKind::NoSpace,
-        sticky: true,
-    }));
+    disk.set_capacity_bytes(Some(disk.used_bytes()));
     let long = vec![1; 5_000];
     let error = node.append(long.clone()).expect_err("no space for a segment");
     assert!(error.is_out_of_space());
-    disk.set_fault(None);
+    disk.set_capacity_bytes(None);
     let index = node.append(long.clone()).expect("there is space again");
     assert_eq!(index, LogIndex::new(1), "what was refused took no index");
     assert_eq!(node.next_committed().expect("committed").payload, long);
+}
+
+#[test]
+fn a_disk_that_fills_up_is_known_one_segment_before_it_matters() {
+    let disk = MemoryDisk::new();
+    let node = open(&disk);
+    disk.set_capacity_bytes(Some(disk.used_bytes()));
+    let mut number = 0;
+    let mut append = |node: &SingleNode| {
+        number += 1;
+        let index = node.append(payload(number)).expect("the reserved segment has room");
+        node.wait_durable(index).expect("durable");
+        assert_eq!(node.next_committed().expect("committed").payload, payload(number));
+        index
+    };
+    while disk.contents(Path::new("/wal/spare")).is_some() {
+        append(&node);
+    }
+    poll("the disk is known to be full", || node.is_out_of_space());
+    for _ in 0..5 {
+        append(&node);
+    }
+    disk.set_capacity_bytes(None);
+    poll("it goes on by itself", || !node.is_out_of_space());
+    let last = append(&node);
+    drop(node);
+    disk.crash(Crash::DropUnsynced);
+    let expected: Vec<_> = (1..=last.get()).map(payload).collect();
+    assert_eq!(recovered(&open(&disk)), expected);
+}
+
+#[test]
+fn every_opening_begins_a_term_that_its_entries_carry() {
+    let disk = MemoryDisk::new();
+    for term in 1..5 {
+        let node = open(&disk);
+        while node.next_recovered().expect("readable").is_some() {}
+        let index = node.append(payload(term)).expect("appended");
+        node.wait_durable(index).expect("durable");
+        assert_eq!(node.next_committed().expect("committed").term, Term::new(term));
+        drop(node);
+        disk.crash(Crash::DropUnsynced);
+    }
 }
 
 #[test]

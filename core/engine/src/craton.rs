@@ -10,7 +10,9 @@ use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes, SigningKey};
 use craton_kernel::{Command, Operation, Refusal};
 use craton_log::{Disk, Wal, WalOptions};
 use craton_proof::{KeyName, SignerKey};
-use craton_types::{ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, TenantId, UserDefinition};
+use craton_types::{
+    ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, NodeId, TenantId, UserDefinition,
+};
 use parking_lot::Mutex;
 
 use crate::applier::Applier;
@@ -25,6 +27,9 @@ use crate::proposer::{LogUse, ProposalQueue, Proposed, Proposer, ProposerCounter
 use crate::tenant::SharedTenant;
 use crate::tenants::{SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
 use crate::{Clock, Commit, EngineError, Options, Random, Session, Tenant};
+
+/// The number of a node that has no others.
+const LONE_NODE: NodeId = NodeId::new(1);
 
 /// An open data directory: tenants, each with a log of its own, and the threads that serve them. Cloning gives
 /// another handle; when the last one, and the last tenant, session and subscription of it, is dropped, the node is closed.
@@ -176,11 +181,7 @@ impl Craton {
             tenants.note_fresh(SYSTEM_TENANT);
         }
         let wal = open_wal(&data_dir.join("wal"), disk, keyring.wal(), Arc::clone(&random))?;
-        let consensus = SingleNode::new(wal, tenants.oldest_applied()).map_err(|source| EngineError::Io {
-            path: PathBuf::from("craton-wal"),
-            source,
-        })?;
-        let consensus: Arc<dyn Consensus> = Arc::new(consensus);
+        let consensus: Arc<dyn Consensus> = Arc::new(SingleNode::new(wal, tenants.oldest_applied())?);
         let health = Arc::new(Health::default());
         let closing = Arc::new(Closing::default());
         let waiting = Arc::new(WaitingEntries::default());
@@ -479,7 +480,7 @@ fn open_wal(
     let (wal, recovery) = Wal::open(
         disk,
         directory,
-        WalOptions::new(key),
+        WalOptions::new(LONE_NODE, key),
         Box::new(move |bytes| random.fill(bytes)),
     )
     .map_err(|error| EngineError::Consensus(error.into()))?;

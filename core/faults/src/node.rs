@@ -10,7 +10,7 @@ use std::sync::Arc;
 use craton_crypto::SecretBytes;
 use craton_crypto::record_hash;
 use craton_log::{Disk, SealedBatch, TenantLog, TenantLogError, TenantLogOptions, Wal, WalEntry, WalError, WalOptions};
-use craton_types::{Hash, LogIndex, Offset, Record, Term};
+use craton_types::{Hash, LogIndex, NodeId, Offset, Record, Term};
 
 use crate::workload::{Entry, TENANTS, random_fill, record, tenant_id};
 
@@ -97,7 +97,7 @@ impl Node {
         }
         let wal_options = WalOptions {
             segment_bytes: options.wal_segment_bytes,
-            wrapping_key: SecretBytes::new(WRAPPING_KEY),
+            ..WalOptions::new(NodeId::new(1), SecretBytes::new(WRAPPING_KEY))
         };
         let (wal, _) = Wal::open(Arc::clone(disk), Path::new(WAL_DIR), wal_options, random_fill(seed))?;
         let last = wal.last_index().unwrap_or_default();

@@ -28,9 +28,9 @@ fn assert_found(summary: &Summary) {
 
 #[test]
 fn no_crash_loses_or_doubles_anything() {
-    let summary = crash_points(400, None);
+    let summary = crash_points(1_200, None);
     assert_clean(&summary);
-    assert!(summary.cases >= 400);
+    assert!(summary.cases >= 1_200);
     for outcome in ["an entry under way was kept", "an entry under way was lost"] {
         assert!(summary.outcomes.contains_key(outcome), "{summary:#?}");
     }
@@ -39,12 +39,12 @@ fn no_crash_loses_or_doubles_anything() {
 #[test]
 fn crashes_find_planted_defects() {
     for defect in [Defect::LyingDisk, Defect::EarlyAcknowledgement, Defect::EarlyPurge] {
-        let summary = crash_points(450, Some(defect));
+        let summary = crash_points(1_200, Some(defect));
         assert_found(&summary);
         let case = summary.violations[0].case.clone();
         let campaign = Campaign::new("crash-points", String::new()).only(Some(case));
         let options = CrashPointOptions {
-            count: 450,
+            count: 1_200,
             seed: 1,
             threads: 1,
             defect: Some(defect),

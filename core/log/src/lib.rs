@@ -22,8 +22,8 @@ pub use tenant::{
     TornRecords,
 };
 pub use wal::{
-    BATCH_BYTES_MAX, Damage, Placement, RandomFill, SealedBatch, TornTail, WAL_SEGMENT_BYTES_DEFAULT, Wal, WalEntries,
-    WalEntry, WalError, WalOptions, WalRecovery,
+    BATCH_BYTES_MAX, Damage, Placement, RandomFill, RepairedCopy, SealedBatch, SuperblockDamage, TornTail, Vote,
+    WAL_SEGMENT_BYTES_DEFAULT, Wal, WalEntries, WalEntry, WalError, WalOptions, WalPurge, WalRecovery, WalSpace,
 };
 
 /// The in-memory disk for tests.

@@ -141,6 +141,10 @@ integer_id! {
     Term(u64)
 }
 integer_id! {
+    /// A node of a cluster, counted from one; zero is no node. Numbers are never used again.
+    NodeId(u64)
+}
+integer_id! {
     /// Nanoseconds since the Unix epoch. Within one tenant's log times never decrease.
     Timestamp(u64)
 }

@@ -26,8 +26,8 @@ pub use change::{
 };
 pub use hash::Hash;
 pub use id::{
-    ActorId, CorrelationId, DataKeyNumber, DatabaseName, DatabaseNameError, IdempotencyId, KeyEpoch, LogIndex, Offset,
-    StreamId, StreamSequence, TableId, TenantId, Term, Timestamp,
+    ActorId, CorrelationId, DataKeyNumber, DatabaseName, DatabaseNameError, IdempotencyId, KeyEpoch, LogIndex, NodeId,
+    Offset, StreamId, StreamSequence, TableId, TenantId, Term, Timestamp,
 };
 pub use key::{KeyEncodeError, PrimaryKey};
 pub use range::{Direction, KeyRange, prefix_end};

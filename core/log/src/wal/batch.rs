@@ -12,6 +12,7 @@ use super::cipher::SegmentCipher;
 use super::entries::join_entries;
 use super::format::{RECORD_HEADER_BYTES, RecordKind};
 use super::segment::{Storage, seal_record, write_whole};
+use super::superblock::Vote;
 use super::{WalEntry, WalError};
 use crate::disk::DiskFile;
 
@@ -25,11 +26,20 @@ pub struct Placement {
     pub(super) sequence: u64,
     pub(super) salt: [u8; 8],
     pub(super) position: u64,
-    pub(super) first: (LogIndex, Term),
-    pub(super) last: (LogIndex, Term),
-    pub(super) entry_count: u32,
+    pub(super) content: Content,
     /// What is written when the batch begins its segment.
     pub(super) beginning: Option<Beginning>,
+}
+
+/// What a record holds.
+#[derive(Clone, Copy)]
+pub(super) enum Content {
+    Entries {
+        first: (LogIndex, Term),
+        last: (LogIndex, Term),
+        count: u32,
+    },
+    Vote(Vote),
 }
 
 /// The first bytes of a segment that is not published yet, and the empty one that it replaces.
@@ -41,16 +51,22 @@ pub(super) struct Beginning {
 impl Placement {
     /// Encodes and encrypts the entries that the place was asked for. The buffer is emptied and used; it is given
     /// back by [`SealedBatch::into_buffer`].
-    pub fn seal(self, entries: &[WalEntry], mut buffer: Vec<u8>) -> SealedBatch {
+    pub fn seal(self, entries: &[WalEntry], buffer: Vec<u8>) -> SealedBatch {
+        self.seal_with(buffer, |text| join_entries(entries, text))
+    }
+
+    pub(super) fn seal_with(self, mut buffer: Vec<u8>, append_text: impl FnOnce(&mut Vec<u8>)) -> SealedBatch {
         buffer.clear();
         if let Some(beginning) = &self.beginning {
             buffer.extend_from_slice(&beginning.header);
         }
         let start = buffer.len();
         buffer.resize(start + RECORD_HEADER_BYTES, 0);
-        join_entries(entries, &mut buffer);
-        let (index, term) = self.first;
-        let properties = (RecordKind::Entries, index, term, self.entry_count);
+        append_text(&mut buffer);
+        let properties = match self.content {
+            Content::Entries { first, count, .. } => (RecordKind::Entries, first.0, first.1, count),
+            Content::Vote(_) => (RecordKind::Vote, LogIndex::ZERO, Term::ZERO, 0),
+        };
         seal_record(&mut buffer, start, &self.cipher, self.position, self.salt, properties);
         SealedBatch {
             placement: self,
@@ -110,10 +126,12 @@ impl SealedBatch {
             storage, file, path, ..
         } = &self.placement;
         write_whole(&**file, path, &self.bytes)?;
-        storage.publish_segment(self.placement.sequence, path)?;
-        match beginning.replaces {
-            Some(replaced) => storage.remove_segment(replaced),
-            None => Ok(()),
-        }
+        let (sequence, end) = (self.placement.sequence, self.end());
+        storage.publish_segment(sequence, path)?;
+        storage.update_superblock(|superblock| {
+            superblock.newest_segment = sequence;
+            superblock.synced_end = end;
+        })?;
+        storage.remove_segments(beginning.replaces.as_slice())
     }
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use craton_types::{LogIndex, Term};
 
+use super::superblock::{SuperblockDamage, Vote};
+
 /// What is wrong with a stretch of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -31,8 +33,12 @@ pub enum Damage {
     Truncated = 9,
     /// The segment's own header is damaged.
     SegmentHeader = 10,
-    /// The segment's file is missing between others.
+    /// The segment's file is missing.
     Missing = 11,
+    /// The segment belongs to another log.
+    OtherLog = 12,
+    /// A vote goes back.
+    Vote = 13,
 }
 
 impl Damage {
@@ -49,6 +55,8 @@ impl Damage {
             9 => Self::Truncated,
             10 => Self::SegmentHeader,
             11 => Self::Missing,
+            12 => Self::OtherLog,
+            13 => Self::Vote,
             _ => return None,
         })
     }
@@ -68,6 +76,8 @@ impl fmt::Display for Damage {
             Self::Truncated => "the file was cut",
             Self::SegmentHeader => "the segment header is damaged",
             Self::Missing => "the segment's file is missing",
+            Self::OtherLog => "the segment belongs to another log",
+            Self::Vote => "a vote goes back",
         })
     }
 }
@@ -105,6 +115,22 @@ pub enum WalError {
         position: u64,
         /// What is wrong.
         reason: Damage,
+    },
+    /// The superblock does not say what the log is. The log is left as it is.
+    #[error("the superblock {} {reason}", path.display())]
+    Superblock {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: SuperblockDamage,
+    },
+    /// A vote does not follow the one before it, or the entries.
+    #[error("a vote for node {} in term {} does not follow that for node {} in term {}", vote.voted_for, vote.term, last.voted_for, last.term)]
+    VoteOutOfOrder {
+        /// The vote.
+        vote: Vote,
+        /// The one before it.
+        last: Vote,
     },
     /// The segment's key was wrapped by another key than the one given.
     #[error("the key of write-ahead log segment {segment} does not unwrap")]

@@ -13,9 +13,10 @@
 //! | 48..56 | previous_index | the last entry before this segment; 0 for none |
 //! | 56..64 | previous_term | its term |
 //! | 64..72 | created_end | where the records end that were written and synced before the file got its name |
-//! | 72..84 | key nonce | random |
-//! | 84..132 | wrapped key | the segment's key, encrypted with AES-256-GCM under the node's; bytes 0..72 are associated |
-//! | 132..136 | checksum | of bytes 0..132 |
+//! | 72..88 | log_id | of the log that the segment belongs to, as the superblock has it |
+//! | 88..100 | key nonce | random |
+//! | 100..148 | wrapped key | the segment's key, encrypted with AES-256-GCM under the node's; bytes 0..88 are associated |
+//! | 148..152 | checksum | of bytes 0..148 |
 //!
 //! Record header, followed by the payload (ciphertext and 16-byte tag; the nonce is the position, bytes 0..48
 //! are associated):
@@ -35,18 +36,20 @@
 //! | 48..52 | payload_checksum | |
 //! | 52..56 | checksum | of bytes 0..52 |
 //!
-//! The plaintext of an entries record is, for each entry, its term (8 bytes), length (4 bytes) and bytes.
+//! The plaintext of an entries record is, for each entry, its term (8 bytes), length (4 bytes) and bytes; that of a
+//! vote its term and the node voted for (8 bytes each).
 
-use craton_types::{LogIndex, Term};
+use craton_types::{LogIndex, NodeId, Term};
 
 use super::recovery::TornTail;
+use super::superblock::Vote;
 
-pub(super) const SEGMENT_HEADER_BYTES: usize = 136;
-pub(super) const SEGMENT_HEADER_LENGTH: u64 = 136;
+pub(super) const SEGMENT_HEADER_BYTES: usize = 152;
+pub(super) const SEGMENT_HEADER_LENGTH: u64 = 152;
 pub(super) const WRAPPED_KEY_BYTES: usize = 48;
 pub(super) const KEY_NONCE_BYTES: usize = 12;
 /// The bytes of a segment header that the wrapped key is bound to.
-pub(super) const SEGMENT_ASSOCIATED_BYTES: usize = 72;
+pub(super) const SEGMENT_ASSOCIATED_BYTES: usize = 88;
 const SEGMENT_MAGIC: [u8; 8] = *b"CRTWAL\x00\x01";
 
 pub(super) const RECORD_HEADER_BYTES: usize = 56;
@@ -66,8 +69,8 @@ pub(super) enum RecordKind {
     Entries = 1,
     /// The report on a torn tail that was set aside, see [`TornTail`].
     Recovery = 2,
-    /// Nothing: that it exists shows that everything before it was synced.
-    Mark = 3,
+    /// The node's vote, see [`Vote`].
+    Vote = 3,
 }
 
 /// A segment header without magic, key and checksum.
@@ -80,6 +83,7 @@ pub(super) struct SegmentHeader {
     pub(super) previous_end: u64,
     pub(super) previous: Option<(LogIndex, Term)>,
     pub(super) created_end: u64,
+    pub(super) log_id: [u8; 16],
 }
 
 /// A segment's key as its header holds it.
@@ -102,23 +106,24 @@ impl SegmentHeader {
         bytes[48..56].copy_from_slice(&previous_index.get().to_be_bytes());
         bytes[56..64].copy_from_slice(&previous_term.get().to_be_bytes());
         bytes[64..72].copy_from_slice(&self.created_end.to_be_bytes());
+        bytes[72..88].copy_from_slice(&self.log_id);
         bytes
     }
 
     pub(super) fn encode(&self, key: &WrappedKey) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        bytes[0..72].copy_from_slice(&self.associated());
-        bytes[72..84].copy_from_slice(&key.nonce);
-        bytes[84..132].copy_from_slice(&key.sealed);
-        let checksum = crc32c::crc32c(&bytes[..132]);
-        bytes[132..136].copy_from_slice(&checksum.to_be_bytes());
+        bytes[0..88].copy_from_slice(&self.associated());
+        bytes[88..100].copy_from_slice(&key.nonce);
+        bytes[100..148].copy_from_slice(&key.sealed);
+        let checksum = crc32c::crc32c(&bytes[..148]);
+        bytes[148..152].copy_from_slice(&checksum.to_be_bytes());
         bytes
     }
 
     /// `None` when the bytes are no whole header.
     pub(super) fn decode(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> Option<(Self, WrappedKey)> {
-        let checksum = u32::from_be_bytes(array(bytes, 132));
-        if bytes[0..8] != SEGMENT_MAGIC || checksum != crc32c::crc32c(&bytes[..132]) {
+        let checksum = u32::from_be_bytes(array(bytes, 148));
+        if bytes[0..8] != SEGMENT_MAGIC || checksum != crc32c::crc32c(&bytes[..148]) {
             return None;
         }
         let integer = |start| u64::from_be_bytes(array(bytes, start));
@@ -131,10 +136,11 @@ impl SegmentHeader {
             previous_end: integer(40),
             previous: (previous_index != LogIndex::ZERO).then(|| (previous_index, Term::new(integer(56)))),
             created_end: integer(64),
+            log_id: array(bytes, 72),
         };
         let key = WrappedKey {
-            nonce: array(bytes, 72),
-            sealed: array(bytes, 84),
+            nonce: array(bytes, 88),
+            sealed: array(bytes, 100),
         };
         Some((header, key))
     }
@@ -199,7 +205,7 @@ impl RecordHeader {
         let kind = match bytes[5] {
             1 => RecordKind::Entries,
             2 => RecordKind::Recovery,
-            3 => RecordKind::Mark,
+            3 => RecordKind::Vote,
             _ => return Err(RecordHeaderError::Field),
         };
         if bytes[4] != RECORD_VERSION || bytes[6..8] != [0, 0] {
@@ -225,6 +231,8 @@ impl RecordHeader {
 
 /// The plaintext of a recovery record.
 pub(super) const TORN_TAIL_BYTES: usize = 33;
+/// The plaintext of a vote.
+pub(super) const VOTE_BYTES: usize = 16;
 
 impl TornTail {
     pub(super) fn encode(&self) -> [u8; TORN_TAIL_BYTES] {
@@ -249,7 +257,25 @@ impl TornTail {
     }
 }
 
-fn array<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
+impl Vote {
+    pub(super) fn encode(&self) -> [u8; VOTE_BYTES] {
+        let mut bytes = [0; VOTE_BYTES];
+        bytes[0..8].copy_from_slice(&self.term.get().to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.voted_for.get().to_be_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; VOTE_BYTES] = bytes.try_into().ok()?;
+        Some(Self {
+            term: Term::new(u64::from_be_bytes(array(bytes, 0))),
+            voted_for: NodeId::new(u64::from_be_bytes(array(bytes, 8))),
+        })
+    }
+}
+
+/// The `N` bytes from `start` on, which the caller knows to be there.
+pub(super) fn array<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[start..start + N]);
     out
@@ -263,17 +289,17 @@ mod tests {
 
     prop_compose! {
         fn segment_header()(
-            integers in any::<[u64; 6]>(), salt in any::<[u8; 8]>(), index in 0u64..3,
+            integers in any::<[u64; 6]>(), salt in any::<[u8; 8]>(), index in 0u64..3, log_id in any::<[u8; 16]>(),
         ) -> SegmentHeader {
             let [sequence, capacity, previous_sequence, previous_end, term, created_end] = integers;
             let previous = (index > 0).then(|| (LogIndex::new(index), Term::new(term)));
-            SegmentHeader { sequence, salt, capacity, previous_sequence, previous_end, previous, created_end }
+            SegmentHeader { sequence, salt, capacity, previous_sequence, previous_end, previous, created_end, log_id }
         }
     }
 
     prop_compose! {
         fn record_header()(
-            kind in prop_oneof![Just(RecordKind::Entries), Just(RecordKind::Recovery), Just(RecordKind::Mark)],
+            kind in prop_oneof![Just(RecordKind::Entries), Just(RecordKind::Recovery), Just(RecordKind::Vote)],
             salt in any::<[u8; 8]>(), integers in any::<[u64; 3]>(), counts in any::<[u32; 3]>(),
         ) -> RecordHeader {
             RecordHeader {
@@ -317,9 +343,19 @@ mod tests {
     }
 
     #[test]
+    fn votes_survive_a_round_trip() {
+        let vote = Vote {
+            term: Term::new(3),
+            voted_for: NodeId::new(u64::MAX),
+        };
+        assert_eq!(Vote::decode(&vote.encode()), Some(vote));
+        assert_eq!(Vote::decode(&vote.encode()[1..]), None);
+    }
+
+    #[test]
     fn whole_headers_with_unknown_fields_are_told_from_torn_ones() {
         let header = RecordHeader {
-            kind: RecordKind::Mark,
+            kind: RecordKind::Vote,
             salt: [1; 8],
             position: 2,
             index: LogIndex::new(3),

@@ -3,18 +3,20 @@
 //!
 //! # Rules
 //! - A batch is one record, and it is synced before the next one is written. A record's own position is thus
-//!   the end of the previously synced batch: a record anywhere shows that everything before it was synced.
+//!   the end of the previously synced batch: a record anywhere shows that everything before it was synced. So does the
+//!   superblock, which names the segments that must be there and how far the newest is known to be synced.
 //! - Damage before a position known to be synced is [`WalError::Corrupt`], never truncated. Damage after it
 //!   with no record behind it is a torn tail: set aside and reported in [`WalRecovery`].
 //! - A segment is written under a temporary name, its space reserved, synced, renamed, its directory synced.
 //!   The end of the log comes from record headers, never from a file's size.
 //! - A failed write or sync poisons the log, except that a full disk refuses the batch and nothing else.
+//! - The node's vote is a record like any other: vote and entries reach the disk in one order.
 //! - Payloads are encrypted under a random key per segment, with the position as nonce. A position is never
 //!   written twice: a new segment starts after every opening and after every refused batch.
 //!
 //! # Deliberately absent
-//! Votes and the truncation of conflicting entries (they come with replication), and threads: the caller
-//! decides when to append and when to purge.
+//! The truncation of conflicting entries (a lone node has none), and threads: the caller decides when to append, when to
+//! reserve space and when to purge.
 
 mod batch;
 mod cipher;
@@ -24,23 +26,27 @@ mod format;
 mod recovery;
 mod scan;
 mod segment;
+mod space;
+mod superblock;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use craton_crypto::SecretBytes;
-use craton_types::{LogIndex, Term};
+use craton_types::{LogIndex, NodeId, Term};
 
 pub use batch::{Placement, SealedBatch};
 pub use entries::{WalEntries, WalEntry};
 pub use error::{Damage, WalError};
 pub use recovery::{TornTail, WalRecovery};
+pub use space::WalSpace;
+pub use superblock::{RepairedCopy, SuperblockDamage, Vote};
 
-use batch::Beginning;
+use batch::{Beginning, Content};
 use entries::follows;
-use format::{ENTRY_HEADER_BYTES, RECORD_HEADER_BYTES, RecordKind, SEGMENT_HEADER_LENGTH};
-use segment::{Link, Segment, Storage, record_bytes, seal_record};
+use format::{ENTRY_HEADER_BYTES, SEGMENT_HEADER_LENGTH, VOTE_BYTES};
+use segment::{Link, Segment, Storage, record_bytes};
 
 /// The bytes reserved for a segment unless a batch is longer.
 pub const WAL_SEGMENT_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
@@ -48,8 +54,6 @@ pub const WAL_SEGMENT_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
 pub const BATCH_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// A buffer longer than this is not kept for the next batch.
 const BUFFER_BYTES_KEPT: usize = 4 * 1024 * 1024;
-/// What a mark occupies. Appends leave room for one.
-const MARK_BYTES: u64 = record_bytes(0);
 
 /// Fills a buffer with random bytes. Keys and salts are made of them.
 pub type RandomFill = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -59,6 +63,8 @@ pub type RandomFill = Box<dyn FnMut(&mut [u8]) + Send>;
 pub struct WalOptions {
     /// The bytes reserved for each segment. A longer batch gets a longer segment.
     pub segment_bytes: u64,
+    /// Whose log it is.
+    pub node: NodeId,
     /// The node's key that wraps the segments' keys.
     pub wrapping_key: SecretBytes,
 }
@@ -66,9 +72,10 @@ pub struct WalOptions {
 impl WalOptions {
     /// The default segment size.
     #[must_use]
-    pub const fn new(wrapping_key: SecretBytes) -> Self {
+    pub const fn new(node: NodeId, wrapping_key: SecretBytes) -> Self {
         Self {
             segment_bytes: WAL_SEGMENT_BYTES_DEFAULT,
+            node,
             wrapping_key,
         }
     }
@@ -87,8 +94,7 @@ pub struct Wal {
     placed: Placed,
     /// Where single batches are put together.
     buffer: Vec<u8>,
-    /// Whether the batch at the end is not followed by a mark.
-    unmarked: bool,
+    vote: Vote,
     /// Whether the last segment must not be written to any more.
     sealed: bool,
 }
@@ -100,14 +106,14 @@ struct Placed {
 }
 
 impl Wal {
-    fn new(storage: Storage, segment_bytes: u64, segments: Vec<Segment>) -> Self {
+    fn new(storage: Storage, segment_bytes: u64, segments: Vec<Segment>, vote: Vote) -> Self {
         let mut wal = Self {
             storage: Arc::new(storage),
             segment_bytes,
             segments,
             placed: Placed { end: 0, last: None },
             buffer: Vec::new(),
-            unmarked: false,
+            vote,
             sealed: false,
         };
         wal.place_after_written();
@@ -130,6 +136,27 @@ impl Wal {
     #[must_use]
     pub fn last_term(&self) -> Option<Term> {
         Some(self.active().last?.1)
+    }
+
+    /// The last vote; nobody in term zero for a log without one.
+    #[must_use]
+    pub const fn vote(&self) -> Vote {
+        self.vote
+    }
+
+    /// Whose log it is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.storage.superblock.lock().get().node
+    }
+
+    /// What reserves the next segment's space.
+    #[must_use]
+    pub fn space(&self) -> WalSpace {
+        WalSpace {
+            storage: Arc::clone(&self.storage),
+            segment_bytes: self.segment_bytes,
+        }
     }
 
     /// The index that follows what was placed, durable or not; one for a new log.
@@ -163,15 +190,40 @@ impl Wal {
         }
         let placement = self.place(entries)?;
         let batch = placement.seal(entries, std::mem::take(&mut self.buffer));
-        let written = batch.write();
-        match &written {
-            Ok(()) => self.note_written(&batch),
-            Err(WalError::NoSpace { .. }) => self.take_back(),
-            Err(_) => {}
-        }
+        let written = self.write_now(&batch);
         self.buffer = batch.into_buffer();
         if self.buffer.capacity() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();
+        }
+        written
+    }
+
+    /// Records a vote and returns when it is durable. The same vote again has no effect.
+    ///
+    /// # Errors
+    /// [`WalError::VoteOutOfOrder`] when this or a later term has another vote, or an entry has a later term; otherwise
+    /// as for [`Self::append`].
+    pub fn record_vote(&mut self, vote: Vote) -> Result<(), WalError> {
+        if vote == self.vote {
+            return Ok(());
+        }
+        let last_term = self.placed.last.map_or(Term::ZERO, |(_, term)| term);
+        if !vote.may_follow(&self.vote) || vote.term < last_term {
+            let last = self.vote;
+            return Err(WalError::VoteOutOfOrder { vote, last });
+        }
+        self.storage.check_poison()?;
+        let placement = self.place_record(Content::Vote(vote), VOTE_BYTES)?;
+        let batch = placement.seal_with(Vec::new(), |text| text.extend_from_slice(&vote.encode()));
+        self.write_now(&batch)
+    }
+
+    fn write_now(&mut self, batch: &SealedBatch) -> Result<(), WalError> {
+        let written = batch.write();
+        match &written {
+            Ok(()) => self.note_written(batch),
+            Err(WalError::NoSpace { .. }) => self.take_back(),
+            Err(_) => {}
         }
         written
     }
@@ -198,14 +250,22 @@ impl Wal {
                 bytes_max: BATCH_BYTES_MAX,
             });
         }
-        let entry_count = u32::try_from(entries.len()).expect("a batch is limited to far fewer entries");
+        let content = Content::Entries {
+            first: (first.index, first.term),
+            last,
+            count: u32::try_from(entries.len()).expect("a batch is limited to far fewer entries"),
+        };
+        self.place_record(content, text_bytes)
+    }
+
+    fn place_record(&mut self, content: Content, text_bytes: usize) -> Result<Placement, WalError> {
         let bytes = record_bytes(text_bytes);
         let beginning = self.make_room(bytes)?;
         let position = self.placed.end;
-        self.placed = Placed {
-            end: position + bytes,
-            last: Some(last),
-        };
+        self.placed.end += bytes;
+        if let Content::Entries { last, .. } = content {
+            self.placed.last = Some(last);
+        }
         let segment = self.segments.last().expect("never empty");
         Ok(Placement {
             storage: Arc::clone(&self.storage),
@@ -215,9 +275,7 @@ impl Wal {
             sequence: segment.header.sequence,
             salt: segment.header.salt,
             position,
-            first: (first.index, first.term),
-            last,
-            entry_count,
+            content,
             beginning,
         })
     }
@@ -242,8 +300,13 @@ impl Wal {
         segment.published = true;
         segment.path = path;
         segment.end = batch.end();
-        segment.note_entries(placement.position, placement.first.0, placement.last);
-        self.unmarked = placement.beginning.is_none();
+        match placement.content {
+            Content::Entries { first, last, .. } => segment.note_entries(placement.position, first.0, last),
+            Content::Vote(vote) => {
+                self.vote = vote;
+                self.storage.superblock.lock().note(|superblock| superblock.vote = vote);
+            }
+        }
     }
 
     /// Forgets every place whose batch was not written, after one of them met a full disk. Their positions are
@@ -256,57 +319,47 @@ impl Wal {
         self.sealed = true;
     }
 
-    /// Writes a mark after the last batch and syncs it, as when closing: from then on damage to that batch is
-    /// known to be corruption, where it would otherwise be taken for a torn write.
+    /// Writes into the superblock how far the log is synced, as when closing: from then on damage to the last batch
+    /// is known to be corruption, where it would otherwise be taken for a torn write.
     ///
     /// # Errors
-    /// As for [`Self::append`].
+    /// [`WalError::Io`] or [`WalError::Poisoned`].
     pub fn mark_synced(&mut self) -> Result<(), WalError> {
         self.storage.check_poison()?;
-        let active = self.segments.last_mut().expect("never empty");
-        if !self.unmarked || self.sealed || active.end != self.placed.end {
-            return Ok(());
-        }
-        self.buffer.clear();
-        self.buffer.resize(RECORD_HEADER_BYTES, 0);
-        let properties = (RecordKind::Mark, LogIndex::ZERO, Term::ZERO, 0);
-        seal_record(
-            &mut self.buffer,
-            0,
-            &active.cipher,
-            active.end,
-            active.header.salt,
-            properties,
-        );
-        let written = active.file.write_all_at(&self.buffer, active.end);
-        let written = written.map_err(WalError::io("write", &active.path)).and_then(|()| {
-            let synced = active.file.sync_data();
-            synced.map_err(WalError::failed("sync", &active.path))
-        });
-        if let Err(error) = written {
-            self.sealed = true;
-            return self.storage.poison_unless_full(Err(error));
-        }
-        active.end += self.buffer.len() as u64;
-        self.placed.end = active.end;
-        self.unmarked = false;
-        Ok(())
+        let (sequence, end) = (self.active().header.sequence, self.active().end);
+        self.storage
+            .update_superblock(|superblock| superblock.note_synced(sequence, end))
     }
 
     /// Removes the segments whose entries all have an index up to `through`. The newest segment stays.
     ///
     /// # Errors
-    /// [`WalError::Io`] or [`WalError::Poisoned`]. Nothing is lost by it that was not to be purged.
+    /// As for [`WalPurge::run`].
     pub fn purge(&mut self, through: LogIndex) -> Result<(), WalError> {
         self.storage.check_poison()?;
+        self.begin_purge(through).map_or(Ok(()), WalPurge::run)
+    }
+
+    /// Takes the segments that [`Self::purge`] removes out of the log. `None` when there are none.
+    #[must_use]
+    pub fn begin_purge(&mut self, through: LogIndex) -> Option<WalPurge> {
+        let mut removed = Vec::new();
         while let [oldest, next, ..] = self.segments.as_slice() {
             if !next.published || oldest.last.is_some_and(|(last, _)| last > through) {
                 break;
             }
-            self.storage.remove_segment(oldest.header.sequence)?;
+            removed.push(oldest.header.sequence);
             self.segments.remove(0);
         }
-        Ok(())
+        let oldest = self.segments.first().expect("never empty").header;
+        let active = self.active();
+        (!removed.is_empty()).then(|| WalPurge {
+            storage: Arc::clone(&self.storage),
+            removed,
+            oldest_segment: oldest.sequence,
+            purged_through: oldest.previous.unwrap_or_default().0,
+            synced: (active.header.sequence, active.end),
+        })
     }
 
     /// The last segment that belongs to the log.
@@ -343,10 +396,10 @@ impl Wal {
         Ok(last.unwrap_or_default())
     }
 
-    /// Begins a new segment when the record, and a mark after it, do not fit into the last one.
+    /// Begins a new segment when the record does not fit into the last one.
     fn make_room(&mut self, bytes: u64) -> Result<Option<Beginning>, WalError> {
         let last = self.segments.last().expect("never empty");
-        if !self.sealed && self.placed.end + bytes + MARK_BYTES <= last.header.capacity {
+        if !self.sealed && self.placed.end + bytes <= last.header.capacity {
             return Ok(None);
         }
         let mut link = Link {
@@ -361,12 +414,38 @@ impl Wal {
             link.previous_sequence = last.header.previous_sequence;
             link.previous_end = last.header.previous_end;
         }
-        let capacity = self.segment_bytes.max(SEGMENT_HEADER_LENGTH + bytes + MARK_BYTES);
+        let capacity = self.segment_bytes.max(SEGMENT_HEADER_LENGTH + bytes);
         let begun = self.storage.begin_segment(&link, capacity, bytes);
         let (segment, header) = self.storage.poison_unless_full(begun)?;
         self.segments.push(segment);
         self.placed.end = SEGMENT_HEADER_LENGTH;
         self.sealed = false;
         Ok(Some(Beginning { header, replaces }))
+    }
+}
+
+/// Segments that left the log and are still on disk.
+#[must_use = "the segments stay on disk until the log is opened again"]
+pub struct WalPurge {
+    storage: Arc<Storage>,
+    removed: Vec<u64>,
+    oldest_segment: u64,
+    purged_through: LogIndex,
+    synced: (u64, u64),
+}
+
+impl WalPurge {
+    /// Says in the superblock that the segments may be missing, and removes them. It needs the log no more.
+    ///
+    /// # Errors
+    /// [`WalError::Io`] or [`WalError::Poisoned`]. Nothing is lost by it that was not to be purged.
+    pub fn run(self) -> Result<(), WalError> {
+        self.storage.check_poison()?;
+        self.storage.update_superblock(|superblock| {
+            superblock.oldest_segment = self.oldest_segment;
+            superblock.purged_through = self.purged_through;
+            superblock.note_synced(self.synced.0, self.synced.1);
+        })?;
+        self.storage.remove_segments(&self.removed)
     }
 }

@@ -4,19 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use craton_types::LogIndex;
+use craton_types::{LogIndex, NodeId, Term};
 use parking_lot::Mutex;
 
 use super::format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, SEGMENT_HEADER_LENGTH};
 use super::scan::{Bound, Torn};
-use super::segment::{Link, Segment, Storage, UnplacedRecord};
+use super::segment::{Link, Segment, Storage, UnplacedRecord, list_segments};
+use super::superblock::{RepairedCopy, SUPERBLOCK_NAME, Superblock, SuperblockDamage, SuperblockFile, Vote};
 use super::{Damage, RandomFill, Wal, WalError, WalOptions};
 use crate::disk::Disk;
 
 /// What was found when the log was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalRecovery {
-    /// The number of the segment that this opening started; every opening has a greater one.
+    /// How often the log was opened, this time included.
     pub generation: u64,
     /// The first entry there is.
     pub first_index: Option<LogIndex>,
@@ -26,6 +27,8 @@ pub struct WalRecovery {
     pub torn: Option<TornTail>,
     /// Those that earlier openings set aside, as far as their reports were not purged.
     pub earlier: Vec<TornTail>,
+    /// Copies of the superblock that were written again.
+    pub superblock: Vec<RepairedCopy>,
 }
 
 /// A stretch of a segment that an interrupted write left, after everything known to be synced. No append of it
@@ -67,37 +70,53 @@ impl Wal {
     /// before it gets its name.
     ///
     /// # Errors
-    /// [`WalError::Corrupt`] when anything known to be synced is damaged, [`WalError::WrongKey`],
+    /// [`WalError::Corrupt`] when anything known to be synced is damaged or missing, [`WalError::Superblock`] when it is
+    /// not known what belongs to the log, [`WalError::WrongKey`],
     /// [`WalError::NoSpace`] or [`WalError::Io`]. A failed opening may be repeated.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         options: WalOptions,
-        random: RandomFill,
+        mut random: RandomFill,
     ) -> Result<(Self, WalRecovery), WalError> {
         disk.create_dir(dir).map_err(WalError::io("create", dir))?;
+        let sequences = list_segments(&*disk, dir)?;
+        let (superblock, repaired) = open_superblock(&*disk, dir, &sequences, options.node, &mut *random)?;
+        let known = *superblock.get();
         let storage = Storage {
             disk,
             dir: dir.to_path_buf(),
             wrapping_key: options.wrapping_key,
             random: Mutex::new(random),
+            superblock: Mutex::new(superblock),
+            spare: Mutex::new(None),
             poisoned: AtomicBool::new(false),
         };
-        let sequences = storage.list()?;
-        let mut chain = load_chain(&storage, &sequences)?;
-        let generation = chain.segments.last().map_or(1, |newest| newest.header.sequence + 1);
+        storage.recover_spare(options.segment_bytes)?;
+        let mut chain = load_chain(&storage, &sequences, &known)?;
         let mut recovery = WalRecovery {
-            generation,
+            generation: known.generation + 1,
             first_index: None,
             last_index: None,
             torn: None,
             earlier: Vec::new(),
+            superblock: repaired,
         };
 
-        let tail = scan_chain(&mut chain.segments, &mut recovery.earlier)?;
+        let tail = scan_chain(&mut chain.segments, &known, &mut recovery.earlier)?;
+        let newest_sequence = sequences.last().copied().unwrap_or(0);
+        storage.update_superblock(|superblock| {
+            superblock.generation = recovery.generation;
+            superblock.vote = tail.vote;
+            if newest_sequence > known.newest_segment {
+                // The crash came between publishing that segment and saying so here.
+                superblock.newest_segment = newest_sequence;
+                superblock.synced_end = 0;
+            }
+        })?;
         let mut records = Vec::new();
         let mut link = Link {
-            sequence: generation,
+            sequence: newest_sequence + 1,
             previous_sequence: 0,
             previous_end: 0,
             previous: None,
@@ -105,14 +124,17 @@ impl Wal {
         if let Some(newest) = chain.segments.last_mut() {
             if let Some(suspect) = tail.suspect {
                 newest.cut(suspect.header.position, suspect.before);
-                records.push(suspect.record);
+                records.extend(suspect.entries);
             }
             link.previous = newest.last;
             if let Some(torn) = tail.torn {
-                let torn = set_aside(&storage, newest, generation, torn)?;
-                records.push(report(&torn));
+                let torn = set_aside(&storage, newest, recovery.generation, torn)?;
+                records.push(unplaced(RecordKind::Recovery, torn.encode().to_vec()));
                 recovery.torn = Some(torn);
             }
+        }
+        if tail.vote != Vote::default() {
+            records.push(unplaced(RecordKind::Vote, tail.vote.encode().to_vec()));
         }
         if let Some(newest) = chain.segments.pop_if(|newest| newest.end == SEGMENT_HEADER_LENGTH) {
             // Without records it is not needed as a link either.
@@ -125,25 +147,80 @@ impl Wal {
         }
 
         let mut active = storage.prepare_segment(&link, options.segment_bytes, records)?;
-        storage.publish_segment(generation, &active.path)?;
-        active.path = storage.segment_path(generation);
+        storage.publish_segment(link.sequence, &active.path)?;
+        active.path = storage.segment_path(link.sequence);
         active.published = true;
-        for sequence in chain.superseded {
-            storage.remove_segment(sequence)?;
-        }
         chain.segments.push(active);
-        let wal = Self::new(storage, options.segment_bytes, chain.segments);
+        let oldest = chain.segments[0].header;
+        storage.update_superblock(|superblock| {
+            superblock.oldest_segment = oldest.sequence;
+            superblock.purged_through = oldest.previous.unwrap_or_default().0;
+            superblock.newest_segment = link.sequence;
+            superblock.synced_end = chain.segments.last().map_or(0, |active| active.end);
+        })?;
+        storage.remove_segments(&chain.superseded)?;
+        let wal = Self::new(storage, options.segment_bytes, chain.segments, tail.vote);
         recovery.first_index = wal.first_index();
         recovery.last_index = wal.last_index();
         Ok((wal, recovery))
     }
 }
 
+/// Opens the superblock, or creates it for a log without segments.
+fn open_superblock(
+    disk: &dyn Disk,
+    dir: &Path,
+    sequences: &[u64],
+    node: NodeId,
+    random: &mut dyn FnMut(&mut [u8]),
+) -> Result<(SuperblockFile, Vec<RepairedCopy>), WalError> {
+    let damaged = |reason| {
+        let path = dir.join(SUPERBLOCK_NAME);
+        Err(WalError::Superblock { path, reason })
+    };
+    let (file, repaired) = match SuperblockFile::open(disk, dir)? {
+        Some(opened) => opened,
+        None if !sequences.is_empty() => return damaged(SuperblockDamage::Missing),
+        None => {
+            let mut log_id = [0; 16];
+            random(&mut log_id);
+            let first = Superblock::first(log_id, node);
+            (SuperblockFile::create(disk, dir, first)?, Vec::new())
+        }
+    };
+    let known = *file.get();
+    if known.node != node {
+        let (found, expected) = (known.node, node);
+        return damaged(SuperblockDamage::OtherNode { found, expected });
+    }
+    // A segment is published before the superblock says so, and only one at a time.
+    let found = sequences.last().copied().unwrap_or(0);
+    if found > known.newest_segment + 1 {
+        let known = known.newest_segment;
+        return damaged(SuperblockDamage::Stale { known, found });
+    }
+    if found < known.newest_segment {
+        return Err(missing(known.newest_segment));
+    }
+    Ok((file, repaired))
+}
+
+fn missing(segment: u64) -> WalError {
+    WalError::Corrupt {
+        segment,
+        position: 0,
+        reason: Damage::Missing,
+    }
+}
+
 /// Follows the links from the newest segment back to the oldest that was not purged.
-fn load_chain(storage: &Storage, sequences: &[u64]) -> Result<Chain, WalError> {
+fn load_chain(storage: &Storage, sequences: &[u64], known: &Superblock) -> Result<Chain, WalError> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut next = sequences.last().copied().unwrap_or(0);
-    while next != 0 && sequences.contains(&next) {
+    while next != 0 && next >= known.oldest_segment {
+        if !sequences.contains(&next) {
+            return Err(missing(next));
+        }
         let segment = storage.open_segment(next)?;
         if segment.header.previous_sequence >= next {
             return Err(segment.corrupt(0, Damage::SegmentHeader));
@@ -152,13 +229,10 @@ fn load_chain(storage: &Storage, sequences: &[u64]) -> Result<Chain, WalError> {
         segments.push(segment);
     }
     segments.reverse();
-    // Segments are purged oldest first: one that is missing after older ones was lost.
-    if next != 0 && sequences.iter().any(|&sequence| sequence < next) {
-        return Err(WalError::Corrupt {
-            segment: next,
-            position: 0,
-            reason: Damage::Missing,
-        });
+    if let Some(oldest) = segments.first()
+        && oldest.header.previous.unwrap_or_default().0 != known.purged_through
+    {
+        return Err(oldest.corrupt(0, Damage::Sequence));
     }
     let linked = |sequence: &u64| segments.iter().any(|segment| segment.header.sequence == *sequence);
     let superseded = sequences.iter().copied().filter(|sequence| !linked(sequence)).collect();
@@ -170,22 +244,26 @@ fn load_chain(storage: &Storage, sequences: &[u64]) -> Result<Chain, WalError> {
 struct Tail {
     suspect: Option<Suspect>,
     torn: Option<Torn>,
+    vote: Vote,
 }
 
-/// The last batch, when no later record shows that it was synced.
+/// The last record, when nothing shows that it was synced.
 struct Suspect {
     header: RecordHeader,
-    before: Option<(LogIndex, craton_types::Term)>,
-    record: UnplacedRecord,
+    before: Option<(LogIndex, Term)>,
+    /// Its entries. A vote is written to every new segment anyway.
+    entries: Option<UnplacedRecord>,
 }
 
-fn scan_chain(segments: &mut [Segment], recoveries: &mut Vec<TornTail>) -> Result<Tail, WalError> {
-    let mut tail = Tail::default();
+fn scan_chain(segments: &mut [Segment], known: &Superblock, recoveries: &mut Vec<TornTail>) -> Result<Tail, WalError> {
+    let mut tail = Tail {
+        vote: known.vote,
+        ..Tail::default()
+    };
     let mut last = None;
+    let mut last_vote: Option<Vote> = None;
     for at in 0..segments.len() {
-        let bound = segments
-            .get(at + 1)
-            .map_or(Bound::Open, |later| Bound::Synced(later.header.previous_end));
+        let bound = bound_of(segments, at, known);
         let segment = &mut segments[at];
         if at > 0 && segment.header.previous != last {
             return Err(segment.corrupt(0, Damage::Sequence));
@@ -194,23 +272,40 @@ fn scan_chain(segments: &mut [Segment], recoveries: &mut Vec<TornTail>) -> Resul
         recoveries.extend(scan.recoveries);
         last = segment.last;
         tail.torn = scan.torn;
-        let unproven = scan
-            .last_record
-            .filter(|(header, _)| bound == Bound::Open && header.position >= segment.header.created_end);
-        match unproven {
-            Some((header, before)) if header.kind == RecordKind::Entries => {
-                tail.suspect = Some(Suspect {
-                    header,
-                    before,
-                    record: reread(segment, &header)?,
-                });
+        if let Some(vote) = scan.vote {
+            if last_vote.is_some_and(|before| vote != before && !vote.may_follow(&before)) {
+                return Err(segment.corrupt(0, Damage::Vote));
             }
-            // Nothing proves that the mark itself was synced, and nothing is lost without it.
-            Some((header, before)) => segment.cut(header.position, before),
-            None => {}
+            last_vote = Some(vote);
+        }
+        let Bound::Open { synced_end } = bound else { continue };
+        let synced_end = synced_end.max(segment.header.created_end);
+        if let Some((header, before)) = scan.last_record.filter(|(header, _)| header.position >= synced_end) {
+            let is_batch = header.kind == RecordKind::Entries;
+            let entries = is_batch.then(|| reread(segment, &header)).transpose()?;
+            tail.suspect = Some(Suspect {
+                header,
+                before,
+                entries,
+            });
         }
     }
+    // The superblock may be ahead of the votes in the segments, since those are purged, and behind them.
+    if let Some(vote) = last_vote.filter(|vote| vote.may_follow(&known.vote)) {
+        tail.vote = vote;
+    }
     Ok(tail)
+}
+
+/// How far a segment's records reach: the next one says so; what the newest is known to hold, the superblock.
+fn bound_of(segments: &[Segment], at: usize, known: &Superblock) -> Bound {
+    match segments.get(at + 1) {
+        Some(later) => Bound::Synced(later.header.previous_end),
+        None if segments[at].header.sequence == known.newest_segment => Bound::Open {
+            synced_end: known.synced_end,
+        },
+        None => Bound::Open { synced_end: 0 },
+    }
 }
 
 fn reread(segment: &Segment, header: &RecordHeader) -> Result<UnplacedRecord, WalError> {
@@ -248,12 +343,12 @@ fn set_aside(storage: &Storage, segment: &Segment, generation: u64, torn: Torn) 
     Ok(torn)
 }
 
-fn report(torn: &TornTail) -> UnplacedRecord {
+fn unplaced(kind: RecordKind, text: Vec<u8>) -> UnplacedRecord {
     UnplacedRecord {
-        kind: RecordKind::Recovery,
+        kind,
         index: LogIndex::ZERO,
-        term: craton_types::Term::ZERO,
+        term: Term::ZERO,
         entry_count: 0,
-        text: torn.encode().to_vec(),
+        text,
     }
 }

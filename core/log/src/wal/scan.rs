@@ -6,6 +6,7 @@ use super::entries::split_entries;
 use super::format::{RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, RecordKind, SEGMENT_HEADER_LENGTH};
 use super::recovery::TornTail;
 use super::segment::{Found, Segment};
+use super::superblock::Vote;
 use super::{Damage, WalError};
 
 /// How much is read at once when looking for what follows damage.
@@ -16,8 +17,11 @@ const CHUNK_BYTES: usize = 256 * 1024;
 pub(super) enum Bound {
     /// To exactly this position: the next segment says so, and everything before it was synced.
     Synced(u64),
-    /// The newest segment: its headers say.
-    Open,
+    /// The newest segment: its headers say, and not before this position, which is known to be synced.
+    Open {
+        /// The position.
+        synced_end: u64,
+    },
 }
 
 /// What a segment holds.
@@ -26,6 +30,8 @@ pub(super) struct Scan {
     pub(super) last_record: Option<(RecordHeader, Option<(LogIndex, Term)>)>,
     /// The reports on earlier torn tails.
     pub(super) recoveries: Vec<TornTail>,
+    /// The last vote.
+    pub(super) vote: Option<Vote>,
     /// The stretch after the last record, when something was written there.
     pub(super) torn: Option<Torn>,
 }
@@ -44,20 +50,24 @@ impl Segment {
         let mut scan = Scan {
             last_record: None,
             recoveries: Vec::new(),
+            vote: None,
             torn: None,
         };
-        let limit = match bound {
-            Bound::Synced(end) if end > self.header.capacity => return Err(self.corrupt(end, Damage::End)),
-            Bound::Synced(end) => end,
-            Bound::Open => self.header.capacity,
+        let capacity = self.header.capacity;
+        let (limit, synced_end) = match bound {
+            Bound::Synced(end) => (end, end),
+            Bound::Open { synced_end } => (capacity, synced_end.max(self.header.created_end)),
         };
+        if synced_end > capacity {
+            return Err(self.corrupt(synced_end, Damage::End));
+        }
         let mut payload = Vec::new();
         self.end = SEGMENT_HEADER_LENGTH;
         while bound != Bound::Synced(self.end) {
             match self.read_record(self.end, limit, &mut payload)? {
                 Found::Record(header) => self.take(header, &mut payload, &mut scan)?,
                 Found::Damage { reason, may_be_torn } => {
-                    if !may_be_torn || self.end < self.header.created_end || bound != Bound::Open {
+                    if !may_be_torn || self.end < synced_end {
                         return Err(self.corrupt(self.end, reason));
                     }
                     scan.torn = self.classify_tail(reason)?;
@@ -65,7 +75,7 @@ impl Segment {
                 }
             }
         }
-        if self.end < self.header.created_end {
+        if self.end < synced_end.max(self.header.created_end) {
             return Err(self.corrupt(self.end, Damage::End));
         }
         Ok(scan)
@@ -88,7 +98,13 @@ impl Segment {
                 self.note_entries(header.position, header.index, last.ok_or_else(malformed)?);
             }
             RecordKind::Recovery => scan.recoveries.push(TornTail::decode(text).ok_or_else(malformed)?),
-            RecordKind::Mark => {}
+            RecordKind::Vote => {
+                let vote = Vote::decode(text).ok_or_else(malformed)?;
+                if scan.vote.is_some_and(|last| !vote.may_follow(&last)) {
+                    return Err(self.corrupt(header.position, Damage::Vote));
+                }
+                scan.vote = Some(vote);
+            }
         }
         self.end = header.end();
         scan.last_record = Some((header, before));

@@ -14,6 +14,8 @@ use super::format::{
     RECORD_HEADER_BYTES, RecordHeader, RecordHeaderError, RecordKind, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_LENGTH,
     SegmentHeader, TAG_BYTES,
 };
+use super::space::Spare;
+use super::superblock::{Superblock, SuperblockFile};
 use super::{Damage, RandomFill, WalError};
 use crate::disk::{Disk, DiskFile};
 
@@ -28,6 +30,9 @@ pub(super) struct Storage {
     pub(super) dir: PathBuf,
     pub(super) wrapping_key: SecretBytes,
     pub(super) random: Mutex<RandomFill>,
+    pub(super) superblock: Mutex<SuperblockFile>,
+    /// The space of the next segment, when it is reserved.
+    pub(super) spare: Mutex<Option<Spare>>,
     /// Set by the first write or sync that failed: what the disk holds is unknown from then on.
     pub(super) poisoned: AtomicBool,
 }
@@ -116,25 +121,25 @@ pub(super) fn seal_record(
     buffer[start..text_start].copy_from_slice(&header.encode());
 }
 
-impl Storage {
-    /// The numbers of all segments, ascending. Unfinished segments are removed: nothing in them was
-    /// ever acknowledged.
-    pub(super) fn list(&self) -> Result<Vec<u64>, WalError> {
-        let names = self.disk.list(&self.dir).map_err(WalError::io("list", &self.dir))?;
-        let mut sequences = Vec::new();
-        for name in names {
-            if name.ends_with(TMP_SUFFIX) {
-                let path = self.dir.join(name);
-                self.disk.remove(&path).map_err(WalError::io("remove", &path))?;
-            } else if let Some(Ok(sequence)) = name.strip_suffix(SUFFIX).map(str::parse)
-                && name == segment_name(sequence)
-            {
-                sequences.push(sequence);
-            }
+/// The numbers of all segments, ascending. Unfinished segments are removed: nothing in them was
+/// ever acknowledged.
+pub(super) fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, WalError> {
+    let names = disk.list(dir).map_err(WalError::io("list", dir))?;
+    let mut sequences = Vec::new();
+    for name in names {
+        if name.ends_with(TMP_SUFFIX) {
+            let path = dir.join(name);
+            disk.remove(&path).map_err(WalError::io("remove", &path))?;
+        } else if let Some(Ok(sequence)) = name.strip_suffix(SUFFIX).map(str::parse)
+            && name == segment_name(sequence)
+        {
+            sequences.push(sequence);
         }
-        Ok(sequences)
     }
+    Ok(sequences)
+}
 
+impl Storage {
     /// Opens a segment and checks its header, not its records.
     pub(super) fn open_segment(&self, sequence: u64) -> Result<Segment, WalError> {
         let path = self.segment_path(sequence);
@@ -152,6 +157,9 @@ impl Storage {
         let (header, key) = SegmentHeader::decode(&bytes).ok_or_else(|| corrupt(0, Damage::SegmentHeader))?;
         if header.sequence != sequence {
             return Err(corrupt(0, Damage::SegmentHeader));
+        }
+        if header.log_id != self.superblock.lock().get().log_id {
+            return Err(corrupt(0, Damage::OtherLog));
         }
         let cipher = SegmentCipher::unwrap(&self.wrapping_key, &header.associated(), &key)
             .ok_or(WalError::WrongKey { segment: sequence })?;
@@ -208,24 +216,23 @@ impl Storage {
         records_bytes: u64,
     ) -> Result<(Segment, Vec<u8>), WalError> {
         let created_end = SEGMENT_HEADER_LENGTH + records_bytes;
+        let reserved = self.reserved_or_new(link.sequence, capacity.max(created_end))?;
+        let Spare { file, path, capacity } = reserved;
         let mut random = self.random.lock();
         let mut salt = [0; 8];
         random(&mut salt);
         let header = SegmentHeader {
             sequence: link.sequence,
             salt,
-            capacity: capacity.max(created_end),
+            capacity,
             previous_sequence: link.previous_sequence,
             previous_end: link.previous_end,
             previous: link.previous,
             created_end,
+            log_id: self.superblock.lock().get().log_id,
         };
         let (cipher, key) = SegmentCipher::create(&self.wrapping_key, &header.associated(), &mut random);
         drop(random);
-        let path = self.dir.join(format!("{:020}{TMP_SUFFIX}", link.sequence));
-        let file = self.disk.create(&path).map_err(WalError::io("create", &path))?;
-        let reserved = file.allocate(header.capacity).map_err(WalError::io("allocate", &path));
-        reserved.inspect_err(|_| self.discard(&path))?;
         let segment = Segment {
             header,
             cipher: Arc::new(cipher),
@@ -238,6 +245,31 @@ impl Storage {
             landmarks: Vec::new(),
         };
         Ok((segment, header.encode(&key).to_vec()))
+    }
+
+    /// The file that was reserved, or a new one when there is none or it is too short.
+    fn reserved_or_new(&self, sequence: u64, capacity: u64) -> Result<Spare, WalError> {
+        let path = self.dir.join(format!("{sequence:020}{TMP_SUFFIX}"));
+        let fits = |spare: &mut Spare| spare.capacity >= capacity;
+        if let Some(spare) = self.spare.lock().take_if(fits) {
+            // The spare's name is free for the next one from here on.
+            self.disk
+                .rename(&spare.path, &path)
+                .map_err(WalError::io("rename", &spare.path))?;
+            return Ok(Spare { path, ..spare });
+        }
+        let file = self.disk.create(&path).map_err(WalError::io("create", &path))?;
+        let reserved = file.allocate(capacity).map_err(WalError::io("allocate", &path));
+        reserved.inspect_err(|_| self.discard(&path))?;
+        Ok(Spare { file, path, capacity })
+    }
+
+    /// Changes what the superblock says and makes that durable.
+    pub(super) fn update_superblock(&self, change: impl FnOnce(&mut Superblock)) -> Result<(), WalError> {
+        let mut superblock = self.superblock.lock();
+        superblock.note(change);
+        let updated = superblock.update();
+        self.poison_unless_full(updated)
     }
 
     /// Frees the space of an unpublished segment. One that stays is removed when the log is opened.
@@ -274,13 +306,19 @@ impl Storage {
         }
     }
 
-    /// Removes a segment, durably, so that segments disappear in order.
-    pub(super) fn remove_segment(&self, sequence: u64) -> Result<(), WalError> {
-        let path = self.segment_path(sequence);
-        self.disk.remove(&path).map_err(WalError::failed("remove", &path))?;
-        self.disk
-            .sync_dir(&self.dir)
-            .map_err(WalError::failed("sync", &self.dir))
+    /// Removes segments that the log does not need any more.
+    pub(super) fn remove_segments(&self, sequences: &[u64]) -> Result<(), WalError> {
+        for &sequence in sequences {
+            let path = self.segment_path(sequence);
+            self.disk.remove(&path).map_err(WalError::failed("remove", &path))?;
+        }
+        match sequences {
+            [] => Ok(()),
+            _ => self
+                .disk
+                .sync_dir(&self.dir)
+                .map_err(WalError::failed("sync", &self.dir)),
+        }
     }
 }
 

@@ -109,16 +109,14 @@ fn every_flipped_byte_is_corruption_or_a_torn_tail_by_the_rules() {
         _ => Expected::Unharmed,
     });
 
-    // A mark shows that the last batch was synced too.
+    // Once the superblock says so, the last batch is known to be synced too.
     let marked = several_segments();
     let (mut wal, _) = open(&marked).expect("opened");
     wal.append(&entries(11..12)).expect("appended");
     wal.mark_synced().expect("marked");
-    wal.mark_synced().expect("one mark is enough");
     let files = segment_files(&marked);
     let headers = records(&marked.contents(files.last().expect("segments")).expect("the segment"));
-    assert_eq!(headers.last().map(|header| header.kind), Some(RecordKind::Mark));
-    let mark_start = usize::try_from(headers.last().expect("a mark").position).expect("small");
+    let marked_end = usize::try_from(headers.last().expect("records").end()).expect("small");
     let newest = files.len() - 1;
     let counted: Vec<u64> = (1..files.len())
         .map(|number| {
@@ -128,7 +126,7 @@ fn every_flipped_byte_is_corruption_or_a_torn_tail_by_the_rules() {
         })
         .collect();
     check_every_flip(&marked, |number, at| match (number, at) {
-        (number, at) if number == newest && at < mark_start => Expected::Corrupt,
+        (number, at) if number == newest && at < marked_end => Expected::Corrupt,
         (number, _) if number == newest => Expected::TornWithoutLoss,
         (number, at) if (at as u64) < counted[number] => Expected::Corrupt,
         _ => Expected::Unharmed,
@@ -148,7 +146,7 @@ fn a_torn_tail_is_reported_by_later_openings_until_it_is_purged() {
     assert_eq!(
         torn,
         TornTail {
-            generation: 3,
+            generation: 2,
             segment: 2,
             start: last.position,
             end: last.end(),
@@ -175,10 +173,20 @@ fn a_torn_tail_is_reported_by_later_openings_until_it_is_purged() {
 #[test]
 fn damage_to_files_as_a_whole_is_corruption() {
     type Tamper = fn(&MemoryDisk, &[PathBuf]);
-    let cases: [(&str, Tamper, Damage); 7] = [
+    let cases: [(&str, Tamper, Damage); 9] = [
         (
             "a segment is missing",
             |disk, files| disk.remove(&files[1]).expect("removed"),
+            Damage::Missing,
+        ),
+        (
+            "the oldest segment is missing",
+            |disk, files| disk.remove(&files[0]).expect("removed"),
+            Damage::Missing,
+        ),
+        (
+            "the newest segment is missing",
+            |disk, files| disk.remove(files.last().expect("segments")).expect("removed"),
             Damage::Missing,
         ),
         (
@@ -260,7 +268,7 @@ fn damage_to_files_as_a_whole_is_corruption() {
 #[test]
 fn another_key_opens_nothing() {
     let disk = several_segments();
-    let other = WalOptions::new(SecretBytes::new([8; 32]));
+    let other = WalOptions::new(NodeId::new(1), SecretBytes::new([8; 32]));
     let opened = Wal::open(Arc::new(disk.clone()), Path::new(DIR), other, random());
     assert!(matches!(opened, Err(WalError::WrongKey { segment: 2 })));
     let payload = b"entry 1";

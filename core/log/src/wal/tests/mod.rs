@@ -2,14 +2,17 @@
 
 mod damage;
 mod faults;
+mod space;
 mod story;
+mod superblock;
+mod votes;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use craton_crypto::SecretBytes;
-use craton_types::{LogIndex, Term};
+use craton_types::{LogIndex, NodeId, Term};
 
 use super::format::{RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES};
 use super::*;
@@ -33,7 +36,7 @@ fn random() -> RandomFill {
 fn options() -> WalOptions {
     WalOptions {
         segment_bytes: SEGMENT_BYTES,
-        wrapping_key: SecretBytes::new([7; 32]),
+        ..WalOptions::new(NodeId::new(1), SecretBytes::new([7; 32]))
     }
 }
 

@@ -28,6 +28,7 @@ fn entries_are_there_after_reopening() {
             last_index: Some(LogIndex::new(4)),
             torn: None,
             earlier: Vec::new(),
+            superblock: Vec::new(),
         }
     );
     assert_eq!(wal.last_term(), Some(entry(4).term));
@@ -92,12 +93,11 @@ fn batches_that_do_not_fit_get_their_own_segment() {
     wal.append(&entries(30..31)).expect("a refused batch changes nothing");
 }
 
-/// A record and a mark that fill the segment to the last byte fit; one byte more does not.
+/// A record that fills the segment to the last byte fits; one byte more does not.
 #[test]
 fn a_segment_is_filled_to_its_last_byte() {
     let room = usize::try_from(SEGMENT_BYTES).expect("small") - SEGMENT_HEADER_BYTES;
-    let mark = usize::try_from(MARK_BYTES).expect("small");
-    let payload = room - mark - (RECORD_HEADER_BYTES + 12 + 16);
+    let payload = room - (RECORD_HEADER_BYTES + 12 + 16);
     for (length, newest) in [(payload, 1), (payload + 1, 2), (payload + 2, 2)] {
         let disk = MemoryDisk::new();
         let (mut wal, _) = open(&disk).expect("created");
@@ -111,7 +111,6 @@ fn a_segment_is_filled_to_its_last_byte() {
         assert_eq!(files, [expected], "an empty segment is replaced, not kept");
         let capacity = disk.contents(&files[0]).expect("the segment").len();
         assert_eq!(capacity, room.max(length + room - payload) + SEGMENT_HEADER_BYTES);
-        wal.mark_synced().expect("there is room for a mark");
         wal.append(&entries(2..3)).expect("appended");
         assert_eq!(segment_files(&disk).len(), 2);
     }
@@ -207,7 +206,7 @@ fn the_real_disk_keeps_a_log() {
         Wal::open(
             Arc::new(RealDisk),
             &path,
-            WalOptions::new(SecretBytes::new([7; 32])),
+            WalOptions::new(NodeId::new(1), SecretBytes::new([7; 32])),
             random(),
         )
     };
