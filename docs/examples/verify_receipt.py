@@ -139,7 +139,7 @@ def verify(receipt, key_text):
     size, root = open_checkpoint(checkpoint, key_text)
     header, chunks = decode_versioned(decode_base64(extra[6:]))
 
-    check(len(header) == 180 and header[:8] == b"CRTR\x01\x01\x00\x00", "not the header of a data record")
+    check(len(header) == 180 and header[:5] + header[6:8] == b"CRTR\x01\x00\x00", "not a record's header")
     offset, = struct.unpack(">Q", header[32:40])
     timestamp, = struct.unpack(">Q", header[48:56])
     chunk_count, = struct.unpack(">I", header[108:112])
@@ -147,16 +147,18 @@ def verify(receipt, key_text):
     path = [decode_base64(line) for line in path]
     check_inclusion(sha256(b"\x00", header), offset, size, path, root, "record")
 
-    check(chunks and chunks[0][0] == 0, "the summary is missing")
+    check(header[5] in (1, 7), "the record holds no changes")
+    has_summary = header[5] == 1
+    check(not has_summary or (chunks and chunks[0][0] == 0), "the summary is missing")
     plaintexts = []
     for number, change_key, chunk, chunk_path in chunks:
         leaf = sha256(b"\x00", chunk)
         check_inclusion(leaf, number, chunk_count, chunk_path, header[116:148], f"chunk {number}")
         plaintexts.append(decode_versioned(open_chunk(chunk, change_key, offset, number)))
 
-    tables = {table[0]: table for table in plaintexts[0][0]}
+    tables = {table[0]: table for table in plaintexts.pop(0)[0]} if has_summary else {}
     changes = []
-    for kind, fields in plaintexts[1:]:
+    for kind, fields in plaintexts:
         if kind == 0:
             table_id, before, after = (fields[0] + [None, None])[:3]
             _, name, columns, _ = tables[table_id]

@@ -90,6 +90,16 @@ pub enum EngineError {
         #[source]
         source: craton_kernel::UnsealError,
     },
+    /// A record is of a stream that the view does not know.
+    #[error("record {offset} of database {database:?} is of stream {stream}, which the view does not know")]
+    StreamMissing {
+        /// The database.
+        database: String,
+        /// The record's offset.
+        offset: u64,
+        /// The stream's number.
+        stream: u64,
+    },
     /// Too many commands wait already. Try again.
     #[error("too many commands are waiting, try again")]
     Overloaded,

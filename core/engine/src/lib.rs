@@ -20,6 +20,7 @@
 //! Network protocols and authentication (`craton-server`): whoever opens a session has proved who they are.
 
 mod applier;
+mod batch;
 mod checkpointer;
 mod clock;
 mod craton;

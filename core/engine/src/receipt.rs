@@ -21,7 +21,8 @@ impl Tenant {
         ensure_covered(&self.node, &self.tenant, offset.next()).await?;
         let (_, changes) = self.unseal(&record)?;
         let allowed = |change: &Change| matches!(change, Change::Event(event) if disclose(event));
-        let changes: Vec<u32> = (1..)
+        let first_change = record.header.kind.first_change().unwrap_or_default();
+        let changes: Vec<u32> = (first_change..)
             .zip(&changes)
             .filter(|(_, change)| allowed(change))
             .map(|(index, _)| index)

@@ -1,12 +1,13 @@
 //! A tenant: its event streams, its log and its receipts.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use craton_kernel::{Committed, ExpectedSequence, Operation, Outcome, unseal_changes};
 use craton_types::{
-    ActorId, Change, CorrelationId, Hash, IdempotencyId, Offset, Record, RecordHeader, RecordKind, StreamSequence,
+    ActorId, Change, CorrelationId, Hash, IdempotencyId, Offset, Record, RecordHeader, StreamId, StreamSequence,
     Timestamp, UserDefinition,
 };
 
@@ -136,13 +137,16 @@ pub struct EventRecord {
     /// The record's hash.
     pub record_hash: Hash,
     /// The stream's name.
-    pub stream: String,
+    pub stream: Arc<str>,
     /// The events' bytes.
     pub events: Vec<Vec<u8>>,
 }
 
 /// What `current_user` is in a session that no client opened.
 const EMBEDDED_USER: &str = "embedded";
+/// Names of streams that one read has met.
+type StreamNames = HashMap<StreamId, Arc<str>>;
+
 /// Bytes that one read takes from the log at most, beyond its first record.
 const READ_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -264,21 +268,13 @@ impl Tenant {
         records_max: usize,
     ) -> Result<Vec<EventRecord>, EngineError> {
         let snapshot = self.tenant.projection.snapshot();
-        let end = snapshot.end();
-        let mut records = Vec::new();
-        let mut next = from;
-        while records.len() < records_max {
-            let key = craton_kernel::stream_record_key(stream, next);
-            let row = snapshot
-                .get(craton_kernel::STREAM_RECORD_TABLE, &key, end)
-                .map_err(|source| self.tenant.projection_error(source))?;
-            let Some(offset) = row.and_then(|row| craton_kernel::stream_record_offset(&row.row)) else {
-                break;
-            };
-            if let Some(event) = self.event_record(&self.record(offset)?)? {
-                records.push(event);
-            }
-            next = next.next();
+        let offsets = snapshot
+            .stream_offsets(stream, from, records_max)
+            .map_err(|source| self.tenant.projection_error(source))?;
+        let mut names = StreamNames::default();
+        let mut records = Vec::with_capacity(offsets.len());
+        for offset in offsets {
+            records.extend(self.event_record(&self.record(offset)?, &mut names)?);
         }
         Ok(records)
     }
@@ -294,6 +290,7 @@ impl Tenant {
             records: Vec::new(),
             next: from,
         };
+        let mut names = StreamNames::default();
         while page.next < end && page.records.len() < records_max {
             let wanted = records_max - page.records.len();
             let records = self
@@ -304,19 +301,20 @@ impl Tenant {
             let Some(last) = records.last() else { break };
             page.next = last.header.offset.next();
             for record in &records {
-                page.records.extend(self.event_record(record)?);
+                page.records.extend(self.event_record(record, &mut names)?);
             }
         }
         Ok(page)
     }
 
     /// A record's events; `None` when it holds none.
-    fn event_record(&self, record: &Record) -> Result<Option<EventRecord>, EngineError> {
-        if record.header.kind != RecordKind::Data {
+    fn event_record(&self, record: &Record, names: &mut StreamNames) -> Result<Option<EventRecord>, EngineError> {
+        let header = &record.header;
+        if header.kind.first_change().is_none() || header.stream == StreamId::ZERO {
             return Ok(None);
         }
-        let (summary, changes) = self.unseal(record)?;
-        let Some(stream) = summary.stream else { return Ok(None) };
+        let (_, changes) = self.unseal(record)?;
+        let stream = self.stream_name(header, names)?;
         let events = changes
             .into_iter()
             .filter_map(|change| match change {
@@ -324,13 +322,32 @@ impl Tenant {
                 _ => None,
             })
             .collect();
-        let record_hash = craton_crypto::record_hash(&record.header.encode());
         Ok(Some(EventRecord {
-            header: record.header.clone(),
-            record_hash,
+            header: header.clone(),
+            record_hash: craton_crypto::record_hash(&header.encode()),
             stream,
             events,
         }))
+    }
+
+    /// The name of a record's stream, which only the stream's first record holds.
+    fn stream_name(&self, header: &RecordHeader, names: &mut StreamNames) -> Result<Arc<str>, EngineError> {
+        if let Some(name) = names.get(&header.stream) {
+            return Ok(Arc::clone(name));
+        }
+        let name = self
+            .tenant
+            .projection
+            .snapshot()
+            .stream_name(header.stream)
+            .map_err(|source| self.tenant.projection_error(source))?
+            .ok_or_else(|| EngineError::StreamMissing {
+                database: self.tenant.name.clone(),
+                offset: header.offset.get(),
+                stream: header.stream.get(),
+            })?;
+        names.insert(header.stream, Arc::clone(&name));
+        Ok(name)
     }
 
     /// Opens a record under the tenant's key.

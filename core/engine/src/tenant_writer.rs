@@ -6,12 +6,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use craton_crypto::SecretBytes;
 use craton_kernel::{
-    ApplyError, Command, Operation, Outcome, RowReader, TenantState, ViewWrite, apply, key_epoch_of, replay,
+    ApplyError, Command, Operation, RowReader, StreamWrite, TenantState, ViewWrite, key_epoch_of, replay,
 };
 use craton_log::{Disk, LogReader, SyncJob, TenantLog, TenantLogOptions};
 use craton_projection::{Applied, Flush, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_proof::HashReader;
-use craton_types::{LogIndex, Offset, PrimaryKey, Record, RecordKind, TableId, TenantId, Timestamp, VersionedRow};
+use craton_types::{LogIndex, Offset, PrimaryKey, Record, StreamHead, TableId, TenantId, VersionedRow};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -40,18 +40,19 @@ pub(crate) struct TenantWriter {
     pub(crate) state: TenantState,
     /// The last consensus entry whose commands for this tenant are applied.
     pub(crate) applied: LogIndex,
-    log: TenantLog,
+    pub(crate) log: TenantLog,
     mark: Arc<Mutex<LogMark>>,
     keyring: Arc<Keyring>,
     /// The last consensus entry whose effects are on disk.
     flushed: LogIndex,
-    data_end: Offset,
+    /// One past the last record of changes.
+    pub(crate) data_end: Offset,
 }
 
 /// The rows as the records so far left them, published or not.
-struct CurrentRows<'a> {
-    tenant: &'a SharedTenant,
-    end: Offset,
+pub(crate) struct CurrentRows<'a> {
+    pub(crate) tenant: &'a SharedTenant,
+    pub(crate) end: Offset,
 }
 
 impl RowReader for CurrentRows<'_> {
@@ -59,6 +60,13 @@ impl RowReader for CurrentRows<'_> {
         self.tenant
             .projection
             .get(table, key, self.end)
+            .map_err(|source| ApplyError(Box::new(self.tenant.projection_error(source))))
+    }
+
+    fn stream(&self, name: &str) -> Result<Option<StreamHead>, ApplyError> {
+        self.tenant
+            .projection
+            .stream(name)
             .map_err(|source| ApplyError(Box::new(self.tenant.projection_error(source))))
     }
 }
@@ -180,24 +188,45 @@ impl TenantWriter {
             end: self.state.end,
         };
         let key = |epoch| tenant.keys.get(epoch);
-        let writes = replay(&mut self.state, &rows, &key, record).map_err(|source| EngineError::Replay {
+        let replayed = replay(&mut self.state, &rows, &key, record).map_err(|source| EngineError::Replay {
             database: tenant.name.clone(),
             source,
         })?;
-        if record.header.kind == RecordKind::Data {
+        if record.header.kind.first_change().is_some() {
             self.data_end = self.state.end;
         }
         if let Some(rotated) = key_epoch_of(record) {
             tenant.keys.begin(&rotated)?;
         }
-        self.store(record.header.offset, writes)?;
+        self.store(record.header.offset, replayed.writes, replayed.stream)?;
         tenant
             .projection
             .publish(self.state.end)
             .map_err(|source| tenant.projection_error(source))
     }
 
-    fn store(&self, version: Offset, writes: Vec<ViewWrite>) -> Result<(), EngineError> {
+    pub(crate) fn store(
+        &self,
+        version: Offset,
+        writes: Vec<ViewWrite>,
+        stream: Option<StreamWrite>,
+    ) -> Result<(), EngineError> {
+        let failed = |source| self.tenant.projection_error(source);
+        if let Some(write) = stream {
+            let StreamWrite {
+                stream,
+                new_name,
+                sequence,
+                offset,
+            } = write;
+            self.tenant
+                .projection
+                .append_to_stream(stream, new_name.as_deref(), sequence, offset)
+                .map_err(failed)?;
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
         let rows = writes
             .into_iter()
             .map(|write| RowVersion {
@@ -207,50 +236,12 @@ impl TenantWriter {
                 row: write.row,
             })
             .collect();
-        self.tenant
-            .projection
-            .apply(rows)
-            .map_err(|source| self.tenant.projection_error(source))
-    }
-
-    /// Applies a batch of commands of one consensus entry and publishes the result to readers.
-    pub(crate) fn apply_batch(
-        &mut self,
-        index: LogIndex,
-        timestamp: Timestamp,
-        commands: &[Arc<Command>],
-    ) -> Result<Vec<Outcome>, EngineError> {
-        assert!(index > self.applied, "an entry is applied once");
-        let tenant = Arc::clone(&self.tenant);
-        let mut outcomes = Vec::with_capacity(commands.len());
-        for command in commands {
-            let rows = CurrentRows {
-                tenant: &tenant,
-                end: self.state.end,
-            };
-            let dek = tenant
-                .keys
-                .get(self.state.key_epoch)
-                .expect("an epoch's key is known before the epoch begins");
-            let applied = apply(&mut self.state, &rows, &dek, timestamp, command)?;
-            if let Some(record) = &applied.record {
-                self.store_keys(command, record)?;
-                self.log.append(record).map_err(|source| tenant.log_error(source))?;
-                if record.header.kind == RecordKind::Data {
-                    self.data_end = self.state.end;
-                }
-                self.store(record.header.offset, applied.writes)?;
-            }
-            outcomes.push(applied.outcome);
-        }
-        self.applied = index;
-        self.publish()?;
-        Ok(outcomes)
+        self.tenant.projection.apply(rows).map_err(failed)
     }
 
     /// Stores the keys that a committed command brings. A flush waits for the writer, so no state that relies on a key
     /// reaches the disk before the key; until then the command is in the write-ahead log.
-    fn store_keys(&self, command: &Command, record: &Record) -> Result<(), EngineError> {
+    pub(crate) fn store_keys(&self, command: &Command, record: &Record) -> Result<(), EngineError> {
         match &command.operation {
             Operation::CreateDatabase { database, keys } => self.keyring.install_tenant(database.tenant, keys)?,
             Operation::RotateKeys { data_key, .. } => {
@@ -267,7 +258,7 @@ impl TenantWriter {
 
     /// Makes a batch visible: first the log, so that every visible row has its record, then the rows, then
     /// the head.
-    fn publish(&mut self) -> Result<(), EngineError> {
+    pub(crate) fn publish(&mut self) -> Result<(), EngineError> {
         self.log.publish().map_err(|source| self.tenant.log_error(source))?;
         self.tenant
             .projection

@@ -44,10 +44,7 @@ async fn appended_events_are_read_back_in_order_and_by_stream() {
     assert_eq!(stream_texts(&database, "b"), ["2"]);
     let page = database.read_events(Offset::ZERO, 2).expect("the log reads");
     assert_eq!(
-        page.records
-            .iter()
-            .map(|record| record.stream.as_str())
-            .collect::<Vec<_>>(),
+        page.records.iter().map(|record| &*record.stream).collect::<Vec<_>>(),
         ["a", "b"]
     );
     let rest = database.read_events(page.next, 10).expect("the log reads");
@@ -139,27 +136,89 @@ async fn a_closed_node_reopens_where_it_was_and_a_lost_view_is_rebuilt() {
     assert!(engine.user("main_app").is_some());
 }
 
+/// The first record of a stream names it, the others do not: both have receipts.
 #[tokio::test]
 async fn an_event_has_a_receipt_that_verifies_offline() {
     let folder = Folder::new();
     let engine = folder.open();
     let database = create(&engine, "main").await;
-    let events = ["shown", "kept"].map(|event| event.as_bytes().to_vec()).to_vec();
-    let two = Append {
-        events,
-        ..append("a", ExpectedSequence::Any, "")
-    };
-    let commit = database.append(two).await.expect("appended");
-    let receipt = database
-        .receipt(commit.offset, &|event| event == b"shown")
-        .await
-        .expect("a receipt");
     let key: VerifierKey = database.log_key().parse().expect("a verifier key");
-    let verified = Receipt::verify(receipt.as_bytes(), &key).expect("it verifies");
-    assert_eq!(verified.record_hash, commit.record_hash);
-    assert_eq!(verified.summary.stream.as_deref(), Some("a"));
-    let disclosed: Vec<_> = verified.changes.into_iter().map(|change| change.change).collect();
-    assert_eq!(disclosed, [craton_types::Change::Event(b"shown".to_vec())]);
+    for (name, chunk_index) in [(Some("a"), 1), (None, 0)] {
+        let commit = database
+            .append(Append::new("a", ["shown", "kept"]))
+            .await
+            .expect("appended");
+        let receipt = database
+            .receipt(commit.offset, &|event| event == b"shown")
+            .await
+            .expect("a receipt");
+        let verified = Receipt::verify(receipt.as_bytes(), &key).expect("it verifies");
+        assert_eq!(verified.record_hash, commit.record_hash);
+        assert_eq!(verified.summary.stream.as_deref(), name);
+        assert_eq!(verified.header.stream.get(), 1);
+        let [disclosed] = verified.changes.as_slice() else {
+            panic!("one change is disclosed: {verified:?}");
+        };
+        assert_eq!(disclosed.chunk_index, chunk_index);
+        assert_eq!(disclosed.change, craton_types::Change::Event(b"shown".to_vec()));
+    }
+}
+
+/// Streams of one record, of a whole block of the index and of more, in memory, in the view's file, and rebuilt.
+#[tokio::test]
+async fn streams_of_every_length_are_read_from_any_place() {
+    let folder = Folder::new();
+    let lengths = [("one", 1), ("block", 256), ("longer", 700)];
+    let check = |database: &Tenant| {
+        for (stream, length) in lengths {
+            for from in [0, 1, 255, 256, 511, length - 1, length, length + 1] {
+                let records = database
+                    .read_stream(stream, StreamSequence::new(from), 300)
+                    .expect("it reads");
+                let read: Vec<_> = records.iter().map(|record| record.events[0].clone()).collect();
+                let expected: Vec<_> = (from..length.min(from + 300))
+                    .map(|number| number.to_string().into_bytes())
+                    .collect();
+                assert_eq!(read, expected, "{stream} from {from}");
+                assert!(records.iter().all(|record| &*record.stream == stream));
+            }
+        }
+        assert!(
+            database
+                .read_stream("none", StreamSequence::ZERO, 1)
+                .expect("it reads")
+                .is_empty()
+        );
+    };
+    let engine = folder.open();
+    let database = create(&engine, "main").await;
+    let mut waiting = Vec::new();
+    for number in 0..700 {
+        for (stream, _) in lengths.iter().filter(|(_, length)| number < *length) {
+            waiting.push(database.append(append(stream, ExpectedSequence::Exactly(number), &number.to_string())));
+        }
+    }
+    for append in waiting {
+        append.await.expect("appended");
+    }
+    check(&database);
+    engine.close().expect("closed");
+    drop((database, engine));
+    let engine = folder.open();
+    check(&engine.tenant("main").expect("the tenant"));
+    engine.close().expect("closed");
+    drop(engine);
+    for tenant in folder.tenants() {
+        std::fs::remove_file(tenant.join("view.redb")).expect("the view is there");
+    }
+    let engine = folder.open();
+    let database = engine.tenant("main").expect("the tenant");
+    check(&database);
+    let next = append("longer", ExpectedSequence::Exactly(700), "700");
+    assert_eq!(
+        database.append(next).await.expect("it goes on").stream_sequence.get(),
+        700
+    );
 }
 
 #[tokio::test]

@@ -1,26 +1,23 @@
-//! `apply`: the one place where a command becomes a record.
+//! `decide`: the one place where a command becomes a record.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use craton_crypto::Dek;
 use craton_types::{
-    Change, DatabaseDefinition, Expected, Hash, IdempotencyId, KeysRotated, Offset, PrimaryKey, Record, RecordHeader,
-    RecordKind, RecordSummary, RotationReason, Row, RowChange, RowWrite, StreamId, StreamSequence, TableId,
+    Change, DatabaseDefinition, Expected, Hash, IdempotencyId, KeysRotated, Offset, PrimaryKey, RecordHeader,
+    RecordKind, RecordSummary, RotationReason, Row, RowChange, RowWrite, StreamHead, StreamId, StreamSequence, TableId,
     TableSchema, TableSummary, Timestamp, UserDefinition, VersionedRow,
 };
 
 use crate::checkpoint::{decide_cosigned, parse_checkpoint};
-use crate::seal::{Placement, Sealed, seal_changes, seal_chunks};
+use crate::seal::{Content, Draft, Placement, draft};
 use crate::system_table::{
     CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, IDEMPOTENCY_RING_TABLE, IDEMPOTENCY_TABLE, KEY_EPOCH_TABLE,
-    STREAM_NAME_BYTES_MAX, STREAM_RECORD_TABLE, STREAM_TABLE, StreamHead, catalogue_key, catalogue_row,
-    idempotency_key, idempotency_offset, idempotency_row, key_epoch_key, key_epoch_row, ring_id, ring_key, ring_row,
-    stream_record_key, stream_record_row,
+    STREAM_NAME_BYTES_MAX, catalogue_key, catalogue_row, idempotency_key, idempotency_offset, idempotency_row,
+    key_epoch_key, key_epoch_row, ring_id, ring_key, ring_row,
 };
 use crate::{
-    Catalogue, Command, Committed, ExpectedSequence, NewDataKey, Operation, Outcome, ReadCheck, Refusal, SchemaWrite,
-    TenantState,
+    Catalogue, Command, ExpectedSequence, NewDataKey, Operation, Outcome, ReadCheck, Refusal, SchemaWrite, TenantState,
 };
 
 /// The rows as the tenant's records so far left them.
@@ -30,6 +27,12 @@ pub trait RowReader {
     /// # Errors
     /// When the view cannot be read; the node then stops, because replicas must not differ.
     fn row(&self, table: TableId, key: &PrimaryKey) -> Result<Option<VersionedRow>, ApplyError>;
+
+    /// A named stream; `None` when it has no records.
+    ///
+    /// # Errors
+    /// As for [`Self::row`].
+    fn stream(&self, name: &str) -> Result<Option<StreamHead>, ApplyError>;
 }
 
 /// The view could not answer. Not an outcome: nothing was decided.
@@ -48,83 +51,108 @@ pub struct ViewWrite {
     pub row: Option<Arc<Row>>,
 }
 
-/// What applying a command asks the node to do.
-#[derive(Debug)]
-pub struct Applied {
-    /// The answer for the client.
-    pub outcome: Outcome,
-    /// The record to append, when the outcome is `Committed`.
-    pub record: Option<Record>,
-    /// The row versions to store, all of the record's offset.
-    pub writes: Vec<ViewWrite>,
+/// Where a record of a stream is, for the view to note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamWrite {
+    /// The stream's number.
+    pub stream: StreamId,
+    /// The stream's name, when this is its first record.
+    pub new_name: Option<String>,
+    /// The record's position in the stream.
+    pub sequence: StreamSequence,
+    /// The record's position in the log.
+    pub offset: Offset,
 }
 
-/// Decides a command and, when it commits, advances the state. `timestamp` is the proposer's clock; the
-/// record carries it, or the previous record's time if that is later.
+/// What became of a command.
+#[derive(Debug)]
+pub enum Decided {
+    /// Nothing is written; this is the answer.
+    Answered(Outcome),
+    /// A record.
+    Drafted(Drafted),
+}
+
+/// A record to be sealed and appended, and what it changes in the view.
+#[derive(Debug)]
+pub struct Drafted {
+    /// The record.
+    pub draft: Draft,
+    /// The row versions to store, all of the record's offset.
+    pub writes: Vec<ViewWrite>,
+    /// The record's place in its stream, if it is of a named one.
+    pub stream: Option<StreamWrite>,
+}
+
+/// Decides a command and, when it commits, moves the state past its record. The next command may be decided once the
+/// view can read what this one writes; the record itself is sealed and chained later. `timestamp` is the proposer's
+/// clock; the record carries it, or the previous record's time if that is later.
 ///
 /// # Errors
 /// Only when the view cannot be read. Refusals are outcomes.
-pub fn apply(
+pub fn decide(
     state: &mut TenantState,
     rows: &dyn RowReader,
-    key: &Dek,
     timestamp: Timestamp,
     command: &Command,
-) -> Result<Applied, ApplyError> {
+) -> Result<Decided, ApplyError> {
     if let Some(offset) = known_idempotency_id(rows, command)? {
-        return Ok(without_record(Outcome::Duplicate { offset }));
+        return Ok(Decided::Answered(Outcome::Duplicate { offset }));
     }
-    let decision = match decide(state, rows, command)? {
+    let decision = match decide_operation(state, rows, command)? {
         Ok(decision) => decision,
-        Err(refusal) => return Ok(without_record(Outcome::Refused(refusal))),
+        Err(refusal) => return Ok(Decided::Answered(Outcome::Refused(refusal))),
     };
-    let sealed = match seal(state, key, timestamp, command, &decision) {
-        Ok(sealed) => sealed,
-        Err(refusal) => return Ok(without_record(Outcome::Refused(refusal))),
+    let placement = Placement {
+        kind: decision.kind,
+        stream: decision.stream,
+        sequence: decision.sequence,
+        timestamp: timestamp.max(state.last_timestamp),
+        key_epoch: match &decision.state {
+            StateChange::KeyEpoch(rotated) => rotated.epoch,
+            _ => state.key_epoch,
+        },
+    };
+    let draft = match draft(state, command, placement, decision.content) {
+        Ok(draft) => draft,
+        Err(refusal) => return Ok(Decided::Answered(Outcome::Refused(refusal))),
     };
     let mut writes = decision.writes;
     remember_idempotency_id(state, rows, command.idempotency_id, &mut writes)?;
-    state.advance(&sealed.record.header, sealed.hash);
+    state.advance(draft.header());
     state.change(decision.state);
     state.note_tables(&writes);
-    let header = &sealed.record.header;
-    let committed = Committed {
-        offset: header.offset,
-        record_hash: sealed.hash,
-        timestamp: header.timestamp,
-        stream_sequence: header.stream_sequence,
-    };
-    Ok(Applied {
-        outcome: Outcome::Committed(committed),
-        record: Some(sealed.record),
+    Ok(Decided::Drafted(Drafted {
+        draft,
         writes,
-    })
+        stream: decision.stream_write,
+    }))
 }
 
 /// What a command that commits will do.
 struct Decision {
+    kind: RecordKind,
     stream: StreamId,
     sequence: StreamSequence,
     content: Content,
     writes: Vec<ViewWrite>,
+    stream_write: Option<StreamWrite>,
     state: StateChange,
 }
 
-/// What the record will hold.
-enum Content {
-    Changes {
-        summary: RecordSummary,
-        changes: Vec<Change>,
-    },
-    Checkpoint {
-        note: String,
-    },
-    Cosignature {
-        note: String,
-        time_stamp: Option<Vec<u8>>,
-    },
-    /// A key epoch: the record is its first, and plain.
-    KeysRotated(KeysRotated),
+impl Decision {
+    /// A record of the unnamed stream.
+    fn of_root(state: &TenantState, kind: RecordKind, content: Content, change: StateChange) -> Self {
+        Self {
+            kind,
+            stream: StreamId::ZERO,
+            sequence: state.root_stream_next,
+            content,
+            writes: Vec::new(),
+            stream_write: None,
+            state: change,
+        }
+    }
 }
 
 /// What changes in the state beside the head of the log.
@@ -139,9 +167,9 @@ enum StateChange {
     KeyEpoch(KeysRotated),
 }
 
-type Decided = Result<Result<Decision, Refusal>, ApplyError>;
+type DecisionResult = Result<Result<Decision, Refusal>, ApplyError>;
 
-fn decide(state: &TenantState, rows: &dyn RowReader, command: &Command) -> Decided {
+fn decide_operation(state: &TenantState, rows: &dyn RowReader, command: &Command) -> DecisionResult {
     match &command.operation {
         Operation::Write {
             schema,
@@ -168,7 +196,12 @@ fn decide(state: &TenantState, rows: &dyn RowReader, command: &Command) -> Decid
     }
 }
 
-fn decide_write(state: &TenantState, rows: &dyn RowReader, schema: &[SchemaWrite], row_writes: &[RowWrite]) -> Decided {
+fn decide_write(
+    state: &TenantState,
+    rows: &dyn RowReader,
+    schema: &[SchemaWrite],
+    row_writes: &[RowWrite],
+) -> DecisionResult {
     let (catalogue, mut changes, mut writes) = match change_catalogue(state, schema) {
         Ok(changed) => changed,
         Err(refusal) => return Ok(Err(refusal)),
@@ -196,18 +229,15 @@ fn decide_write(state: &TenantState, rows: &dyn RowReader, schema: &[SchemaWrite
             Err(refusal) => return Ok(Err(refusal)),
         }
     }
+    let summary = RecordSummary {
+        tables: summaries.into_values().collect(),
+        stream: None,
+    };
+    let content = Content::changes(&summary, &changes);
+    let change = catalogue.map_or(StateChange::Nothing, StateChange::Catalogue);
     Ok(Ok(Decision {
-        stream: StreamId::ZERO,
-        sequence: state.root_stream_next,
-        content: Content::Changes {
-            summary: RecordSummary {
-                tables: summaries.into_values().collect(),
-                stream: None,
-            },
-            changes,
-        },
         writes,
-        state: catalogue.map_or(StateChange::Nothing, StateChange::Catalogue),
+        ..Decision::of_root(state, RecordKind::Data, content, change)
     }))
 }
 
@@ -333,20 +363,17 @@ fn decide_append(
     stream: &str,
     expected: ExpectedSequence,
     events: &[minicbor::bytes::ByteVec],
-) -> Decided {
+) -> DecisionResult {
     if stream.is_empty() || stream.len() > STREAM_NAME_BYTES_MAX {
         return Ok(Err(Refusal::StreamName {
             bytes: stream.len(),
             bytes_max: STREAM_NAME_BYTES_MAX,
         }));
     }
-    let key = StreamHead::key(stream);
-    let stored = rows
-        .row(STREAM_TABLE, &key)?
-        .and_then(|row| StreamHead::from_row(&row.row));
+    let stored = rows.stream(stream)?;
     let head = stored.unwrap_or(StreamHead {
         stream: state.next_stream,
-        next: Default::default(),
+        next: StreamSequence::ZERO,
     });
     if let ExpectedSequence::Exactly(expected) = expected
         && expected != head.next.get()
@@ -357,42 +384,38 @@ fn decide_append(
             actual: head.next.get(),
         }));
     }
-    Ok(Ok(Decision {
-        stream: head.stream,
-        sequence: head.next,
-        content: Content::Changes {
-            summary: RecordSummary {
+    let event_bytes = events.iter().map(|event| Change::event_bytes(event));
+    // The stream's first record names it; the others need not.
+    let (kind, content) = match stored {
+        Some(_) => (RecordKind::Events, event_bytes.collect()),
+        None => {
+            let summary = RecordSummary {
                 tables: Vec::new(),
                 stream: Some(stream.to_owned()),
-            },
-            changes: events.iter().map(|event| Change::Event(event.to_vec())).collect(),
-        },
-        writes: stream_writes(stream, head, state.end),
-        state: if stored.is_some() {
-            StateChange::Nothing
-        } else {
-            StateChange::NewStream
+            };
+            (
+                RecordKind::Data,
+                std::iter::once(summary.to_bytes()).chain(event_bytes).collect(),
+            )
+        }
+    };
+    Ok(Ok(Decision {
+        kind,
+        stream: head.stream,
+        sequence: head.next,
+        content: Content::Secret(content),
+        writes: Vec::new(),
+        stream_write: Some(StreamWrite {
+            stream: head.stream,
+            new_name: stored.is_none().then(|| stream.to_owned()),
+            sequence: head.next,
+            offset: state.end,
+        }),
+        state: match stored {
+            Some(_) => StateChange::Nothing,
+            None => StateChange::NewStream,
         },
     }))
-}
-
-/// Moves a stream's head past the record at `offset` and notes where that record is.
-pub(crate) fn stream_writes(stream: &str, head: StreamHead, offset: Offset) -> Vec<ViewWrite> {
-    let moved = StreamHead {
-        stream: head.stream,
-        next: head.next.next(),
-    };
-    let head_row = ViewWrite {
-        table: STREAM_TABLE,
-        key: StreamHead::key(stream),
-        row: Some(Arc::new(moved.to_row())),
-    };
-    let record_row = ViewWrite {
-        table: STREAM_RECORD_TABLE,
-        key: stream_record_key(stream, head.next),
-        row: Some(Arc::new(stream_record_row(offset))),
-    };
-    vec![head_row, record_row]
 }
 
 fn decide_checkpoint(state: &TenantState, size: u64, note: &str) -> Result<Decision, Refusal> {
@@ -403,16 +426,10 @@ fn decide_checkpoint(state: &TenantState, size: u64, note: &str) -> Result<Decis
             records: state.end.get(),
         });
     }
-    Ok(Decision {
-        stream: StreamId::ZERO,
-        sequence: state.root_stream_next,
-        content: Content::Checkpoint { note: note.to_owned() },
-        writes: Vec::new(),
-        state: StateChange::Checkpoint {
-            size,
-            root: parse_checkpoint(note.as_bytes())?.root,
-        },
-    })
+    let root = parse_checkpoint(note.as_bytes())?.root;
+    let content = Content::Plain(vec![note.as_bytes().to_vec()]);
+    let change = StateChange::Checkpoint { size, root };
+    Ok(Decision::of_root(state, RecordKind::Checkpoint, content, change))
 }
 
 fn decide_cosign(
@@ -421,19 +438,11 @@ fn decide_cosign(
     time_stamp: Option<&minicbor::bytes::ByteVec>,
 ) -> Result<Decision, Refusal> {
     let size = decide_cosigned(state, note.as_bytes())?;
-    Ok(Decision {
-        stream: StreamId::ZERO,
-        sequence: state.root_stream_next,
-        content: Content::Cosignature {
-            note: note.to_owned(),
-            time_stamp: time_stamp.map(|token| token.to_vec()),
-        },
-        writes: Vec::new(),
-        state: StateChange::Cosigned {
-            size,
-            offset: state.end,
-        },
-    })
+    let chunks = [Some(note.as_bytes().to_vec()), time_stamp.map(|token| token.to_vec())];
+    let content = Content::Plain(chunks.into_iter().flatten().collect());
+    let offset = state.end;
+    let change = StateChange::Cosigned { size, offset };
+    Ok(Decision::of_root(state, RecordKind::Cosignature, content, change))
 }
 
 fn decide_rotate_keys(
@@ -458,12 +467,10 @@ fn decide_rotate_keys(
         salt,
         reason,
     };
+    let content = Content::Plain(vec![Change::KeysRotated(rotated.clone()).to_bytes()]);
     Ok(Decision {
-        stream: StreamId::ZERO,
-        sequence: state.root_stream_next,
         writes: vec![key_epoch_write(&rotated, state.end)],
-        content: Content::KeysRotated(rotated.clone()),
-        state: StateChange::KeyEpoch(rotated),
+        ..Decision::of_root(state, RecordKind::Policy, content, StateChange::KeyEpoch(rotated))
     })
 }
 
@@ -508,66 +515,28 @@ fn decide_drop_user(state: &TenantState, name: &str) -> Result<Decision, Refusal
 }
 
 fn system_decision(state: &TenantState, change: Change, state_change: StateChange) -> Decision {
-    Decision {
-        stream: StreamId::ZERO,
-        sequence: state.root_stream_next,
-        content: Content::Changes {
-            summary: RecordSummary::default(),
-            changes: vec![change],
-        },
-        writes: Vec::new(),
-        state: state_change,
-    }
-}
-
-fn seal(
-    state: &TenantState,
-    key: &Dek,
-    timestamp: Timestamp,
-    command: &Command,
-    decision: &Decision,
-) -> Result<Sealed, Refusal> {
-    let placement = Placement {
-        stream: decision.stream,
-        sequence: decision.sequence,
-        timestamp: timestamp.max(state.last_timestamp),
-        key_epoch: match &decision.content {
-            Content::KeysRotated(rotated) => rotated.epoch,
-            _ => state.key_epoch,
-        },
-    };
-    match &decision.content {
-        Content::Changes { summary, changes } => seal_changes(state, key, command, placement, summary, changes),
-        Content::Checkpoint { note } => {
-            let chunks = vec![note.clone().into_bytes()];
-            seal_chunks(state, command, placement, RecordKind::Checkpoint, chunks)
-        }
-        Content::Cosignature { note, time_stamp } => {
-            let chunks = [Some(note.clone().into_bytes()), time_stamp.clone()];
-            let chunks = chunks.into_iter().flatten().collect();
-            seal_chunks(state, command, placement, RecordKind::Cosignature, chunks)
-        }
-        Content::KeysRotated(rotated) => {
-            let chunks = vec![Change::KeysRotated(rotated.clone()).to_bytes()];
-            seal_chunks(state, command, placement, RecordKind::Policy, chunks)
-        }
-    }
+    let content = Content::changes(&RecordSummary::default(), &[change]);
+    Decision::of_root(state, RecordKind::Data, content, state_change)
 }
 
 impl TenantState {
-    /// Moves the head of the log past a record.
-    pub(crate) fn advance(&mut self, header: &RecordHeader, hash: Hash) {
+    /// Moves the end of the log past a record, which is to be linked later.
+    pub(crate) fn advance(&mut self, header: &RecordHeader) {
         debug_assert_eq!(header.offset, self.end);
         self.end = self.end.next();
-        self.last_hash = hash;
         self.last_timestamp = header.timestamp;
-        self.frontier.push(hash);
         if header.kind == RecordKind::Checkpoint {
             self.checkpoint_offset = Some(header.offset);
         }
         if header.stream == StreamId::ZERO {
             self.root_stream_next = header.stream_sequence.next();
         }
+    }
+
+    /// Makes a record the last one of the chain and the tree.
+    pub(crate) fn link(&mut self, record_hash: Hash) {
+        self.last_hash = record_hash;
+        self.frontier.push(record_hash);
     }
 
     /// Notes which tables the last record changed.
@@ -652,12 +621,4 @@ pub(crate) fn remember_idempotency_id(
     });
     state.idempotency_count += 1;
     Ok(())
-}
-
-fn without_record(outcome: Outcome) -> Applied {
-    Applied {
-        outcome,
-        record: None,
-        writes: Vec::new(),
-    }
 }

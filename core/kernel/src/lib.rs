@@ -1,11 +1,12 @@
 //! The kernel: what a command does to a tenant, decided the same way on every replica.
 //!
-//! [`apply`] takes a tenant's state, a view of its rows and a command, and answers with an outcome, the
-//! record to append and the row versions to store. A refusal is an outcome like any other.
+//! [`decide`] takes a tenant's state, a view of its rows and a command, and answers with a refusal or with a record and
+//! the row versions to store. The record is a draft: [`Draft::seal`] encrypts and hashes its chunks, which needs no state
+//! and so may happen on any thread, and [`SealedRecord::chain`] links it to the one before.
 //!
 //! # Invariants
 //! - Pure: no IO, no clock, no randomness. Equal inputs give equal records, byte for byte, encryption included.
-//! - `apply` changes the state only when it commits; after a refusal the state is as it was.
+//! - `decide` changes the state only when a command commits; after a refusal the state is as it was.
 //! - A tenant's timestamps never decrease, its offsets have no gap, and each record links to the one before.
 //! - Every check that a writer made on a snapshot is made again here, against the row versions of now.
 //!
@@ -22,14 +23,13 @@ mod seal;
 mod state;
 mod system_table;
 
-pub use apply::{Applied, ApplyError, RowReader, ViewWrite, apply};
+pub use apply::{ApplyError, Decided, Drafted, RowReader, StreamWrite, ViewWrite, decide};
 pub use checkpoint::{Cosigned, RecentCheckpoints};
 pub use command::{Command, ExpectedSequence, NewDataKey, Operation, ReadCheck, SchemaWrite};
 pub use outcome::{Committed, Outcome, Refusal};
-pub use replay::{ReplayError, replay};
-pub use seal::{UnsealError, key_epoch_of, unseal_changes};
+pub use replay::{ReplayError, Replayed, replay};
+pub use seal::{Draft, SealedRecord, UnsealError, key_epoch_of, unseal_changes};
 pub use state::{Catalogue, StateDecodeError, TenantState};
 pub use system_table::{
-    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, STREAM_NAME_BYTES_MAX, STREAM_RECORD_TABLE, catalogue_table,
-    key_epoch_from_row, stream_record_key, stream_record_offset,
+    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, STREAM_NAME_BYTES_MAX, catalogue_table, key_epoch_from_row,
 };

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use craton_crypto::{Dek, record_hash};
-use craton_types::{Change, KeyEpoch, PrimaryKey, Record, RecordKind, RowChange, TableSchema};
+use craton_types::{Change, KeyEpoch, PrimaryKey, Record, RecordHeader, RecordKind, RowChange, TableSchema};
 
-use crate::apply::{catalogue_write, key_epoch_write, remember_idempotency_id, stream_writes};
+use crate::apply::{catalogue_write, key_epoch_write, remember_idempotency_id};
 use crate::checkpoint::{decide_cosigned, parse_checkpoint};
-use crate::system_table::{StreamHead, catalogue_row};
-use crate::{ApplyError, Catalogue, RowReader, TenantState, ViewWrite, key_epoch_of, unseal_changes};
+use crate::system_table::catalogue_row;
+use crate::{ApplyError, Catalogue, RowReader, StreamWrite, TenantState, ViewWrite, key_epoch_of, unseal_changes};
 
 /// Why a record cannot be replayed onto a state.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,16 @@ pub enum ReplayError {
     Apply(#[from] ApplyError),
 }
 
-/// Advances a state by one record of its log and gives the row versions to store.
+/// What a replayed record changes in the view.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// The row versions to store, all of the record's offset.
+    pub writes: Vec<ViewWrite>,
+    /// The record's place in its stream, if it is of a named one.
+    pub stream: Option<StreamWrite>,
+}
+
+/// Advances a state by one record of its log and tells what the view has to store.
 ///
 /// # Errors
 /// When the record does not follow the state or does not open under the tenant's keys.
@@ -41,25 +50,31 @@ pub fn replay(
     rows: &dyn RowReader,
     key_for_epoch: &dyn Fn(KeyEpoch) -> Option<Dek>,
     record: &Record,
-) -> Result<Vec<ViewWrite>, ReplayError> {
+) -> Result<Replayed, ReplayError> {
     let header = &record.header;
     let offset = header.offset.get();
     if header.offset != state.end || header.previous_hash != state.last_hash || header.tenant != state.tenant {
         return Err(ReplayError::OutOfOrder { offset });
     }
-    let mut writes = match header.kind {
+    let mut replayed = match header.kind {
         RecordKind::Data => replay_data(state, key_for_epoch, record)?,
+        // What the events are is not needed, so they stay sealed.
+        RecordKind::Events => Replayed {
+            stream: Some(stream_write(header, None)),
+            ..Replayed::default()
+        },
         RecordKind::Checkpoint => replay_checkpoint(state, record)?,
         RecordKind::Cosignature => replay_cosignature(state, record)?,
         RecordKind::Policy => replay_key_epoch(state, record)?,
     };
-    remember_idempotency_id(state, rows, header.idempotency_id, &mut writes)?;
-    state.advance(header, record_hash(&header.encode()));
-    state.note_tables(&writes);
-    Ok(writes)
+    remember_idempotency_id(state, rows, header.idempotency_id, &mut replayed.writes)?;
+    state.advance(header);
+    state.link(record_hash(&header.encode()));
+    state.note_tables(&replayed.writes);
+    Ok(replayed)
 }
 
-fn replay_checkpoint(state: &mut TenantState, record: &Record) -> Result<Vec<ViewWrite>, ReplayError> {
+fn replay_checkpoint(state: &mut TenantState, record: &Record) -> Result<Replayed, ReplayError> {
     let malformed = || ReplayError::Content {
         offset: record.header.offset.get(),
     };
@@ -67,31 +82,34 @@ fn replay_checkpoint(state: &mut TenantState, record: &Record) -> Result<Vec<Vie
     let checkpoint = parse_checkpoint(note).map_err(|_| malformed())?;
     state.checkpoint_size = checkpoint.size;
     state.recent_checkpoints.push(checkpoint.size, checkpoint.root);
-    Ok(Vec::new())
+    Ok(Replayed::default())
 }
 
-fn replay_cosignature(state: &mut TenantState, record: &Record) -> Result<Vec<ViewWrite>, ReplayError> {
+fn replay_cosignature(state: &mut TenantState, record: &Record) -> Result<Replayed, ReplayError> {
     let offset = record.header.offset;
     let malformed = || ReplayError::Content { offset: offset.get() };
     let note = record.chunks.first().ok_or_else(malformed)?;
     let size = decide_cosigned(state, note).map_err(|_| malformed())?;
     state.note_cosigned(size, offset);
-    Ok(Vec::new())
+    Ok(Replayed::default())
 }
 
-fn replay_key_epoch(state: &mut TenantState, record: &Record) -> Result<Vec<ViewWrite>, ReplayError> {
+fn replay_key_epoch(state: &mut TenantState, record: &Record) -> Result<Replayed, ReplayError> {
     let offset = record.header.offset;
     let rotated = key_epoch_of(record).filter(|rotated| rotated.epoch == state.key_epoch.next());
     let rotated = rotated.ok_or(ReplayError::Content { offset: offset.get() })?;
     state.begin_key_epoch(&rotated);
-    Ok(vec![key_epoch_write(&rotated, offset)])
+    Ok(Replayed {
+        writes: vec![key_epoch_write(&rotated, offset)],
+        stream: None,
+    })
 }
 
 fn replay_data(
     state: &mut TenantState,
     key_for_epoch: &dyn Fn(KeyEpoch) -> Option<Dek>,
     record: &Record,
-) -> Result<Vec<ViewWrite>, ReplayError> {
+) -> Result<Replayed, ReplayError> {
     let header = &record.header;
     let malformed = || ReplayError::Content {
         offset: header.offset.get(),
@@ -138,17 +156,23 @@ fn replay_data(
     if let Some(edited) = catalogue.edited {
         state.catalogue = Arc::new(edited);
     }
-    if let Some(stream) = summary.stream {
-        if header.stream == state.next_stream {
-            state.next_stream = state.next_stream.next();
+    if summary.stream.is_some() {
+        if header.stream != state.next_stream {
+            return Err(malformed());
         }
-        let head = StreamHead {
-            stream: header.stream,
-            next: header.stream_sequence,
-        };
-        writes.extend(stream_writes(&stream, head, header.offset));
+        state.next_stream = state.next_stream.next();
     }
-    Ok(writes)
+    let stream = summary.stream.map(|name| stream_write(header, Some(name)));
+    Ok(Replayed { writes, stream })
+}
+
+fn stream_write(header: &RecordHeader, new_name: Option<String>) -> StreamWrite {
+    StreamWrite {
+        stream: header.stream,
+        new_name,
+        sequence: header.stream_sequence,
+        offset: header.offset,
+    }
 }
 
 /// A copy of the catalogue, made when the record first changes it.

@@ -1,73 +1,97 @@
 //! From a record's plaintext to its sealed chunks and header, and back.
 
-use craton_crypto::{ChunkError, Dek, chunk_hash, record_hash};
+use craton_crypto::{CHUNK_OVERHEAD_BYTES, ChunkError, Dek, chunk_hash, record_hash};
 use craton_proof::merkle_tree_hash;
 use craton_types::{
     BODY_BYTES_MAX, CHUNKS_MAX, Change, ChangeDecodeError, Hash, KeyEpoch, KeysRotated, Record, RecordHeader,
     RecordKind, RecordSummary, StreamId, StreamSequence, Timestamp,
 };
 
-use crate::{Command, Refusal, TenantState};
+use smallvec::SmallVec;
 
-/// A record and its hash.
-pub(crate) struct Sealed {
-    pub(crate) record: Record,
-    pub(crate) hash: Hash,
+use crate::{Command, Committed, Refusal, TenantState};
+
+/// A record that was decided: its place and its plaintext are fixed. What is left needs no state until the last step,
+/// so the records of a batch may be sealed on several threads: [`Draft::seal`], then [`SealedRecord::chain`] in order.
+#[derive(Debug)]
+pub struct Draft {
+    /// Complete but for `payload_hash` and `previous_hash`.
+    header: RecordHeader,
+    content: Content,
 }
 
-/// Where a record goes, and when.
-#[derive(Clone, Copy)]
+/// What a record will hold.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Chunks to be encrypted.
+    Secret(Vec<Vec<u8>>),
+    /// Chunks that everybody may read.
+    Plain(Vec<Vec<u8>>),
+}
+
+/// A record that lacks only its link to the one before.
+#[derive(Debug)]
+pub struct SealedRecord(Record);
+
+/// Where a record goes, when, and what for.
 pub(crate) struct Placement {
+    pub(crate) kind: RecordKind,
     pub(crate) stream: StreamId,
     pub(crate) sequence: StreamSequence,
     pub(crate) timestamp: Timestamp,
     pub(crate) key_epoch: KeyEpoch,
 }
 
-/// Seals a summary and its changes as the tenant's next record.
-pub(crate) fn seal_changes(
-    state: &TenantState,
-    key: &Dek,
-    command: &Command,
-    placement: Placement,
-    summary: &RecordSummary,
-    changes: &[Change],
-) -> Result<Sealed, Refusal> {
-    let count = changes.len() as u64 + 1;
-    if count > u64::from(CHUNKS_MAX) {
-        return Err(Refusal::TooManyChanges {
-            changes: count - 1,
-            changes_max: u64::from(CHUNKS_MAX) - 1,
-        });
+impl Content {
+    /// A summary and its changes.
+    pub(crate) fn changes(summary: &RecordSummary, changes: &[Change]) -> Self {
+        let plaintexts = std::iter::once(summary.to_bytes()).chain(changes.iter().map(Change::to_bytes));
+        Self::Secret(plaintexts.collect())
     }
-    let plaintexts = std::iter::once(summary.to_bytes()).chain(changes.iter().map(Change::to_bytes));
-    let chunks = plaintexts
-        .zip(0u32..)
-        .map(|(plaintext, index)| key.change_key(state.tenant, state.end, index).seal(&plaintext))
-        .collect();
-    seal_chunks(state, command, placement, RecordKind::Data, chunks)
+
+    fn chunks(&self) -> &[Vec<u8>] {
+        match self {
+            Self::Secret(chunks) | Self::Plain(chunks) => chunks,
+        }
+    }
+
+    /// The length of the body that it becomes.
+    fn body_bytes(&self) -> usize {
+        let chunks = self.chunks();
+        match self {
+            Self::Secret(_) => Record::body_length(chunks) + chunks.len() * CHUNK_OVERHEAD_BYTES,
+            Self::Plain(_) => Record::body_length(chunks),
+        }
+    }
 }
 
-/// Makes the tenant's next record of finished chunks.
-pub(crate) fn seal_chunks(
+/// Gives content its place as the tenant's next record, if a record can hold it.
+pub(crate) fn draft(
     state: &TenantState,
     command: &Command,
     placement: Placement,
-    kind: RecordKind,
-    chunks: Vec<Vec<u8>>,
-) -> Result<Sealed, Refusal> {
-    let length = Record::body_length(&chunks);
+    content: Content,
+) -> Result<Draft, Refusal> {
+    let first_change = placement.kind.first_change().unwrap_or_default();
+    let too_many = || Refusal::TooManyChanges {
+        changes: content.chunks().len() as u64 - u64::from(first_change),
+        changes_max: u64::from(CHUNKS_MAX - first_change),
+    };
+    let chunk_count = u32::try_from(content.chunks().len())
+        .ok()
+        .filter(|count| *count <= CHUNKS_MAX)
+        .ok_or_else(too_many)?;
+    let bytes = content.body_bytes();
     let too_large = || Refusal::RecordTooLarge {
-        bytes: length as u64,
+        bytes: bytes as u64,
         bytes_max: u64::from(BODY_BYTES_MAX),
     };
-    let payload_length = u32::try_from(length).map_err(|_| too_large())?;
-    if payload_length > BODY_BYTES_MAX {
-        return Err(too_large());
-    }
-    let leaves: Vec<Hash> = chunks.iter().map(|chunk| chunk_hash(chunk)).collect();
+    let payload_length = u32::try_from(bytes)
+        .ok()
+        .filter(|length| *length <= BODY_BYTES_MAX)
+        .ok_or_else(too_large)?;
     let header = RecordHeader {
-        kind,
+        kind: placement.kind,
         tenant: state.tenant,
         stream: placement.stream,
         offset: state.end,
@@ -77,16 +101,66 @@ pub(crate) fn seal_chunks(
         correlation_id: command.correlation_id,
         idempotency_id: command.idempotency_id,
         key_epoch: placement.key_epoch,
-        chunk_count: u32::try_from(chunks.len()).expect("bounded by CHUNKS_MAX"),
+        chunk_count,
         payload_length,
-        payload_hash: merkle_tree_hash(&leaves),
-        previous_hash: state.last_hash,
+        payload_hash: Hash::ZERO,
+        previous_hash: Hash::ZERO,
     };
-    let hash = record_hash(&header.encode());
-    Ok(Sealed {
-        record: Record { header, chunks },
-        hash,
-    })
+    Ok(Draft { header, content })
+}
+
+impl Draft {
+    /// The record's header as far as it is known: all but its two hashes.
+    #[must_use]
+    pub const fn header(&self) -> &RecordHeader {
+        &self.header
+    }
+
+    /// Encrypts the chunks with the key of the header's epoch, and hashes them. Equal drafts give equal bytes. The key of
+    /// a plain record is not asked for.
+    #[must_use]
+    pub fn seal<'a>(self, key: impl FnOnce(KeyEpoch) -> &'a Dek) -> SealedRecord {
+        let Self { mut header, content } = self;
+        let chunks = match content {
+            Content::Plain(chunks) => chunks,
+            Content::Secret(plaintexts) => {
+                let key = key(header.key_epoch);
+                plaintexts
+                    .iter()
+                    .zip(0u32..)
+                    .map(|(plaintext, index)| key.change_key(header.tenant, header.offset, index).seal(plaintext))
+                    .collect()
+            }
+        };
+        debug_assert_eq!(header.payload_length as usize, Record::body_length(&chunks));
+        let leaves: SmallVec<[Hash; 2]> = chunks.iter().map(|chunk| chunk_hash(chunk)).collect();
+        header.payload_hash = merkle_tree_hash(&leaves);
+        SealedRecord(Record { header, chunks })
+    }
+}
+
+impl SealedRecord {
+    /// Links the record to the one before and makes it the last of the chain. Records are chained in the order in which
+    /// they were decided.
+    pub fn chain(self, state: &mut TenantState) -> (Record, Committed) {
+        let Self(mut record) = self;
+        let header = &mut record.header;
+        assert_eq!(
+            header.offset.get(),
+            state.frontier.size(),
+            "records are chained in order"
+        );
+        header.previous_hash = state.last_hash;
+        let record_hash = record_hash(&header.encode());
+        let committed = Committed {
+            offset: header.offset,
+            record_hash,
+            timestamp: header.timestamp,
+            stream_sequence: header.stream_sequence,
+        };
+        state.link(record_hash);
+        (record, committed)
+    }
 }
 
 /// Why a data record does not open.
@@ -109,7 +183,7 @@ pub enum UnsealError {
     Change(#[from] ChangeDecodeError),
 }
 
-/// Opens a data record: its summary and its changes in order.
+/// Opens a record of changes: its summary and its changes in order. A record of events has no summary of its own.
 ///
 /// # Errors
 /// When a chunk does not open under the key, or is not what a kernel writes.
@@ -126,8 +200,10 @@ pub fn unseal_changes(
         .iter()
         .zip(0u32..)
         .map(|(chunk, index)| key.change_key(header.tenant, header.offset, index).open(chunk));
-    let summary = plaintexts.next().ok_or(UnsealError::NoSummary)??;
-    let summary = RecordSummary::from_bytes(&summary)?;
+    let summary = match header.kind.first_change() {
+        Some(0) => RecordSummary::default(),
+        _ => RecordSummary::from_bytes(&plaintexts.next().ok_or(UnsealError::NoSummary)??)?,
+    };
     let changes = plaintexts
         .map(|plaintext| Ok(Change::from_bytes(&plaintext?)?))
         .collect::<Result<_, UnsealError>>()?;

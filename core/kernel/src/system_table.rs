@@ -1,20 +1,13 @@
 //! The engine's own tables: versioned rows like any other, so that the past has its catalogue too.
 
-use craton_types::{
-    IdempotencyId, KeyEpoch, KeysRotated, Offset, PrimaryKey, Row, StreamId, StreamSequence, TableId, TableSchema,
-    Value,
-};
+use craton_types::{IdempotencyId, KeyEpoch, KeysRotated, Offset, PrimaryKey, Row, TableId, TableSchema, Value};
 
 /// The catalogue: one row per table, keyed by table id, holding the definition's CBOR.
 pub const CATALOGUE_TABLE: TableId = TableId::new(1);
-/// The streams: one row per stream, keyed by name.
-pub(crate) const STREAM_TABLE: TableId = TableId::new(2);
 /// The known idempotency ids, keyed by id.
 pub(crate) const IDEMPOTENCY_TABLE: TableId = TableId::new(3);
 /// The same ids by slot of a ring, so that the oldest is forgotten when the ring is full.
 pub(crate) const IDEMPOTENCY_RING_TABLE: TableId = TableId::new(4);
-/// Where each record of a stream is, keyed by stream name and sequence.
-pub const STREAM_RECORD_TABLE: TableId = TableId::new(5);
 /// The key epochs, keyed by number. Epoch 0 has no row: it begins with the log, with data key 0 and a salt of zeros.
 pub const KEY_EPOCH_TABLE: TableId = TableId::new(6);
 /// How many idempotency ids a tenant remembers.
@@ -22,62 +15,6 @@ pub const IDEMPOTENCY_IDS_MAX: u64 = 65_536;
 
 /// The longest stream name in bytes.
 pub const STREAM_NAME_BYTES_MAX: usize = 512;
-
-/// A stream's number and how many records it holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StreamHead {
-    /// Its number.
-    pub(crate) stream: StreamId,
-    /// The sequence of its next record.
-    pub(crate) next: StreamSequence,
-}
-
-impl StreamHead {
-    /// The key of a stream's row.
-    #[must_use]
-    pub(crate) fn key(name: &str) -> PrimaryKey {
-        key(&Value::Text(name.to_owned()))
-    }
-
-    /// The row that holds this head.
-    #[must_use]
-    pub(crate) fn to_row(self) -> Row {
-        vec![integer(self.stream.get()), integer(self.next.get())]
-    }
-
-    /// Reads a head back; `None` when the row is not one.
-    #[must_use]
-    pub(crate) fn from_row(row: &[Value]) -> Option<Self> {
-        match row {
-            [Value::Int(stream), Value::Int(next)] => Some(Self {
-                stream: StreamId::new(stream.cast_unsigned()),
-                next: StreamSequence::new(next.cast_unsigned()),
-            }),
-            _ => None,
-        }
-    }
-}
-
-/// The key of a stream's record by its sequence.
-#[must_use]
-pub fn stream_record_key(stream: &str, sequence: StreamSequence) -> PrimaryKey {
-    let values = [Value::Text(stream.to_owned()), integer(sequence.get())];
-    PrimaryKey::encode(&values).expect("names are bounded and sequences are integers")
-}
-
-/// The row of a stream's record: where it is.
-pub(crate) fn stream_record_row(offset: Offset) -> Row {
-    vec![integer(offset.get())]
-}
-
-/// Reads such a row back; `None` when the row is not one.
-#[must_use]
-pub fn stream_record_offset(row: &[Value]) -> Option<Offset> {
-    match row {
-        [Value::Int(offset)] => Some(Offset::new(offset.cast_unsigned())),
-        _ => None,
-    }
-}
 
 /// The key of a table's row in the catalogue.
 pub(crate) fn catalogue_key(table: TableId) -> PrimaryKey {

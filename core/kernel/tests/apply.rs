@@ -4,37 +4,58 @@ use std::collections::BTreeMap;
 
 use craton_crypto::{DataKey, Dek, SecretBytes, SigningKey, record_hash};
 use craton_kernel::{
-    ApplyError, Command, ExpectedSequence, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, NewDataKey, Operation, Outcome,
-    ReadCheck, Refusal, RowReader, SchemaWrite, TenantState, ViewWrite, apply, key_epoch_from_row, key_epoch_of,
-    replay, unseal_changes,
+    ApplyError, Command, Decided, ExpectedSequence, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, NewDataKey, Operation,
+    Outcome, ReadCheck, Refusal, RowReader, SchemaWrite, StreamWrite, TenantState, ViewWrite, decide,
+    key_epoch_from_row, key_epoch_of, replay, unseal_changes,
 };
 use craton_proof::{Checkpoint, KeyName, SignerKey};
 use craton_types::{
     ActorId, Change, Column, ColumnType, CorrelationId, DataKeyNumber, DatabaseDefinition, Expected, Hash,
-    IdempotencyId, KeyEpoch, Offset, PrimaryKey, Record, RecordKind, RotationReason, RowWrite, TableId, TableSchema,
-    TenantId, Timestamp, UserDefinition, Value, VersionedRow,
+    IdempotencyId, KeyEpoch, Offset, PrimaryKey, Record, RecordKind, RotationReason, RowWrite, StreamHead, StreamId,
+    StreamSequence, TableId, TableSchema, TenantId, Timestamp, UserDefinition, Value, VersionedRow,
 };
 
 const PEOPLE: TableId = TableId::FIRST_USER;
 
-/// The rows of a tenant, in memory.
+/// The rows and streams of a tenant, in memory.
 #[derive(Clone, Default, PartialEq, Debug)]
-struct Rows(BTreeMap<(TableId, PrimaryKey), VersionedRow>);
+struct Rows {
+    rows: BTreeMap<(TableId, PrimaryKey), VersionedRow>,
+    streams: BTreeMap<String, StreamId>,
+    /// Where each record of a stream is.
+    offsets: BTreeMap<StreamId, Vec<Offset>>,
+}
 
 impl Rows {
-    fn store(&mut self, version: Offset, writes: Vec<ViewWrite>) {
+    fn store(&mut self, version: Offset, writes: Vec<ViewWrite>, stream: Option<StreamWrite>) {
         for write in writes {
             match write.row {
-                Some(row) => self.0.insert((write.table, write.key), VersionedRow { version, row }),
-                None => self.0.remove(&(write.table, write.key)),
+                Some(row) => self
+                    .rows
+                    .insert((write.table, write.key), VersionedRow { version, row }),
+                None => self.rows.remove(&(write.table, write.key)),
             };
         }
+        let Some(write) = stream else { return };
+        if let Some(name) = write.new_name {
+            self.streams.insert(name, write.stream);
+        }
+        let offsets = self.offsets.entry(write.stream).or_default();
+        assert_eq!(write.sequence.get(), offsets.len() as u64);
+        offsets.push(write.offset);
     }
 }
 
 impl RowReader for Rows {
     fn row(&self, table: TableId, key: &PrimaryKey) -> Result<Option<VersionedRow>, ApplyError> {
-        Ok(self.0.get(&(table, key.clone())).cloned())
+        Ok(self.rows.get(&(table, key.clone())).cloned())
+    }
+
+    fn stream(&self, name: &str) -> Result<Option<StreamHead>, ApplyError> {
+        Ok(self.streams.get(name).map(|stream| StreamHead {
+            stream: *stream,
+            next: StreamSequence::new(self.offsets[stream].len() as u64),
+        }))
     }
 }
 
@@ -96,33 +117,37 @@ impl Tenant {
         tenant
     }
 
-    fn when(&mut self, operation: Operation) -> Outcome {
-        self.when_identified(operation, IdempotencyId::NIL)
-    }
-
-    fn when_identified(&mut self, operation: Operation, idempotency_id: IdempotencyId) -> Outcome {
-        let command = Command {
+    fn command(&self, operation: Operation, idempotency_id: IdempotencyId) -> Command {
+        Command {
             tenant: self.state.tenant,
             actor: ActorId::new([3; 16]),
             correlation_id: CorrelationId::new([4; 16]),
             idempotency_id,
             operation,
-        };
+        }
+    }
+
+    fn when(&mut self, operation: Operation) -> Outcome {
+        self.when_identified(operation, IdempotencyId::NIL)
+    }
+
+    fn when_identified(&mut self, operation: Operation, idempotency_id: IdempotencyId) -> Outcome {
+        let command = self.command(operation, idempotency_id);
         let before = self.state.to_bytes();
         let key = self.dek();
-        let applied =
-            apply(&mut self.state, &self.rows, &key, Timestamp::new(self.clock), &command).expect("memory can be read");
-        match &applied.outcome {
-            Outcome::Committed(committed) => {
-                self.rows.store(committed.offset, applied.writes);
-                self.records.push(applied.record.expect("a commit has a record"));
+        let decided = decide(&mut self.state, &self.rows, Timestamp::new(self.clock), &command);
+        match decided.expect("memory can be read") {
+            Decided::Drafted(drafted) => {
+                let (record, committed) = drafted.draft.seal(|_| &key).chain(&mut self.state);
+                self.rows.store(committed.offset, drafted.writes, drafted.stream);
+                self.records.push(record);
+                Outcome::Committed(committed)
             }
-            Outcome::Duplicate { .. } | Outcome::Refused(_) => {
-                assert!(applied.record.is_none() && applied.writes.is_empty());
+            Decided::Answered(outcome) => {
                 assert_eq!(self.state.to_bytes(), before, "a refusal changes nothing");
+                outcome
             }
         }
-        applied.outcome
     }
 
     fn commit(&mut self, operation: Operation) -> Offset {
@@ -339,6 +364,56 @@ fn a_stream_takes_an_append_only_where_the_writer_expects_it() {
         .map(|record| (record.header.stream.get(), record.header.stream_sequence.get()))
         .collect();
     assert_eq!(headers, [(1, 0), (1, 1), (2, 0)]);
+}
+
+#[test]
+fn only_the_first_record_of_a_stream_names_it() {
+    let mut tenant = Tenant::new();
+    for stream in ["orders", "orders", "bills", "orders"] {
+        tenant.commit(append(stream, ExpectedSequence::Any, "secret"));
+    }
+    let opened: Vec<_> = tenant
+        .records
+        .iter()
+        .map(|record| {
+            let (summary, changes) = unseal_changes(record, &|epoch| tenant.dek_of(epoch)).expect("it opens");
+            assert_eq!(changes, [Change::Event(b"secret".to_vec())]);
+            (record.header.kind, record.header.stream.get(), summary.stream)
+        })
+        .collect();
+    let named = |stream, name: &str| (RecordKind::Data, stream, Some(name.to_owned()));
+    let unnamed = |stream| (RecordKind::Events, stream, None);
+    assert_eq!(opened, [named(1, "orders"), unnamed(1), named(2, "bills"), unnamed(1)]);
+}
+
+/// Deciding a whole batch before any of it is sealed gives the records that one command after another gives.
+#[test]
+fn a_batch_may_be_decided_before_it_is_sealed() {
+    let mut one_by_one = Tenant::new();
+    let mut state = one_by_one.state.clone();
+    let mut rows = Rows::default();
+    let mut drafts = Vec::new();
+    let operations = ["a", "b", "a", "a"].map(|stream| append(stream, ExpectedSequence::Any, stream));
+    for operation in operations {
+        let command = one_by_one.command(operation.clone(), IdempotencyId::NIL);
+        let Decided::Drafted(drafted) =
+            decide(&mut state, &rows, Timestamp::new(1_000), &command).expect("memory can be read")
+        else {
+            panic!("nothing refuses this");
+        };
+        rows.store(drafted.draft.header().offset, drafted.writes, drafted.stream);
+        drafts.push(drafted.draft);
+        one_by_one.commit(operation);
+    }
+    let key = one_by_one.dek();
+    let sealed: Vec<_> = drafts.into_iter().rev().map(|draft| draft.seal(|_| &key)).collect();
+    let records: Vec<_> = sealed
+        .into_iter()
+        .rev()
+        .map(|sealed| sealed.chain(&mut state).0)
+        .collect();
+    assert_eq!(records, one_by_one.records);
+    assert_eq!(state.to_bytes(), one_by_one.state.to_bytes());
 }
 
 #[test]
@@ -638,8 +713,8 @@ fn replaying_the_log_gives_the_state_and_rows_that_applying_gave() {
     let mut state = TenantState::new(applied.state.tenant, false);
     let mut rows = Rows::default();
     for record in &applied.records {
-        let writes = replay(&mut state, &rows, &|epoch| applied.dek_of(epoch), record).expect("the log is whole");
-        rows.store(record.header.offset, writes);
+        let replayed = replay(&mut state, &rows, &|epoch| applied.dek_of(epoch), record).expect("the log is whole");
+        rows.store(record.header.offset, replayed.writes, replayed.stream);
     }
     assert_eq!(state.to_bytes(), applied.state.to_bytes());
     assert_eq!(rows, applied.rows);

@@ -17,6 +17,8 @@
 //!   writer wait for longer than one chunk of a scan takes to copy.
 //! - The file always holds exactly the versions below its applied end offset: a crash during a flush leaves the state
 //!   before it or after it.
+//! - Streams are noted beside the rows: names, and where their records are. They have no versions, since offsets of a
+//!   stream are only ever added; a snapshot sees those below its end.
 //! - No plaintext reaches the disk, not even lengths or table names.
 //!
 //! # Deliberately absent
@@ -33,6 +35,7 @@ mod raw_file;
 mod scan;
 mod snapshot;
 mod stored;
+mod streams;
 
 pub use craton_types::{Direction, KeyRange};
 pub use error::ProjectionError;

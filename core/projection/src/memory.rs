@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use craton_types::{Offset, PrimaryKey, Row, TableId, Value};
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
 
 use crate::range::range_after;
+use crate::streams::StreamTails;
 use crate::{Direction, KeyRange, RowVersion};
 
 /// How many keys a scan looks at under one hold of the lock.
@@ -32,6 +33,7 @@ pub(crate) type Tables = BTreeMap<TableId, BTreeMap<PrimaryKey, Versions>>;
 #[derive(Default)]
 pub(crate) struct MemoryLayer {
     tables: RwLock<Tables>,
+    streams: RwLock<StreamTails>,
     bytes: AtomicUsize,
 }
 
@@ -46,6 +48,17 @@ impl MemoryLayer {
     /// What the versions take, estimated.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The streams that were appended to.
+    pub(crate) fn streams(&self) -> RwLockReadGuard<'_, StreamTails> {
+        self.streams.read()
+    }
+
+    /// Changes the streams; `change` returns the bytes that it added.
+    pub(crate) fn change_streams(&self, change: impl FnOnce(&mut StreamTails) -> usize) {
+        let bytes = change(&mut self.streams.write());
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Adds versions, each not older than any before. A second write of one row by one record replaces the first.

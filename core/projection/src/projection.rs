@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use craton_crypto::SecretBytes;
-use craton_types::{Hash, LogIndex, Offset, PrimaryKey, Row, TableId, VersionedRow};
+use craton_types::{
+    Hash, LogIndex, Offset, PrimaryKey, Row, StreamHead, StreamId, StreamSequence, TableId, VersionedRow,
+};
 use parking_lot::{Mutex, RwLock};
 
 use crate::backend::EncryptedBackend;
 use crate::memory::{MemoryLayer, estimate_bytes};
 use crate::snapshot::{Layers, Snapshot, visible};
 use crate::stored::Stored;
+use crate::streams::StreamTails;
 use crate::{OsFile, ProjectionError, RawFile};
 
 /// How much memory a projection may use.
@@ -188,6 +191,40 @@ impl Projection {
         }
         layers.active.apply(rows, bytes);
         *newest = reached;
+        Ok(())
+    }
+
+    /// A named stream as the records so far left it, published or not; `None` when it has none.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn stream(&self, name: &str) -> Result<Option<StreamHead>, ProjectionError> {
+        self.shared.layers.read().stream(name)
+    }
+
+    /// Notes a record of a stream, in log order. `new_name` is given with the stream's first record, and with no other.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn append_to_stream(
+        &self,
+        stream: StreamId,
+        new_name: Option<&str>,
+        sequence: StreamSequence,
+        offset: Offset,
+    ) -> Result<(), ProjectionError> {
+        let layers = self.shared.layers.read();
+        if !layers.active.streams().contains(stream) {
+            let name = match new_name {
+                Some(name) => name.into(),
+                None => layers.known_stream_name(stream)?,
+            };
+            let begin = |tails: &mut StreamTails| tails.begin(stream, name, sequence);
+            layers.active.change_streams(begin);
+        }
+        layers
+            .active
+            .change_streams(|tails| tails.push(stream, sequence, offset));
         Ok(())
     }
 

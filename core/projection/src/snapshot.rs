@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use craton_types::{Offset, PrimaryKey, Row, TableId, VersionedRow};
+use craton_types::{Offset, PrimaryKey, Row, StreamHead, StreamId, StreamSequence, TableId, VersionedRow};
 
 use crate::memory::{MemoryLayer, Version};
 use crate::stored::{Older, Stored};
@@ -18,6 +18,57 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
+    pub(crate) fn stream(&self, name: &str) -> Result<Option<StreamHead>, ProjectionError> {
+        let in_memory = self.active.streams().head(name);
+        let in_memory = in_memory.or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.streams().head(name)));
+        if in_memory.is_some() {
+            return Ok(in_memory);
+        }
+        let Some(stream) = self.stored.stream_id(name)? else {
+            return Ok(None);
+        };
+        let stored = self.stored.stream(stream)?.ok_or_else(|| missing_stream(stream))?;
+        Ok(Some(StreamHead {
+            stream,
+            next: stored.next,
+        }))
+    }
+
+    pub(crate) fn stream_name(&self, stream: StreamId) -> Result<Option<Arc<str>>, ProjectionError> {
+        let in_memory = self.active.streams().name(stream);
+        let in_memory = in_memory.or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.streams().name(stream)));
+        match in_memory {
+            Some(name) => Ok(Some(name)),
+            None => Ok(self.stored.stream(stream)?.map(|stored| stored.name)),
+        }
+    }
+
+    /// The name of a stream that has records.
+    pub(crate) fn known_stream_name(&self, stream: StreamId) -> Result<Arc<str>, ProjectionError> {
+        self.stream_name(stream)?.ok_or_else(|| missing_stream(stream))
+    }
+
+    /// Where a stream's records are, oldest first, from one on.
+    fn stream_offsets(
+        &self,
+        name: &str,
+        from: StreamSequence,
+        end: Offset,
+        wanted: usize,
+    ) -> Result<Vec<Offset>, ProjectionError> {
+        let Some(StreamHead { stream, .. }) = self.stream(name)? else {
+            return Ok(Vec::new());
+        };
+        let mut offsets = Vec::new();
+        self.stored.stream_offsets(stream, from, end, wanted, &mut offsets)?;
+        for layer in self.frozen.iter().chain([&self.active]) {
+            let next = StreamSequence::new(from.get() + offsets.len() as u64);
+            let missing = wanted - offsets.len();
+            offsets.extend(layer.streams().offsets(stream, next, end, missing));
+        }
+        Ok(offsets)
+    }
+
     /// The newest version of a row below `end`.
     pub(crate) fn get(
         &self,
@@ -32,6 +83,10 @@ impl Layers {
             None => self.stored.get(table, key, end),
         }
     }
+}
+
+fn missing_stream(stream: StreamId) -> ProjectionError {
+    ProjectionError::damaged(format!("stream {} has records and no name", stream.get()))
 }
 
 /// A row that exists, or nothing for one that was deleted or never was.
@@ -89,6 +144,28 @@ impl Snapshot {
     ) -> Result<Scan, ProjectionError> {
         self.check_end(end)?;
         Scan::new(self.layers.clone(), table, range, direction, end)
+    }
+
+    /// Where a stream's records are, oldest first, from the sequence `from` on: `wanted` of them, or as many as the
+    /// snapshot holds.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn stream_offsets(
+        &self,
+        name: &str,
+        from: StreamSequence,
+        wanted: usize,
+    ) -> Result<Vec<Offset>, ProjectionError> {
+        self.layers.stream_offsets(name, from, self.end, wanted)
+    }
+
+    /// The name of a stream, if the snapshot's log may have records of it.
+    ///
+    /// # Errors
+    /// As [`Self::stream_offsets`].
+    pub fn stream_name(&self, stream: StreamId) -> Result<Option<Arc<str>>, ProjectionError> {
+        self.layers.stream_name(stream)
     }
 
     /// Every version of a row that the snapshot holds, newest first.

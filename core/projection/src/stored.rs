@@ -4,6 +4,9 @@
 //! |---|---|---|
 //! | `current` | table, primary key | version (8 bytes, big-endian), the row as CBOR or nothing for a deleted row |
 //! | `history` | table, primary key, !version | the row as CBOR or nothing |
+//! | `stream_ids` | stream name | stream number |
+//! | `streams` | stream number | see [`StoredStream`] |
+//! | `stream_blocks` | stream number, block number | where 256 consecutive records of the stream are |
 //! | `meta` | `applied` | log index, end offset (8 bytes each, big-endian), hash of the last record |
 //! | `meta` | `state` | the kernel's state, opaque here |
 //!
@@ -13,11 +16,12 @@
 
 use std::sync::Arc;
 
-use craton_types::{Hash, LogIndex, Offset, PrimaryKey, Row, TableId};
-use redb::{Database, OwnedRange, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction};
+use craton_types::{Hash, LogIndex, Offset, PrimaryKey, Row, StreamId, StreamSequence, TableId};
+use redb::{Database, OwnedRange, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::backend::EncryptedBackend;
 use crate::memory::{MemoryLayer, Version};
+use crate::streams::{BLOCK_RECORDS, StoredStream, StreamTails, decode_offsets, encode_offsets};
 use crate::{Applied, KeyRange, ProjectionError};
 
 type CurrentKey = (u32, &'static [u8]);
@@ -26,6 +30,9 @@ type HistoryKey = (u32, &'static [u8], u64);
 const CURRENT: TableDefinition<'_, CurrentKey, &[u8]> = TableDefinition::new("current");
 const HISTORY: TableDefinition<'_, HistoryKey, &[u8]> = TableDefinition::new("history");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const STREAM_IDS: TableDefinition<'_, &str, u64> = TableDefinition::new("stream_ids");
+const STREAMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("streams");
+const STREAM_BLOCKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("stream_blocks");
 const APPLIED: &str = "applied";
 const STATE: &str = "state";
 const APPLIED_BYTES: usize = 8 + 8 + 32;
@@ -37,6 +44,9 @@ pub(crate) struct Stored {
     current: ReadOnlyTable<CurrentKey, &'static [u8]>,
     history: ReadOnlyTable<HistoryKey, &'static [u8]>,
     meta: ReadOnlyTable<&'static str, &'static [u8]>,
+    stream_ids: ReadOnlyTable<&'static str, u64>,
+    streams: ReadOnlyTable<u64, &'static [u8]>,
+    stream_blocks: ReadOnlyTable<(u64, u64), &'static [u8]>,
     database: Arc<Database>,
 }
 
@@ -66,6 +76,13 @@ impl Stored {
             transaction.open_table(CURRENT).map_err(ProjectionError::from_store)?;
             transaction.open_table(HISTORY).map_err(ProjectionError::from_store)?;
             transaction.open_table(META).map_err(ProjectionError::from_store)?;
+            transaction
+                .open_table(STREAM_IDS)
+                .map_err(ProjectionError::from_store)?;
+            transaction.open_table(STREAMS).map_err(ProjectionError::from_store)?;
+            transaction
+                .open_table(STREAM_BLOCKS)
+                .map_err(ProjectionError::from_store)?;
             transaction.commit().map_err(ProjectionError::from_store)?;
         }
         Self::at_latest(database)
@@ -77,6 +94,13 @@ impl Stored {
             current: transaction.open_table(CURRENT).map_err(ProjectionError::from_store)?,
             history: transaction.open_table(HISTORY).map_err(ProjectionError::from_store)?,
             meta: transaction.open_table(META).map_err(ProjectionError::from_store)?,
+            stream_ids: transaction
+                .open_table(STREAM_IDS)
+                .map_err(ProjectionError::from_store)?,
+            streams: transaction.open_table(STREAMS).map_err(ProjectionError::from_store)?,
+            stream_blocks: transaction
+                .open_table(STREAM_BLOCKS)
+                .map_err(ProjectionError::from_store)?,
             database,
         })
     }
@@ -113,6 +137,7 @@ impl Stored {
                 }
                 Ok(())
             })?;
+            write_streams(&transaction, &layer.streams())?;
             let mut meta = transaction.open_table(META).map_err(ProjectionError::from_store)?;
             meta.insert(APPLIED, encode_applied(applied).as_slice())
                 .map_err(ProjectionError::from_store)?;
@@ -130,6 +155,58 @@ impl Stored {
     pub(crate) fn state(&self) -> Result<Option<Vec<u8>>, ProjectionError> {
         let entry = self.meta.get(STATE).map_err(ProjectionError::from_store)?;
         Ok(entry.map(|bytes| bytes.value().to_vec()))
+    }
+
+    pub(crate) fn stream_id(&self, name: &str) -> Result<Option<StreamId>, ProjectionError> {
+        let entry = self.stream_ids.get(name).map_err(ProjectionError::from_store)?;
+        Ok(entry.map(|id| StreamId::new(id.value())))
+    }
+
+    pub(crate) fn stream(&self, stream: StreamId) -> Result<Option<StoredStream>, ProjectionError> {
+        let entry = self.streams.get(stream.get()).map_err(ProjectionError::from_store)?;
+        entry.map(|bytes| decode_stream(bytes.value())).transpose()
+    }
+
+    /// Adds the offsets of a stream's records from `from` on, up to the first that is not below `end`.
+    pub(crate) fn stream_offsets(
+        &self,
+        stream: StreamId,
+        from: StreamSequence,
+        end: Offset,
+        wanted: usize,
+        offsets: &mut Vec<Offset>,
+    ) -> Result<(), ProjectionError> {
+        let Some(stored) = self.stream(stream)? else {
+            return Ok(());
+        };
+        let mut next = from.get();
+        while next < stored.next.get() && offsets.len() < wanted {
+            let number = next / BLOCK_RECORDS;
+            let block = if number == stored.next.get() / BLOCK_RECORDS {
+                stored.open.clone()
+            } else {
+                self.stream_block(stream, number)?
+            };
+            let within = usize::try_from(next % BLOCK_RECORDS).expect("less than a block");
+            let rest = block.get(within..).unwrap_or_default();
+            let taken = rest.iter().take(wanted - offsets.len());
+            let before = offsets.len();
+            offsets.extend(taken.take_while(|offset| **offset < end));
+            let added = (offsets.len() - before) as u64;
+            if added == 0 {
+                break;
+            }
+            next += added;
+        }
+        Ok(())
+    }
+
+    fn stream_block(&self, stream: StreamId, number: u64) -> Result<Vec<Offset>, ProjectionError> {
+        let key = (stream.get(), number);
+        let entry = self.stream_blocks.get(key).map_err(ProjectionError::from_store)?;
+        entry
+            .and_then(|bytes| decode_offsets(bytes.value()))
+            .ok_or_else(|| ProjectionError::damaged("a block of a stream is missing or does not decode"))
     }
 
     /// The newest version of a row below `end`.
@@ -232,6 +309,59 @@ impl Iterator for Older {
             })
         }))
     }
+}
+
+/// Writes the streams of a layer: full blocks on their own, the rest with the stream.
+fn write_streams(transaction: &WriteTransaction, tails: &StreamTails) -> Result<(), ProjectionError> {
+    let failed = ProjectionError::from_store;
+    let mut ids = transaction.open_table(STREAM_IDS).map_err(failed)?;
+    let mut streams = transaction.open_table(STREAMS).map_err(failed)?;
+    let mut blocks = transaction
+        .open_table(STREAM_BLOCKS)
+        .map_err(ProjectionError::from_store)?;
+    let mut value = Vec::new();
+    for (stream, tail) in tails.iter() {
+        let known = streams.get(stream.get()).map_err(ProjectionError::from_store)?;
+        let known = known.map(|bytes| decode_stream(bytes.value())).transpose()?;
+        let mut stored = match known {
+            Some(known) => known,
+            None => {
+                ids.insert(&*tail.name, stream.get())
+                    .map_err(ProjectionError::from_store)?;
+                StoredStream {
+                    next: StreamSequence::ZERO,
+                    name: Arc::clone(&tail.name),
+                    open: Vec::new(),
+                }
+            }
+        };
+        if stored.next != tail.first {
+            return Err(ProjectionError::damaged(
+                "a stream in the file is not where its records go on",
+            ));
+        }
+        for offset in &tail.offsets {
+            stored.open.push(*offset);
+            stored.next = stored.next.next();
+            if stored.open.len() as u64 == BLOCK_RECORDS {
+                value.clear();
+                encode_offsets(&stored.open, &mut value);
+                let key = (stream.get(), stored.next.get() / BLOCK_RECORDS - 1);
+                blocks
+                    .insert(key, value.as_slice())
+                    .map_err(ProjectionError::from_store)?;
+                stored.open.clear();
+            }
+        }
+        streams
+            .insert(stream.get(), stored.encode().as_slice())
+            .map_err(ProjectionError::from_store)?;
+    }
+    Ok(())
+}
+
+fn decode_stream(bytes: &[u8]) -> Result<StoredStream, ProjectionError> {
+    StoredStream::decode(bytes).ok_or_else(|| ProjectionError::damaged("a stream does not decode"))
 }
 
 fn begin_write(database: &Database) -> Result<WriteTransaction, ProjectionError> {

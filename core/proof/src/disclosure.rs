@@ -2,7 +2,7 @@
 //!
 //! A version byte, then CBOR (RFC 8949, deterministic): `[header, chunks]`, where `header` is the record's 180
 //! bytes and each chunk is `[index, change key (32 bytes), chunk, path]`, `path` being the RFC 6962 inclusion path of
-//! the chunk in the tree that `payload_hash` is the root of. Chunk 0, the summary, always comes first.
+//! the chunk in the tree that `payload_hash` is the root of, in ascending order.
 
 use craton_types::{HEADER_BYTES, Hash};
 use minicbor::bytes::{ByteArray, ByteVec};
@@ -52,8 +52,8 @@ pub enum DisclosureError {
     /// The CBOR decodes, but is not how it would be encoded.
     #[error("the disclosure is not in its one canonical encoding")]
     NotCanonical,
-    /// The first chunk is not the summary, or the chunks are not in order.
-    #[error("the disclosed chunks are not chunk 0 followed by others in ascending order")]
+    /// The chunks are not in order.
+    #[error("the disclosed chunks are not in ascending order")]
     ChunkOrder,
 }
 
@@ -77,7 +77,7 @@ impl Disclosure {
             return Err(DisclosureError::NotCanonical);
         }
         let indexes = disclosure.chunks.iter().map(|chunk| chunk.index);
-        if disclosure.chunks.first().is_none_or(|chunk| chunk.index != 0) || !indexes.is_sorted_by(|a, b| a < b) {
+        if !indexes.is_sorted_by(|a, b| a < b) {
             return Err(DisclosureError::ChunkOrder);
         }
         Ok(disclosure)
@@ -109,8 +109,8 @@ mod tests {
             (&[0][..], true),
             (&[0, 7], true),
             (&[0, 1, 2], true),
-            (&[], false),
-            (&[1], false),
+            (&[], true),
+            (&[1], true),
             (&[0, 2, 1], false),
             (&[0, 1, 1], false),
             (&[0, 0], false),

@@ -7,7 +7,8 @@
 //! 2. the record hash of the disclosed header is leaf `index` of the tree with that root;
 //! 3. each disclosed chunk is a leaf of the tree with the root `payload_hash`, a field of that header;
 //! 4. each chunk's key commitment is that of the disclosed change key, so the chunk opens to one plaintext only;
-//! 5. the plaintext is a summary or a change, and the summary names the change's table and columns.
+//! 5. the plaintext is a summary or a change, and the summary names the change's table and columns. A record of events
+//!    has no summary: it changes no table, and its stream is named by the stream's first record.
 
 use std::fmt;
 
@@ -33,7 +34,7 @@ pub struct Receipt(TlogProof);
 pub struct ReceiptParts<'a> {
     /// The record, as it is in the log.
     pub record: &'a Record,
-    /// The changes to disclose: indexes of chunks, ascending, without 0, the summary, which is always disclosed.
+    /// The changes to disclose: indexes of chunks, ascending, without the summary, which is always disclosed.
     pub changes: &'a [u32],
     /// The change key of a chunk of the record.
     pub change_key: &'a dyn Fn(u32) -> ChangeKey,
@@ -47,7 +48,7 @@ pub struct ReceiptParts<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptBuildError {
     /// The record holds no changes.
-    #[error("the record at {offset} is a checkpoint; only data records have receipts")]
+    #[error("the record at {offset} holds no changes, so it has no receipt")]
     Kind {
         /// The record's offset.
         offset: u64,
@@ -86,7 +87,7 @@ pub enum ReceiptError {
         field: &'static str,
     },
     /// The record is of a kind that has no receipts.
-    #[error("field kind: the record is no data record")]
+    #[error("field kind: the record holds no changes")]
     Kind,
     /// The record is at another position than the proof is about.
     #[error("field offset: the record header says {offset}, the index line {index}")]
@@ -135,6 +136,9 @@ pub enum ReceiptError {
         /// Why.
         source: ChangeDecodeError,
     },
+    /// The summary of a data record is not disclosed.
+    #[error("chunk 0: the summary is missing")]
+    NoSummary,
     /// The summary does not describe the rows of a change.
     #[error("chunk 0 content: the summary does not describe the rows of table {table} in chunk {chunk}")]
     Summary {
@@ -189,12 +193,10 @@ impl Receipt {
     pub fn build(parts: ReceiptParts<'_>) -> Result<Self, ReceiptBuildError> {
         let Record { header, chunks } = parts.record;
         let offset = header.offset.get();
-        if header.kind != RecordKind::Data {
-            return Err(ReceiptBuildError::Kind { offset });
-        }
+        let first_change = header.kind.first_change().ok_or(ReceiptBuildError::Kind { offset })?;
         let leaves: Vec<Hash> = chunks.iter().map(|chunk| chunk_hash(chunk)).collect();
         let mut disclosed: Vec<DisclosedChunk> = Vec::with_capacity(1 + parts.changes.len());
-        for index in std::iter::once(0).chain(parts.changes.iter().copied()) {
+        for index in (0..first_change).chain(parts.changes.iter().copied()) {
             let missing = || ReceiptBuildError::Chunk {
                 offset,
                 chunk: index,
@@ -293,23 +295,27 @@ fn verify_header(
                 found: changed.found,
             })
     })?;
-    if header.kind != RecordKind::Data {
-        return Err(ReceiptError::Kind);
+    match header.kind.first_change() {
+        Some(_) => Ok(header),
+        None => Err(ReceiptError::Kind),
     }
-    Ok(header)
 }
 
 fn open_chunks(
     header: &RecordHeader,
     chunks: &[DisclosedChunk],
 ) -> Result<(RecordSummary, Vec<VerifiedChange>), ReceiptError> {
+    let has_summary = header.kind == RecordKind::Data;
+    if has_summary && chunks.first().is_none_or(|first| first.index != 0) {
+        return Err(ReceiptError::NoSummary);
+    }
     let mut summary = RecordSummary::default();
     let mut changes = Vec::new();
     for disclosed in chunks {
         let chunk = disclosed.index;
         let content = |source| ReceiptError::Content { chunk, source };
         let plaintext = open_chunk(header, disclosed)?;
-        if chunk == 0 {
+        if has_summary && chunk == 0 {
             summary = RecordSummary::from_bytes(&plaintext).map_err(content)?;
             continue;
         }

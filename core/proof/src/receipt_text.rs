@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use craton_types::{Change, Row, RowChange, TableSummary};
+use craton_types::{Change, Row, RowChange, StreamId, TableSummary};
 
 use crate::calendar::timestamp_text;
 use crate::receipt::VerifiedReceipt;
@@ -30,16 +30,20 @@ impl fmt::Display for VerifiedReceipt {
         line(f, "time", &self.time_text())?;
         line(f, "actor", &header.actor)?;
         line(f, "correlation id", &header.correlation_id)?;
-        if let Some(stream) = &self.summary.stream {
-            line(f, "stream", &printable(stream))?;
+        match &self.summary.stream {
+            Some(stream) => line(f, "stream", &printable(stream))?,
+            // The record that named the stream is another one.
+            None if header.stream != StreamId::ZERO => line(f, "stream number", &header.stream)?,
+            None => {}
         }
         line(f, "record hash", &self.record_hash)?;
+        let first_change = header.kind.first_change().unwrap_or_default();
         for change in &self.changes {
             writeln!(
                 f,
                 "\nChange {} of {}",
-                change.chunk_index,
-                header.chunk_count.saturating_sub(1)
+                change.chunk_index + 1 - first_change,
+                header.chunk_count.saturating_sub(first_change)
             )?;
             self.write_change(f, &change.change)?;
         }

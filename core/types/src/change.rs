@@ -1,6 +1,7 @@
 //! What a record says: its summary and its changes, the plaintext of its chunks.
 //!
-//! Chunk 0 of a data record is a [`RecordSummary`], every further chunk one [`Change`]. Both are CBOR
+//! Chunk 0 of a data record is a [`RecordSummary`], every further chunk one [`Change`]; a record of events has no
+//! summary. Both are CBOR
 //! with a leading version byte. The summary repeats the names of the tables and columns, so that a single
 //! disclosed change can be read without the rest of the log.
 
@@ -229,6 +230,22 @@ macro_rules! versioned_codec {
 versioned_codec!(RecordSummary);
 versioned_codec!(Change);
 
+impl Change {
+    /// What `Change::Event(event).to_bytes()` gives, without copying the event first.
+    #[must_use]
+    pub fn event_bytes(event: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(event.len() + EVENT_OVERHEAD_BYTES_MAX);
+        bytes.push(CHANGE_VERSION);
+        let mut encoder = minicbor::Encoder::new(&mut bytes);
+        let written = (|| encoder.array(2)?.u8(3)?.array(1)?.bytes(event)?.ok())();
+        written.expect("writing to memory does not fail");
+        bytes
+    }
+}
+
+/// The version byte, three bytes of CBOR structure and the longest length of a byte string.
+const EVENT_OVERHEAD_BYTES_MAX: usize = 1 + 3 + 9;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -264,6 +281,11 @@ mod tests {
         fn changes_survive_a_round_trip(table in any::<u32>(), before in row(), after in row()) {
             let change = Change::Row(RowChange { table: TableId::new(table), before, after });
             prop_assert_eq!(Change::from_bytes(&change.to_bytes()).ok(), Some(change));
+        }
+
+        #[test]
+        fn events_are_encoded_like_any_change(event in proptest::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert_eq!(Change::event_bytes(&event), Change::Event(event).to_bytes());
         }
 
         #[test]

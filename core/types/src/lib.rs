@@ -17,6 +17,7 @@ mod range;
 mod record;
 mod schema;
 mod segment;
+mod stream;
 mod value;
 mod write;
 
@@ -40,5 +41,6 @@ pub use segment::{
     FOOTER_MAGIC, RECORD_CRC_BYTES, SEGMENT_FOOTER_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SegmentFooter,
     SegmentHeader, segment_file_name,
 };
+pub use stream::StreamHead;
 pub use value::{Row, Value};
 pub use write::{Expected, RowWrite, VersionedRow};

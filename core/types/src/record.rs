@@ -55,6 +55,9 @@ pub enum RecordKind {
     /// A rule for what follows. A record whose key epoch is not the one before announces that epoch in one plain
     /// chunk, a [`crate::KeysRotated`] change.
     Policy = 5,
+    /// Application events of a named stream, one in each chunk, and no summary: the stream's first record, a data
+    /// record, names it.
+    Events = 7,
 }
 
 impl RecordKind {
@@ -66,7 +69,19 @@ impl RecordKind {
             2 => Some(Self::Checkpoint),
             3 => Some(Self::Cosignature),
             5 => Some(Self::Policy),
+            7 => Some(Self::Events),
             _ => None,
+        }
+    }
+
+    /// The index of the chunk with the record's first change, for the kinds that hold changes: a data record's summary
+    /// comes before it.
+    #[must_use]
+    pub const fn first_change(self) -> Option<u32> {
+        match self {
+            Self::Data => Some(1),
+            Self::Events => Some(0),
+            Self::Checkpoint | Self::Cosignature | Self::Policy => None,
         }
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn receipt(receipt: &VerifiedReceipt) -> Json {
         "time": receipt.time_text(),
         "tenant": header.tenant.to_string(),
         "stream": receipt.summary.stream,
+        "stream_number": header.stream.get(),
         "stream_sequence": header.stream_sequence.get(),
         "actor": header.actor.to_string(),
         "correlation_id": header.correlation_id.to_string(),
