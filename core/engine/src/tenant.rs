@@ -25,6 +25,8 @@ pub(crate) struct SharedTenant {
     pub(crate) head: ArcSwap<Head>,
     /// The end of what readers see, for those who follow it.
     pub(crate) published: watch::Sender<Published>,
+    /// Whether a receipt may expect cosignatures.
+    pub(crate) cosignatures_expected: watch::Sender<bool>,
     /// Where statements that met another writer stand in line.
     pub(crate) conflicts: ConflictQueue,
 }

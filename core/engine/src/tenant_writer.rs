@@ -126,6 +126,7 @@ impl TenantWriter {
             log: log.reader(),
             head,
             published: watch::Sender::new(Published::default()),
+            cosignatures_expected: Default::default(),
             conflicts: Default::default(),
         };
         let data_end = state.end;

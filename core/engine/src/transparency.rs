@@ -2,7 +2,7 @@
 
 use craton_kernel::Operation;
 use craton_proof::{HashReader as _, consistency_proof};
-use craton_types::{ActorId, CorrelationId, Hash, IdempotencyId, Offset, RecordHeader, RecordKind};
+use craton_types::{ActorId, CorrelationId, Hash, IdempotencyId, Offset, RecordHeader, RecordKind, Timestamp};
 
 use crate::craton::Request;
 use crate::{Commit, EngineError, Tenant};
@@ -16,6 +16,8 @@ pub struct SignedCheckpoint {
     pub note: String,
     /// The time stamp token over the note's bytes (RFC 3161).
     pub time_stamp: Option<Vec<u8>>,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
 }
 
 impl Tenant {
@@ -23,6 +25,33 @@ impl Tenant {
     #[must_use]
     pub fn checkpoint_size(&self) -> u64 {
         self.tenant.head().checkpoint_size
+    }
+
+    /// How many records the newest cosigned checkpoint covers; zero while there is none.
+    #[must_use]
+    pub fn cosigned_size(&self) -> u64 {
+        self.tenant.head().cosigned.map_or(0, |cosigned| cosigned.size)
+    }
+
+    /// Says whether witnesses are being asked for cosignatures and may be expected to answer, so that it is worth a
+    /// receipt's while to wait for them. Whoever asks them says so a few times a second: those who wait look at the
+    /// clock then.
+    pub fn expect_cosignatures(&self, expected: bool) {
+        self.tenant.cosignatures_expected.send_replace(expected);
+    }
+
+    /// Waits until a cosigned checkpoint covers every change before `end`, for a while, and only as long as one may be
+    /// expected.
+    pub(crate) async fn wait_for_cosignatures(&self, end: Offset, timeout_ms: u64) {
+        let end = end.min(self.tenant.head().data_end).get();
+        let timeout_ns = timeout_ms.saturating_mul(1_000_000);
+        let deadline = self.node.clock.now().get().saturating_add(timeout_ns);
+        let mut expected = self.tenant.cosignatures_expected.subscribe();
+        while self.cosigned_size() < end && *expected.borrow_and_update() && self.node.clock.now().get() < deadline {
+            if expected.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The newest checkpoint as the log signed it; `None` while there is none.
@@ -50,6 +79,7 @@ impl Tenant {
 
     fn signed_checkpoint(&self, size: u64, offset: Offset) -> Result<SignedCheckpoint, EngineError> {
         let record = self.record(offset)?;
+        let recorded_at = record.header.timestamp;
         let is_cosigned = record.header.kind == RecordKind::Cosignature;
         let mut chunks = record.chunks.into_iter();
         let note = String::from_utf8(chunks.next().unwrap_or_default()).map_err(|_| EngineError::Receipt {
@@ -57,7 +87,12 @@ impl Tenant {
             reason: "the checkpoint is not text".to_owned(),
         })?;
         let time_stamp = chunks.next().filter(|_| is_cosigned);
-        Ok(SignedCheckpoint { size, note, time_stamp })
+        Ok(SignedCheckpoint {
+            size,
+            note,
+            time_stamp,
+            recorded_at,
+        })
     }
 
     /// Records cosignatures over one of the log's recent checkpoints, and a time stamp over the cosigned note. The

@@ -23,6 +23,7 @@ mod receipt_text;
 mod repair;
 mod tiles;
 mod tlog_proof;
+mod tlog_witness;
 pub mod tree;
 mod value_text;
 mod verifier_key;
@@ -45,6 +46,10 @@ pub use tiles::{
     TileHashReader, TilePath, TilePathError, TileReadError, decode_entry_bundle, decode_tile, encode_entry_bundle,
 };
 pub use tlog_proof::{PATH_HASHES_MAX, PROOF_BYTES_MAX, TlogProof, TlogProofError};
+pub use tlog_witness::{
+    ADD_CHECKPOINT_BYTES_MAX, ADD_CHECKPOINT_HASHES_MAX, AddCheckpoint, AddCheckpointError, TLOG_SIZE_CONTENT_TYPE,
+    WitnessAnswer, WitnessAnswerError, WitnessRefusal, Witnessed,
+};
 pub use tree::{
     Frontier, FrontierDecodeError, HashReader, ProofError, ProofVerifyError, consistency_proof, inclusion_proof,
     merkle_tree_hash, verify_consistency, verify_inclusion,

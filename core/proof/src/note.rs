@@ -74,6 +74,12 @@ pub struct NoteSignature {
 }
 
 impl NoteSignature {
+    /// Whether it claims to be by a key.
+    #[must_use]
+    pub fn is_by(&self, name: &KeyName, id: NoteKeyId) -> bool {
+        self.name == *name && self.id == id
+    }
+
     /// Parses signature lines without the note, as a witness answers with.
     ///
     /// # Errors
@@ -188,7 +194,7 @@ impl Note {
 
     /// The signatures that claim to be by a key.
     pub(crate) fn signatures_by(&self, name: &KeyName, id: NoteKeyId) -> impl Iterator<Item = &NoteSignature> {
-        self.signatures.iter().filter(move |by| by.name == *name && by.id == id)
+        self.signatures.iter().filter(move |by| by.is_by(name, id))
     }
 
     /// Names and ids of the keys that the signatures claim to be by.

@@ -13,6 +13,8 @@ pub const SERVER_VERSION: &str = "16.0";
 const SERVER_VERSION_NUMBER: &str = "160000";
 /// The setting that turns a session to the past.
 const AS_OF_POSITION: &str = "craton.as_of_position";
+/// How long a receipt waits for witnesses.
+const COSIGNATURE_TIMEOUT: &str = "craton.cosignature_timeout";
 /// The longest value of a setting in bytes.
 const VALUE_BYTES_MAX: usize = 1_024;
 
@@ -61,6 +63,7 @@ const DEFINITIONS: &[Definition] = &[
         ]),
     ),
     define(AS_OF_POSITION, "", Domain::Position),
+    define(COSIGNATURE_TIMEOUT, "2000", Domain::Milliseconds),
     define(
         "DateStyle",
         "ISO, MDY",
@@ -165,6 +168,14 @@ impl Variables {
             Some(position) => AsOf::Position(position),
             None => AsOf::Now,
         }
+    }
+
+    /// How long a receipt waits for witnesses' signatures, in milliseconds; zero for not at all.
+    #[must_use]
+    pub fn cosignature_timeout_ms(&self) -> u64 {
+        self.get(COSIGNATURE_TIMEOUT)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0)
     }
 
     /// `statement_timeout` in milliseconds; zero is none.

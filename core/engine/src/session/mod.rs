@@ -414,6 +414,8 @@ impl Session {
             ensure_covered(&self.database.node, &self.database.tenant, around.view.end())
                 .await
                 .map_err(sql_error)?;
+            let timeout_ms = self.variables.cosignature_timeout_ms();
+            self.database.wait_for_cosignatures(around.view.end(), timeout_ms).await;
         }
         let as_of = self.as_of(prepared, parameters, &around)?;
         let past = as_of != AsOf::Now;
