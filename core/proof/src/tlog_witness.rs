@@ -524,7 +524,8 @@ mod tests {
         let stranger = Cosigner::new(name("witness.example/2"), signing_key(3));
         let checkpoint = note(&leaves(3, ""), &log());
         let line = |by: &Cosigner| by.cosign(&checkpoint, 1_700_000_000).expect("a checkpoint").to_string();
-        let parse = |status, body: &str| WitnessAnswer::parse(status, body.as_bytes(), &checkpoint, witness.cosigner_key());
+        let parse =
+            |status, body: &str| WitnessAnswer::parse(status, body.as_bytes(), &checkpoint, witness.cosigner_key());
 
         let both = format!("{}{}", line(&stranger), line(&witness));
         let Ok(WitnessAnswer::Cosigned {

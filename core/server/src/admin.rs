@@ -18,6 +18,7 @@ use crate::limits::ADMIN_BODY_BYTES_MAX;
 use crate::problem::Problem;
 use crate::shared::Shared;
 use crate::token::PROBE_USER;
+use crate::witnesses::Witnesses;
 
 /// The routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
@@ -43,7 +44,21 @@ struct Status {
     version: &'static str,
     uptime_seconds: u64,
     databases: Vec<DatabaseStatus>,
+    /// Each database and witness that was asked.
+    witnesses: Vec<WitnessStatus>,
     poisoned: bool,
+}
+
+/// A witness of a database as the API shows it.
+#[derive(Serialize)]
+struct WitnessStatus {
+    database: String,
+    /// Name and id of the witness's key.
+    witness: String,
+    /// How many records the last checkpoint covers that it cosigned since the server started.
+    cosigned_size: Option<u64>,
+    /// What went wrong last, while it is still wrong.
+    error: Option<String>,
 }
 
 /// A database as the API shows it.
@@ -62,8 +77,20 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: shared.uptime().as_secs(),
         databases: status.databases.into_iter().map(DatabaseStatus::from).collect(),
+        witnesses: shared.witnesses.as_ref().map(witnesses).unwrap_or_default(),
         poisoned: status.stop_reason.is_some(),
     })
+}
+
+fn witnesses(witnesses: &Witnesses) -> Vec<WitnessStatus> {
+    let all = witnesses.status().witnesses.into_iter();
+    all.map(|status| WitnessStatus {
+        database: status.database,
+        witness: status.witness,
+        cosigned_size: status.cosigned_size,
+        error: status.error,
+    })
+    .collect()
 }
 
 impl From<craton_engine::DatabaseStatus> for DatabaseStatus {

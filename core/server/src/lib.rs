@@ -29,9 +29,11 @@ mod server;
 mod shared;
 mod tls;
 mod token;
+mod witnesses;
 
 pub use endpoints::{ENDPOINTS_FILE, Endpoints};
 pub use limits::Limits;
 pub use server::{Options, Reloader, RunError, Server, StartError, TokenOptions};
 pub use tls::TlsError;
 pub use token::{PROBE_DATABASE, PROBE_USER, TOKEN_LIFETIME_MAX, TokenKeyError};
+pub use witnesses::WitnessFileError;

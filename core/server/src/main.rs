@@ -56,6 +56,10 @@ struct Arguments {
     /// Ed25519 public key, in PEM, of the issuer of the probe's tokens
     #[arg(long, value_name = "FILE", requires = "cluster_id")]
     token_key_file: Option<PathBuf>,
+    /// JSON file of the witnesses that cosign the databases' checkpoints (C2SP tlog-witness), read again on SIGHUP:
+    /// {"witnesses": [{"url": "https://witness.example", "verifier_key": "<name>+<key id>+<base64>"}]}
+    #[arg(long, value_name = "FILE")]
+    witness_file: Option<PathBuf>,
     /// The most connections with a session
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections_max)]
     connections_max: usize,
@@ -159,6 +163,7 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         tls_certificate: arguments.tls_cert,
         tls_key: arguments.tls_key,
         token,
+        witness_file: arguments.witness_file,
         limits: Limits {
             connections_max: arguments.connections_max,
             copy_bytes_max: arguments.copy_bytes_max,

@@ -1,13 +1,16 @@
 //! What `/metrics` shows (Prometheus text format 0.0.4).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use craton_engine::Craton;
+use craton_witness::{CosigningStatus, RequestOutcome};
 use parking_lot::Mutex;
 use prometheus::{
-    Counter, Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Counter, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use crate::shared::Shared;
 
 /// Buckets from 100 µs to about 26 s, each four times the one before.
 const LATENCY_BUCKETS: (f64, f64, usize) = (0.000_1, 4.0, 10);
@@ -53,6 +56,9 @@ pub(crate) struct Metrics {
     engine_stopped: IntGauge,
     log_records: IntGaugeVec,
     checkpoint_records: IntGaugeVec,
+    witness_requests_total: IntCounterVec,
+    cosigned_records: IntGaugeVec,
+    cosigned_checkpoint_age_seconds: GaugeVec,
     wal_syncs_total: IntCounter,
     wal_commands_total: IntCounter,
     wal_bytes_total: IntCounter,
@@ -162,6 +168,36 @@ impl Metrics {
                     &["database"],
                 ),
             ),
+            witness_requests_total: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "craton_witness_requests_total",
+                        "Requests to witnesses for cosignatures, by how they ended. other_history is an alarm.",
+                    ),
+                    &["outcome"],
+                ),
+            ),
+            cosigned_records: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "craton_cosigned_records",
+                        "Records of a database's log that the last cosigned checkpoint covers.",
+                    ),
+                    &["database"],
+                ),
+            ),
+            cosigned_checkpoint_age_seconds: register(
+                &registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "craton_cosigned_checkpoint_age_seconds",
+                        "Time since the last cosigned checkpoint of a database was recorded.",
+                    ),
+                    &["database"],
+                ),
+            ),
             wal_syncs_total: register(
                 &registry,
                 IntCounter::new(
@@ -202,11 +238,31 @@ impl Metrics {
         self.commit_seconds.observe(elapsed.as_secs_f64());
     }
 
+    fn witnesses(&self, status: &CosigningStatus, engine: &Craton) {
+        for outcome in RequestOutcome::ALL {
+            let total = status.requests.get(&outcome).copied().unwrap_or(0);
+            let counter = self.witness_requests_total.with_label_values(&[outcome.as_str()]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+        #[expect(clippy::disallowed_methods, reason = "ages are told against the machine's clock")]
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        for tenant in engine.tenants().iter().filter_map(|name| engine.tenant(name)) {
+            let size = i64::try_from(tenant.cosigned_size()).unwrap_or(i64::MAX);
+            self.cosigned_records.with_label_values(&[tenant.name()]).set(size);
+            // A log that cannot be read is told of elsewhere.
+            if let Ok(Some(checkpoint)) = tenant.newest_cosigned_checkpoint() {
+                let age = now.saturating_sub(Duration::from_nanos(checkpoint.recorded_at.get()));
+                let gauge = self.cosigned_checkpoint_age_seconds.with_label_values(&[tenant.name()]);
+                gauge.set(age.as_secs_f64());
+            }
+        }
+    }
+
     /// Renders everything, with the engine's figures of now.
-    pub(crate) fn render(&self, engine: &Craton, uptime: Duration) -> String {
+    pub(crate) fn render(&self, shared: &Shared) -> String {
         let _rendering = self.rendering.lock();
-        self.uptime_seconds.set(uptime.as_secs_f64());
-        let status = engine.status();
+        self.uptime_seconds.set(shared.uptime().as_secs_f64());
+        let status = shared.engine.status();
         self.engine_stopped.set(i64::from(status.stop_reason.is_some()));
         for database in &status.databases {
             let value = |count| i64::try_from(count).unwrap_or(i64::MAX);
@@ -223,6 +279,9 @@ impl Metrics {
         let waited = Duration::from_nanos(status.log_use.wait_nanoseconds).as_secs_f64();
         self.wal_wait_seconds_total
             .inc_by((waited - self.wal_wait_seconds_total.get()).max(0.0));
+        if let Some(witnesses) = &shared.witnesses {
+            self.witnesses(&witnesses.status(), &shared.engine);
+        }
         let mut text = Vec::new();
         TextEncoder::new()
             .encode(&self.registry.gather(), &mut text)

@@ -25,6 +25,7 @@ use crate::postgres::{self, MockVerifiers};
 use crate::shared::Shared;
 use crate::tls::{Certificate, TlsError};
 use crate::token::{TokenKeyError, TokenVerifier};
+use crate::witnesses::{WitnessFileError, Witnesses};
 use crate::{admin, http};
 
 /// How often the engine is asked whether it still runs.
@@ -52,6 +53,8 @@ pub struct Options {
     pub tls_key: PathBuf,
     /// Whose tokens are accepted from the probe; without it the probe cannot log in.
     pub token: Option<TokenOptions>,
+    /// Who cosigns the databases' checkpoints, as JSON; nobody without it.
+    pub witness_file: Option<PathBuf>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -73,6 +76,9 @@ pub enum StartError {
     /// The token key is not usable.
     #[error(transparent)]
     TokenKey(#[from] TokenKeyError),
+    /// The witnesses cannot be asked.
+    #[error(transparent)]
+    Witnesses(#[from] WitnessFileError),
     /// The engine did not open.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -137,6 +143,7 @@ impl Server {
             tls_certificate,
             tls_key,
             token,
+            witness_file,
             limits,
         } = options;
         let certificate = Certificate::load(tls_certificate, tls_key)?;
@@ -150,6 +157,10 @@ impl Server {
         let engine = opened.expect("opening the engine does not panic")?;
         let mock_verifiers = MockVerifiers::new(engine.derive_secret("craton server mock authentication v1"));
         let passwords = Passwords::new(engine.derive_secret("craton server password cache v1"));
+        let witnesses = match witness_file {
+            Some(path) => Some(Witnesses::start(path, engine.clone())?),
+            None => None,
+        };
 
         let postgres_listener = bind(listen).await?;
         let http_listener = bind(http_listen).await?;
@@ -169,6 +180,7 @@ impl Server {
             tokens,
             mock_verifiers,
             passwords,
+            witnesses,
             metrics: Metrics::new(),
             connections: Arc::new(Connections::default()),
             session_permits: Arc::new(Semaphore::new(limits.connections_max)),
@@ -275,8 +287,14 @@ impl Server {
         if timeout(patience, checkpoint_all(&self.shared.engine)).await.is_err() {
             tracing::warn!("the last checkpoints were not made in time; the next start makes them");
         }
-        let engine = self.shared.engine.clone();
-        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        let shared = self.shared.clone();
+        let close = move || {
+            if let Some(witnesses) = &shared.witnesses {
+                witnesses.stop();
+            }
+            shared.engine.close()
+        };
+        let closed = tokio::task::spawn_blocking(close).await;
         closed
             .expect("closing the engine does not panic")
             .map_err(RunError::Close)?;
@@ -291,8 +309,8 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Reads the certificate, its key and the token key again. New connections use them; what cannot be read is
-    /// logged and stays as it was.
+    /// Reads the certificate, its key, the token key and the witnesses again. New connections and checkpoints use them;
+    /// what cannot be read is logged and stays as it was.
     pub fn reload(&self) {
         match self.shared.certificate.reload() {
             Ok(()) => tracing::info!("the certificate was read again"),
@@ -300,6 +318,9 @@ impl Reloader {
         }
         if let Some(Err(error)) = self.shared.tokens.as_ref().map(TokenVerifier::reload) {
             tracing::error!(%error, "the token key was not read again, the old one stays in use");
+        }
+        if let Some(Err(error)) = self.shared.witnesses.as_ref().map(Witnesses::reload) {
+            tracing::error!(%error, "the witnesses were not read again, the old ones are asked");
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::postgres::MockVerifiers;
 use crate::tls::Certificate;
 use crate::token::TokenVerifier;
+use crate::witnesses::Witnesses;
 
 /// The server's state.
 pub(crate) struct Shared {
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) mock_verifiers: MockVerifiers,
     /// Checks the passwords that come over HTTP.
     pub(crate) passwords: Passwords,
+    /// Who cosigns the databases' checkpoints, when a file says so.
+    pub(crate) witnesses: Option<Witnesses>,
     /// Counters.
     pub(crate) metrics: Metrics,
     /// Bounds.

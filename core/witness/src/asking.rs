@@ -5,7 +5,7 @@ use craton_proof::{
     AddCheckpoint, Checkpoint, CheckpointError, Note, NoteSignature, WitnessAnswer, WitnessAnswerError,
 };
 
-use crate::{Outcome, Transport, TransportError, Witness};
+use crate::{RequestOutcome, Transport, TransportError, Witness};
 
 /// How often a witness is asked about one checkpoint before the next round: once to learn where it is, once from
 /// there, and once more for another node's request in between.
@@ -34,14 +34,14 @@ pub(crate) enum AskError {
 }
 
 impl AskError {
-    pub(crate) const fn outcome(&self) -> Outcome {
+    pub(crate) const fn outcome(&self) -> RequestOutcome {
         match self {
-            Self::Transport(_) => Outcome::Unreachable,
-            Self::Answer(WitnessAnswerError::UnknownOrigin) => Outcome::UnknownOrigin,
+            Self::Transport(_) => RequestOutcome::Unreachable,
+            Self::Answer(WitnessAnswerError::UnknownOrigin) => RequestOutcome::UnknownOrigin,
             Self::Answer(WitnessAnswerError::NotConsistent) | Self::TurnedBack { .. } | Self::OtherRoot { .. } => {
-                Outcome::OtherHistory
+                RequestOutcome::OtherHistory
             }
-            Self::Answer(_) | Self::Undecided | Self::Checkpoint(_) | Self::Engine(_) => Outcome::Refused,
+            Self::Answer(_) | Self::Undecided | Self::Checkpoint(_) | Self::Engine(_) => RequestOutcome::Refused,
         }
     }
 }
@@ -54,7 +54,7 @@ pub(crate) fn ask(
     witness: &Witness,
     note: &Note,
     known_size: u64,
-    count: impl Fn(Outcome),
+    count: impl Fn(RequestOutcome),
 ) -> Result<Vec<NoteSignature>, AskError> {
     let size = Checkpoint::parse_unverified_note(note)?.size;
     let mut old_size = known_size.min(size);
@@ -76,7 +76,7 @@ pub(crate) fn ask(
                 return Err(AskError::OtherRoot { size });
             }
             WitnessAnswer::Conflict { size: witnessed } => {
-                count(Outcome::Conflict);
+                count(RequestOutcome::Conflict);
                 old_size = witnessed;
             }
         }

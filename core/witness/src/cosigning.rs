@@ -12,7 +12,7 @@ use craton_proof::Note;
 use parking_lot::{Condvar, Mutex};
 
 use crate::asking::{AskError, ask};
-use crate::{CosigningStatus, Outcome, Policy, Transport, Witness, WitnessStatus};
+use crate::{CosigningStatus, Policy, RequestOutcome, Transport, Witness, WitnessStatus};
 
 /// How often the checkpoints are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -45,7 +45,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Memory {
-    requests: BTreeMap<Outcome, u64>,
+    requests: BTreeMap<RequestOutcome, u64>,
     /// By database and witness.
     known: HashMap<(String, String), Known>,
     /// Databases that a round is queued or running for.
@@ -257,7 +257,7 @@ impl Shared {
                     for signature in signatures {
                         is_new |= note.add(signature).is_ok();
                     }
-                    self.count(Outcome::Cosigned);
+                    self.count(RequestOutcome::Cosigned);
                     self.succeeded(tenant, witness, checkpoint.size);
                 }
                 Err(error) => self.failed(tenant, witness, &error),
@@ -306,7 +306,7 @@ impl Shared {
         }
     }
 
-    fn count(&self, outcome: Outcome) {
+    fn count(&self, outcome: RequestOutcome) {
         *self.memory.lock().requests.entry(outcome).or_default() += 1;
     }
 
@@ -337,7 +337,7 @@ impl Shared {
         let key = (tenant.name().to_owned(), witness.id());
         let mut memory = self.memory.lock();
         let known = memory.known.entry(key).or_default();
-        let is_alarm = outcome == Outcome::OtherHistory && !known.alarmed;
+        let is_alarm = outcome == RequestOutcome::OtherHistory && !known.alarmed;
         known.alarmed |= is_alarm;
         let backoff = BACKOFF_MIN.saturating_mul(1 << known.failures.min(6)).min(BACKOFF_MAX);
         known.failures = known.failures.saturating_add(1);

@@ -20,5 +20,5 @@ mod transport;
 
 pub use cosigning::Cosigning;
 pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError, ServiceUrl, ServiceUrlError, WITNESSES_MAX, Witness};
-pub use status::{CosigningStatus, Outcome, WitnessStatus};
+pub use status::{CosigningStatus, RequestOutcome, WitnessStatus};
 pub use transport::{HttpTransport, Reply, Transport, TransportError};

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// How a request to a witness ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// It cosigned.
     Cosigned,
     /// It said which size it has cosigned last, and was asked again from there.
@@ -20,7 +20,7 @@ pub enum Outcome {
     Unreachable,
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Cosigned,
@@ -45,7 +45,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for RequestOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -55,7 +55,7 @@ impl fmt::Display for Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CosigningStatus {
     /// Requests since the start, by how they ended.
-    pub requests: BTreeMap<Outcome, u64>,
+    pub requests: BTreeMap<RequestOutcome, u64>,
     /// Each database and witness that was asked.
     pub witnesses: Vec<WitnessStatus>,
 }

@@ -12,7 +12,7 @@ use craton_proof::{
     AddCheckpoint, Checkpoint, Cosigner, KeyName, Note, Receipt, VerifierKey, WitnessPolicy, Witnessed,
 };
 use craton_witness::{
-    Cosigning, CosigningStatus, Outcome, Policy, Reply, ServiceUrl, Transport, TransportError, Witness,
+    Cosigning, CosigningStatus, Policy, Reply, RequestOutcome, ServiceUrl, Transport, TransportError, Witness,
 };
 use std::sync::Mutex;
 
@@ -156,7 +156,7 @@ fn policy_of(witnesses: &Witnesses, quorum: usize) -> WitnessPolicy {
     WitnessPolicy::new(keys, quorum).expect("a policy")
 }
 
-fn count(status: &CosigningStatus, outcome: Outcome) -> u64 {
+fn count(status: &CosigningStatus, outcome: RequestOutcome) -> u64 {
     status.requests.get(&outcome).copied().unwrap_or(0)
 }
 
@@ -186,7 +186,7 @@ fn every_new_checkpoint_is_cosigned_and_receipts_carry_it() {
     // What is known already is not asked for again, not even after a restart.
     cosigning.stop();
     let requests = cosigning.status().requests;
-    assert_eq!(count(&cosigning.status(), Outcome::Cosigned), 4, "{requests:?}");
+    assert_eq!(count(&cosigning.status(), RequestOutcome::Cosigned), 4, "{requests:?}");
     drop((cosigning, tenant));
     engine.close().expect("closed");
     drop(engine);
@@ -201,7 +201,7 @@ fn every_new_checkpoint_is_cosigned_and_receipts_carry_it() {
     write(&tenant, "and on");
     until_cosigned(&tenant, &cosigning);
     assert_eq!(
-        count(&cosigning.status(), Outcome::Conflict),
+        count(&cosigning.status(), RequestOutcome::Conflict),
         0,
         "the node knows where the witnesses are"
     );
@@ -222,7 +222,7 @@ fn a_witness_that_is_down_or_does_not_know_the_log_yet_holds_up_no_other() {
     let status = cosigning.status();
     let errors: Vec<_> = status.witnesses.iter().map(|witness| witness.error.is_some()).collect();
     assert_eq!(errors, [false, true, true], "{status:?}");
-    assert!(count(&status, Outcome::UnknownOrigin) > 0 && count(&status, Outcome::Unreachable) > 0);
+    assert!(count(&status, RequestOutcome::UnknownOrigin) > 0 && count(&status, RequestOutcome::Unreachable) > 0);
 
     // They are asked again about the same checkpoint, and what they say is added.
     witnesses.get(1).known.lock().expect("no panic").push(log_key(&tenant));
@@ -259,7 +259,7 @@ fn a_forked_log_and_one_that_was_turned_back_are_refused_and_it_is_seen() {
     let cosigning = Cosigning::start(engine, witnesses.clone(), witnesses.policy()).expect("threads");
     write(&tenant, "never paid");
     assert!(tenant.checkpoint_size() < witnessed);
-    let refused = || count(&cosigning.status(), Outcome::OtherHistory);
+    let refused = || count(&cosigning.status(), RequestOutcome::OtherHistory);
     until("refusal", || format!("{:?}", cosigning.status()), || refused() > 0);
     let error = cosigning.status().witnesses[0].error.clone().unwrap_or_default();
     assert!(error.contains("turned back or forked"), "{error}");
@@ -274,7 +274,7 @@ fn a_forked_log_and_one_that_was_turned_back_are_refused_and_it_is_seen() {
     );
     let error = cosigning.status().witnesses[0].error.clone().unwrap_or_default();
     assert!(error.contains("another history"), "{error}");
-    assert_eq!(count(&cosigning.status(), Outcome::Cosigned), 0);
+    assert_eq!(count(&cosigning.status(), RequestOutcome::Cosigned), 0);
     assert_eq!(tenant.cosigned_size(), 0);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | path below `/logs/<database>` | content |
 //! |---|---|
-//! | `/checkpoint` | the newest checkpoint, a signed note |
+//! | `/checkpoint` | the newest checkpoint, a signed note; where witnesses are asked, the newest that they cosigned |
 //! | `/tile/<L>/<N>[.p/<W>]` | hashes of the Merkle tree |
 //! | `/tile/entries/<N>[.p/<W>]` | the log's entries: the headers of its records |
 //!
@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, Extension, FromRequestParts, Path};
+use axum::extract::{ConnectInfo, Extension, FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -26,6 +26,7 @@ use super::listener::Channel;
 use super::passwords::{Credentials, FAILURE_PERIOD, Verdict};
 use crate::problem::Problem;
 use crate::shared::Shared;
+use crate::witnesses::Witnesses;
 
 /// A checkpoint is replaced within seconds.
 const MUTABLE: HeaderValue = HeaderValue::from_static("private, no-cache");
@@ -91,8 +92,16 @@ fn missing() -> Problem {
 }
 
 /// `GET /logs/{database}/checkpoint`.
-pub(super) async fn checkpoint(Readable(database): Readable) -> Result<Response, Problem> {
-    let checkpoint = read(move || database.newest_checkpoint()).await?.ok_or_else(missing)?;
+pub(super) async fn checkpoint(
+    State(shared): State<Arc<Shared>>,
+    Readable(database): Readable,
+) -> Result<Response, Problem> {
+    let is_witnessed = shared.witnesses.as_ref().is_some_and(Witnesses::is_any);
+    let checkpoint = read(move || match database.newest_cosigned_checkpoint()? {
+        Some(cosigned) if is_witnessed => Ok(Some(cosigned)),
+        _ => database.newest_checkpoint(),
+    });
+    let checkpoint = checkpoint.await?.ok_or_else(missing)?;
     let headers = [
         (
             header::CONTENT_TYPE,

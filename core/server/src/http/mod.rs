@@ -55,6 +55,6 @@ fn not_ready(detail: &str) -> Response {
 async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        shared.metrics.render(&shared.engine, shared.uptime()),
+        shared.metrics.render(&shared),
     )
 }

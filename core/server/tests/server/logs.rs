@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use craton_crypto::record_hash;
 use craton_proof::{
-    Checkpoint, TileContent, TilePath, VerifierKey, decode_entry_bundle, decode_tile, merkle_tree_hash,
+    Checkpoint, Note, TileContent, TilePath, VerifierKey, decode_entry_bundle, decode_tile, merkle_tree_hash,
 };
 use craton_types::{HEADER_BYTES, Hash, Offset, RecordHeader};
 
@@ -70,6 +70,12 @@ fn log_key(world: &World, database: &str) -> VerifierKey {
         .expect("a key")
         .parse()
         .expect("a verifier key")
+}
+
+/// The checkpoint of `main` as it is served.
+pub(crate) fn checkpoint_note(world: &World) -> Note {
+    let answer = get(world, "/logs/main/checkpoint", &basic("app", PASSWORD));
+    Note::parse(&answer.body).expect("a note")
 }
 
 /// Fetches the checkpoint, once it covers at least `records`. A receipt needs one, so it is made now.

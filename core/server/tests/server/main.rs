@@ -10,3 +10,4 @@ mod receipts;
 mod statements;
 mod support;
 mod transactions;
+mod witnesses;

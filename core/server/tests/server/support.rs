@@ -95,6 +95,12 @@ impl World {
         world
     }
 
+    /// More arguments, before the process is started.
+    pub(crate) fn add_arguments(&mut self, arguments: &[&str]) {
+        self.arguments
+            .extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    }
+
     /// Says which warnings or errors the test provokes.
     pub(crate) fn expect_in_log(&mut self, part: &'static str) {
         self.expected_in_log.push(part);
