@@ -22,6 +22,7 @@ mod master_key;
 mod scram;
 mod secret;
 mod signing;
+mod state_key;
 mod wrap;
 
 pub use constant_time::constant_time_equal;
@@ -35,4 +36,5 @@ pub use scram::{
 };
 pub use secret::SecretBytes;
 pub use signing::{SIGNATURE_BYTES, SignatureError, SigningKey, VerifyingKey, VerifyingKeyError};
+pub use state_key::{StateBlindingKey, StateKey};
 pub use wrap::{KeyId, NONCE_BYTES, WRAPPED_KEY_BYTES, WrapError, WrappingKey};

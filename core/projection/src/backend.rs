@@ -68,7 +68,8 @@ struct Root {
     written_since_sync: bool,
 }
 
-pub(crate) struct EncryptedBackend {
+/// Pages of a redb store, encrypted and authenticated in one file under one key.
+pub struct EncryptedBackend {
     file: Box<dyn RawFile>,
     cipher: PageCipher,
     root: Mutex<Root>,
@@ -86,7 +87,10 @@ impl fmt::Debug for EncryptedBackend {
 
 impl EncryptedBackend {
     /// Opens a file, or makes an empty one ready.
-    pub(crate) fn open(file: Box<dyn RawFile>, key: &SecretBytes) -> Result<Self, ProjectionError> {
+    ///
+    /// # Errors
+    /// When the file belongs to another key, is of another format version or damaged, or cannot be read.
+    pub fn open(file: Box<dyn RawFile>, key: &SecretBytes) -> Result<Self, ProjectionError> {
         let cipher = PageCipher::new(key);
         if file.is_empty().map_err(ProjectionError::from_io)? {
             create(&*file, &cipher).map_err(ProjectionError::from_io)?;

@@ -87,7 +87,8 @@ impl ProjectionError {
     }
 
     /// Sorts what the raw file and the encrypting backend report.
-    pub(crate) fn from_io(error: io::Error) -> Self {
+    #[must_use]
+    pub fn from_io(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Self::damaged(error.to_string()),
             io::ErrorKind::WouldBlock => Self::AlreadyOpen,
@@ -96,7 +97,8 @@ impl ProjectionError {
     }
 
     /// Sorts what redb reports; all its error types convert to [`redb::Error`].
-    pub(crate) fn from_store(error: impl Into<redb::Error>) -> Self {
+    #[must_use]
+    pub fn from_store(error: impl Into<redb::Error>) -> Self {
         match error.into() {
             redb::Error::Io(error) => Self::from_io(error),
             redb::Error::Corrupted(what) => Self::Damaged { what },

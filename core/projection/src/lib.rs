@@ -37,6 +37,7 @@ mod snapshot;
 mod stored;
 mod streams;
 
+pub use backend::EncryptedBackend;
 pub use craton_types::{Direction, KeyRange};
 pub use error::ProjectionError;
 pub use projection::{Applied, Flush, Projection, ProjectionOptions, RowVersion};

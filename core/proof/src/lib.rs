@@ -21,6 +21,7 @@ mod note;
 mod receipt;
 mod receipt_text;
 mod repair;
+mod state;
 mod tiles;
 mod tlog_proof;
 mod tlog_witness;
@@ -41,6 +42,10 @@ pub use log_verify::{
 };
 pub use note::{NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteSignature, SignerKey};
 pub use receipt::{Receipt, ReceiptBuildError, ReceiptError, ReceiptParts, VerifiedChange, VerifiedReceipt};
+pub use state::{
+    EMPTY_SUBTREE, OtherLeaf, STATE_COMMITMENT_BYTES, STATE_TREE_LEVELS, StateCommitment, StateCommitmentError,
+    StateLeafValue, StateTreeProof, StateTreeProofError, state_key_bit, state_leaf_hash, state_node_hash,
+};
 pub use tiles::{
     ENTRY_BUNDLE_BYTES_MAX, ENTRY_BYTES_MAX, TILE_HEIGHT, TILE_LEVEL_MAX, TILE_WIDTH, TileContent, TileDecodeError,
     TileHashReader, TilePath, TilePathError, TileReadError, decode_entry_bundle, decode_tile, encode_entry_bundle,

@@ -1,0 +1,10 @@
+//! State proofs: that a row was the latest at a position of the log, or that there was no such row.
+
+mod commitment;
+mod tree;
+
+pub use commitment::{STATE_COMMITMENT_BYTES, StateCommitment, StateCommitmentError};
+pub use tree::{
+    EMPTY_SUBTREE, OtherLeaf, STATE_TREE_LEVELS, StateLeafValue, StateTreeProof, StateTreeProofError, state_key_bit,
+    state_leaf_hash, state_node_hash,
+};
