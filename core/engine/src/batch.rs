@@ -49,6 +49,10 @@ impl TenantWriter {
                         self.data_end = self.state.end;
                     }
                     pending.bytes += header.payload_length as usize;
+                    tenant
+                        .state
+                        .feed
+                        .push(header, &drafted.writes, self.state.state_checkpoint);
                     self.store(header.offset, drafted.writes, drafted.stream)?;
                     pending.drafts.push(drafted.draft);
                     pending.positions.push(position);

@@ -64,6 +64,30 @@ pub enum EngineError {
         #[source]
         source: craton_projection::ProjectionError,
     },
+    /// A tenant's state tree failed.
+    #[error("the state tree of database {database:?} failed")]
+    State {
+        /// The database.
+        database: String,
+        /// Why.
+        #[source]
+        source: craton_state::StateError,
+    },
+    /// A checkpoint in the log says another state than the log's records give: a fault of this program, or the log's
+    /// keys were used to write something else.
+    #[error(
+        "a checkpoint of database {database:?} commits to {expected} as the state of {size} records, they give {found}"
+    )]
+    StateDiffers {
+        /// The database.
+        database: String,
+        /// How many records the state comes from.
+        size: u64,
+        /// What the log says.
+        expected: craton_types::Hash,
+        /// What its records give.
+        found: craton_types::Hash,
+    },
     /// A tenant's view could not be read while a command was applied.
     #[error(transparent)]
     Apply(#[from] craton_kernel::ApplyError),

@@ -39,6 +39,7 @@ mod options;
 mod proposer;
 mod receipt;
 mod session;
+mod state;
 mod subscription;
 mod tenant;
 mod tenant_handle;

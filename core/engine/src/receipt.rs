@@ -54,6 +54,9 @@ impl Tenant {
 
     /// The chunk that changes a row.
     fn change_of_row(&self, record: &Record, table: &TableSchema, key: &PrimaryKey) -> Result<u32, EngineError> {
+        if let Some(chunk) = self.chunk_in_state(record, table, key)? {
+            return Ok(chunk);
+        }
         let (_, changes) = self.unseal(record)?;
         let position = changes
             .iter()
@@ -63,6 +66,22 @@ impl Tenant {
                 end: self.tenant.head().end.get(),
             })?;
         Ok(u32::try_from(position + 1).expect("a record has fewer chunks than 2^32"))
+    }
+
+    /// The chunk that changes a row, when the state tree knows it: then not all chunks of a large record are opened.
+    /// The tree may be behind, or ahead.
+    fn chunk_in_state(
+        &self,
+        record: &Record,
+        table: &TableSchema,
+        key: &PrimaryKey,
+    ) -> Result<Option<u32>, EngineError> {
+        let tree = self.tenant.state.tree(&self.tenant)?;
+        let position = tree.position(u64::MAX, table.id, key);
+        let position = position.map_err(|source| self.tenant.state_error(source))?;
+        Ok(position
+            .filter(|position| position.offset == record.header.offset)
+            .map(|position| position.chunk_index))
     }
 
     fn receipt_of(&self, record: &Record, changes: &[u32]) -> Result<String, EngineError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use craton_kernel::{Catalogue, Cosigned, TenantState};
+use craton_kernel::{Catalogue, Cosigned, StateCheckpoint, TenantState};
 use craton_log::LogReader;
 use craton_projection::Projection;
 use craton_proof::Frontier;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::EngineError;
 use crate::epoch_keys::EpochKeys;
 use crate::session::ConflictQueue;
+use crate::state::StateKeeper;
 
 /// What readers of a tenant share.
 pub(crate) struct SharedTenant {
@@ -27,6 +28,8 @@ pub(crate) struct SharedTenant {
     pub(crate) published: watch::Sender<Published>,
     /// Whether a receipt may expect cosignatures.
     pub(crate) cosignatures_expected: watch::Sender<bool>,
+    /// The rows as checkpoints vouch for them.
+    pub(crate) state: StateKeeper,
     /// Where statements that met another writer stand in line.
     pub(crate) conflicts: ConflictQueue,
 }
@@ -51,6 +54,8 @@ pub(crate) struct Head {
     pub(crate) checkpoint_size: u64,
     /// Where the last checkpoint is.
     pub(crate) checkpoint_offset: Option<Offset>,
+    /// The last checkpoint record, and the state that it commits to.
+    pub(crate) state_checkpoint: Option<StateCheckpoint>,
     /// The last checkpoint that witnesses have cosigned.
     pub(crate) cosigned: Option<Cosigned>,
     /// One past the last record of changes: checkpoints and cosignatures are not worth a checkpoint of their own.
@@ -68,6 +73,7 @@ impl Head {
             frontier: state.frontier.clone(),
             checkpoint_size: state.checkpoint_size,
             checkpoint_offset: state.checkpoint_offset,
+            state_checkpoint: state.state_checkpoint,
             cosigned: state.cosigned,
             data_end,
             catalogue: Arc::clone(&state.catalogue),
@@ -96,6 +102,13 @@ impl SharedTenant {
 
     pub(crate) fn projection_error(&self, source: craton_projection::ProjectionError) -> EngineError {
         EngineError::Projection {
+            database: self.name.clone(),
+            source,
+        }
+    }
+
+    pub(crate) fn state_error(&self, source: craton_state::StateError) -> EngineError {
+        EngineError::State {
             database: self.name.clone(),
             source,
         }

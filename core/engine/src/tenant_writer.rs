@@ -20,6 +20,7 @@ use crate::EngineError;
 use crate::epoch_keys::{EpochKeys, rotations};
 use crate::keyring::Keyring;
 use crate::log_mark::LogMark;
+use crate::state::StateKeeper;
 use crate::tenant::{Head, Published, SharedTenant};
 use crate::tenants::create_directory;
 
@@ -118,6 +119,9 @@ impl TenantWriter {
             &state,
         )?;
         let head = ArcSwap::from_pointee(Head::of(&state, Offset::ZERO));
+        let marked_end = mark.lock().get().map_or(Offset::ZERO, |(end, _)| end);
+        // What a rebuild replays below, the tree reads from the log.
+        let state_tree = StateKeeper::new(directory, tenant, &keyring, state.end.max(marked_end))?;
         let tenant = SharedTenant {
             id: tenant,
             name,
@@ -127,6 +131,7 @@ impl TenantWriter {
             head,
             published: watch::Sender::new(Published::default()),
             cosignatures_expected: Default::default(),
+            state: state_tree,
             conflicts: Default::default(),
         };
         let data_end = state.end;

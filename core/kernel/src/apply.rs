@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use craton_proof::{Checkpoint, StateCommitment};
 use craton_types::{
     Change, DatabaseDefinition, Expected, Hash, IdempotencyId, KeysRotated, Offset, PrimaryKey, RecordHeader,
     RecordKind, RecordSummary, RotationReason, Row, RowChange, RowWrite, StreamHead, StreamId, StreamSequence, TableId,
     TableSchema, TableSummary, Timestamp, UserDefinition, VersionedRow,
 };
 
-use crate::checkpoint::{decide_cosigned, parse_checkpoint};
+use crate::checkpoint::{StateCheckpoint, check_state_size, decide_cosigned, parse_checkpoint};
 use crate::seal::{Content, Draft, Placement, draft};
 use crate::system_table::{
     CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, IDEMPOTENCY_RING_TABLE, IDEMPOTENCY_TABLE, KEY_EPOCH_TABLE,
@@ -160,8 +161,14 @@ enum StateChange {
     Nothing,
     Catalogue(Catalogue),
     NewStream,
-    Checkpoint { size: u64, root: Hash },
-    Cosigned { size: u64, offset: Offset },
+    Checkpoint {
+        checkpoint: Checkpoint,
+        stated: StateCheckpoint,
+    },
+    Cosigned {
+        size: u64,
+        offset: Offset,
+    },
     Database(DatabaseDefinition),
     Users(BTreeMap<String, UserDefinition>),
     KeyEpoch(KeysRotated),
@@ -184,7 +191,11 @@ fn decide_operation(state: &TenantState, rows: &dyn RowReader, command: &Command
             expected,
             events,
         } => decide_append(state, rows, stream, *expected, events),
-        Operation::Checkpoint { size, note } => Ok(decide_checkpoint(state, *size, note)),
+        Operation::Checkpoint {
+            size,
+            note,
+            state: commitment,
+        } => Ok(decide_checkpoint(state, *size, note, *commitment)),
         Operation::Cosign { note, time_stamp } => Ok(decide_cosign(state, note, time_stamp.as_ref())),
         Operation::RotateKeys { salt, reason, data_key } => {
             Ok(decide_rotate_keys(state, *salt, *reason, data_key.as_ref()))
@@ -418,7 +429,12 @@ fn decide_append(
     }))
 }
 
-fn decide_checkpoint(state: &TenantState, size: u64, note: &str) -> Result<Decision, Refusal> {
+fn decide_checkpoint(
+    state: &TenantState,
+    size: u64,
+    note: &str,
+    commitment: StateCommitment,
+) -> Result<Decision, Refusal> {
     if size <= state.checkpoint_size || size > state.end.get() {
         return Err(Refusal::CheckpointOutOfOrder {
             size,
@@ -426,9 +442,15 @@ fn decide_checkpoint(state: &TenantState, size: u64, note: &str) -> Result<Decis
             records: state.end.get(),
         });
     }
-    let root = parse_checkpoint(note.as_bytes())?.root;
-    let content = Content::Plain(vec![note.as_bytes().to_vec()]);
-    let change = StateChange::Checkpoint { size, root };
+    check_state_size(state, commitment.size, size)?;
+    let content = Content::Plain(vec![note.as_bytes().to_vec(), commitment.to_bytes().to_vec()]);
+    let change = StateChange::Checkpoint {
+        checkpoint: parse_checkpoint(note.as_bytes())?,
+        stated: StateCheckpoint {
+            size: commitment.size,
+            offset: state.end,
+        },
+    };
     Ok(Decision::of_root(state, RecordKind::Checkpoint, content, change))
 }
 
@@ -559,10 +581,7 @@ impl TenantState {
             StateChange::Nothing => {}
             StateChange::Catalogue(catalogue) => self.catalogue = Arc::new(catalogue),
             StateChange::NewStream => self.next_stream = self.next_stream.next(),
-            StateChange::Checkpoint { size, root } => {
-                self.checkpoint_size = size;
-                self.recent_checkpoints.push(size, root);
-            }
+            StateChange::Checkpoint { checkpoint, stated } => self.note_checkpoint(&checkpoint, stated),
             StateChange::Cosigned { size, offset } => self.note_cosigned(size, offset),
             StateChange::Database(database) => {
                 self.databases.insert(database.name.clone(), database);

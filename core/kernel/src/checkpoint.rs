@@ -17,6 +17,17 @@ pub struct Cosigned {
     pub offset: Offset,
 }
 
+/// A checkpoint record, and the state that it commits to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StateCheckpoint {
+    /// How many records the state comes from.
+    #[n(0)]
+    pub size: u64,
+    /// Where the checkpoint record is.
+    #[n(1)]
+    pub offset: Offset,
+}
+
 /// Size and root of the checkpoints that can still be cosigned, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct RecentCheckpoints {
@@ -76,7 +87,31 @@ pub(crate) fn decide_cosigned(state: &TenantState, note: &[u8]) -> Result<u64, R
     Ok(size)
 }
 
+/// Checks that committed states move forward, and never past what their checkpoint covers.
+pub(crate) fn check_state_size(state: &TenantState, state_size: u64, size: u64) -> Result<(), Refusal> {
+    let last_size = state.state_checkpoint.map_or(0, |last| last.size);
+    if (last_size..=size).contains(&state_size) {
+        return Ok(());
+    }
+    Err(Refusal::StateOutOfOrder {
+        state_size,
+        last_size,
+        size,
+    })
+}
+
 impl TenantState {
+    /// Notes that the record at `stated.offset` holds a checkpoint.
+    pub(crate) fn note_checkpoint(&mut self, checkpoint: &Checkpoint, stated: StateCheckpoint) {
+        let size = checkpoint.size;
+        if let Some(last) = self.state_checkpoint.filter(|last| last.offset.get() < size) {
+            self.covered_state_checkpoint = Some(last);
+        }
+        self.state_checkpoint = Some(stated);
+        self.checkpoint_size = size;
+        self.recent_checkpoints.push(size, checkpoint.root);
+    }
+
     /// Notes that the record at `offset` holds a checkpoint over `size` records as witnesses cosigned it.
     pub(crate) fn note_cosigned(&mut self, size: u64, offset: Offset) {
         self.cosigned = Some(Cosigned { size, offset });

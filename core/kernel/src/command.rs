@@ -1,5 +1,6 @@
 //! Commands: what a client asks of one tenant, as they travel through the consensus log.
 
+use craton_proof::StateCommitment;
 use craton_types::{
     ActorId, CorrelationId, DataKeyNumber, DatabaseDefinition, IdempotencyId, Offset, RotationReason, RowWrite,
     TableId, TableSchema, TenantId, UserDefinition,
@@ -66,6 +67,9 @@ pub enum Operation {
         /// The C2SP signed note.
         #[n(1)]
         note: String,
+        /// What the checkpoint record says about the rows.
+        #[n(2)]
+        state: StateCommitment,
     },
     /// Creates a database (system tenant only).
     #[n(3)]

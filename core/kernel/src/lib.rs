@@ -24,7 +24,7 @@ mod state;
 mod system_table;
 
 pub use apply::{ApplyError, Decided, Drafted, RowReader, StreamWrite, ViewWrite, decide};
-pub use checkpoint::{Cosigned, RecentCheckpoints};
+pub use checkpoint::{Cosigned, RecentCheckpoints, StateCheckpoint};
 pub use command::{Command, ExpectedSequence, NewDataKey, Operation, ReadCheck, SchemaWrite};
 pub use outcome::{Committed, Outcome, Refusal};
 pub use replay::{ReplayError, Replayed, replay};

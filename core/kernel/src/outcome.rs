@@ -91,6 +91,18 @@ pub enum Refusal {
         /// Records in the log.
         records: u64,
     },
+    /// A checkpoint commits to an older state than the one before, or to a state past what it covers.
+    #[error(
+        "a checkpoint over {size} records cannot commit to the state of {state_size}, the last one's being {last_size}"
+    )]
+    StateOutOfOrder {
+        /// How many records the state comes from.
+        state_size: u64,
+        /// How many the last checkpoint's state comes from.
+        last_size: u64,
+        /// What the checkpoint covers.
+        size: u64,
+    },
     /// A note that should be a checkpoint is none.
     #[error("the note is no checkpoint")]
     NotACheckpoint,

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use craton_crypto::{Dek, record_hash};
+use craton_proof::StateCommitment;
 use craton_types::{Change, KeyEpoch, PrimaryKey, Record, RecordHeader, RecordKind, RowChange, TableSchema};
 
 use crate::apply::{catalogue_write, key_epoch_write, remember_idempotency_id};
-use crate::checkpoint::{decide_cosigned, parse_checkpoint};
+use crate::checkpoint::{StateCheckpoint, check_state_size, decide_cosigned, parse_checkpoint};
 use crate::system_table::catalogue_row;
 use crate::{ApplyError, Catalogue, RowReader, StreamWrite, TenantState, ViewWrite, key_epoch_of, unseal_changes};
 
@@ -78,10 +79,17 @@ fn replay_checkpoint(state: &mut TenantState, record: &Record) -> Result<Replaye
     let malformed = || ReplayError::Content {
         offset: record.header.offset.get(),
     };
-    let note = record.chunks.first().ok_or_else(malformed)?;
+    let [note, commitment] = &record.chunks[..] else {
+        return Err(malformed());
+    };
     let checkpoint = parse_checkpoint(note).map_err(|_| malformed())?;
-    state.checkpoint_size = checkpoint.size;
-    state.recent_checkpoints.push(checkpoint.size, checkpoint.root);
+    let commitment = StateCommitment::from_bytes(commitment).map_err(|_| malformed())?;
+    check_state_size(state, commitment.size, checkpoint.size).map_err(|_| malformed())?;
+    let stated = StateCheckpoint {
+        size: commitment.size,
+        offset: record.header.offset,
+    };
+    state.note_checkpoint(&checkpoint, stated);
     Ok(Replayed::default())
 }
 

@@ -10,7 +10,7 @@ use craton_types::{
 };
 use minicbor::{Decode, Encode};
 
-use crate::checkpoint::{Cosigned, RecentCheckpoints};
+use crate::checkpoint::{Cosigned, RecentCheckpoints, StateCheckpoint};
 
 /// The tables of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,10 @@ pub struct TenantState {
     pub checkpoint_size: u64,
     /// Where the last checkpoint is.
     pub checkpoint_offset: Option<Offset>,
+    /// The last checkpoint record, and the state that it commits to.
+    pub state_checkpoint: Option<StateCheckpoint>,
+    /// The newest checkpoint record that a later checkpoint covers: its state can be proved.
+    pub covered_state_checkpoint: Option<StateCheckpoint>,
     /// The checkpoints that witnesses may still cosign.
     pub recent_checkpoints: RecentCheckpoints,
     /// The last checkpoint that witnesses have cosigned.
@@ -154,6 +158,10 @@ struct SavedState {
     data_key: DataKeyNumber,
     #[cbor(n(20), with = "minicbor::bytes")]
     key_salt: [u8; 32],
+    #[n(28)]
+    state_checkpoint: Option<StateCheckpoint>,
+    #[n(29)]
+    covered_state_checkpoint: Option<StateCheckpoint>,
 }
 
 impl TenantState {
@@ -169,6 +177,8 @@ impl TenantState {
             frontier: Frontier::new(),
             checkpoint_size: 0,
             checkpoint_offset: None,
+            state_checkpoint: None,
+            covered_state_checkpoint: None,
             recent_checkpoints: RecentCheckpoints::default(),
             cosigned: None,
             key_epoch: KeyEpoch::ZERO,
@@ -197,6 +207,8 @@ impl TenantState {
             frontier: self.frontier.to_bytes(),
             checkpoint_size: self.checkpoint_size,
             checkpoint_offset: self.checkpoint_offset,
+            state_checkpoint: self.state_checkpoint,
+            covered_state_checkpoint: self.covered_state_checkpoint,
             recent_checkpoints: self.recent_checkpoints.clone(),
             cosigned: self.cosigned,
             key_epoch: self.key_epoch,
@@ -243,6 +255,8 @@ impl TenantState {
             frontier: Frontier::from_bytes(&saved.frontier).map_err(|_| StateDecodeError::Frontier)?,
             checkpoint_size: saved.checkpoint_size,
             checkpoint_offset: saved.checkpoint_offset,
+            state_checkpoint: saved.state_checkpoint,
+            covered_state_checkpoint: saved.covered_state_checkpoint,
             recent_checkpoints: saved.recent_checkpoints,
             cosigned: saved.cosigned,
             key_epoch: saved.key_epoch,

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use craton_crypto::{DataKey, Dek, SecretBytes, SigningKey, record_hash};
 use craton_kernel::{
     ApplyError, Command, Decided, ExpectedSequence, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, NewDataKey, Operation,
-    Outcome, ReadCheck, Refusal, RowReader, SchemaWrite, StreamWrite, TenantState, ViewWrite, decide,
+    Outcome, ReadCheck, Refusal, RowReader, SchemaWrite, StateCheckpoint, StreamWrite, TenantState, ViewWrite, decide,
     key_epoch_from_row, key_epoch_of, replay, unseal_changes,
 };
-use craton_proof::{Checkpoint, KeyName, SignerKey};
+use craton_proof::{Checkpoint, KeyName, SignerKey, StateCommitment};
 use craton_types::{
     ActorId, Change, Column, ColumnType, CorrelationId, DataKeyNumber, DatabaseDefinition, Expected, Hash,
     IdempotencyId, KeyEpoch, Offset, PrimaryKey, Record, RecordKind, RotationReason, RowWrite, StreamHead, StreamId,
@@ -448,10 +448,7 @@ fn an_idempotency_id_is_applied_once_until_it_is_forgotten() {
 fn checkpoints_only_move_forward_and_never_past_the_log() {
     let mut tenant = Tenant::new();
     tenant.commit(append("orders", ExpectedSequence::Any, "placed"));
-    let checkpoint = |size| Operation::Checkpoint {
-        size,
-        note: note(size, 0),
-    };
+    let checkpoint = |size| checkpoint_of(size, 0);
     assert!(matches!(
         tenant.refuse(checkpoint(2)),
         Refusal::CheckpointOutOfOrder { .. }
@@ -462,6 +459,55 @@ fn checkpoints_only_move_forward_and_never_past_the_log() {
         Refusal::CheckpointOutOfOrder { .. }
     ));
     assert_eq!(tenant.state.checkpoint_offset, Some(Offset::new(1)));
+}
+
+/// A checkpoint over `size` records that commits to the state of the first `state_size`.
+fn checkpoint_of(size: u64, state_size: u64) -> Operation {
+    Operation::Checkpoint {
+        size,
+        note: note(size, 0),
+        state: stated(state_size),
+    }
+}
+
+fn stated(size: u64) -> StateCommitment {
+    StateCommitment {
+        size,
+        root: Hash::new([1; 32]),
+        key: Hash::new([2; 32]),
+    }
+}
+
+#[test]
+fn committed_states_move_forward_within_their_checkpoint_and_are_remembered() {
+    let mut tenant = Tenant::new();
+    for _ in 0..4 {
+        tenant.commit(append("orders", ExpectedSequence::Any, "placed"));
+    }
+    let refused = |state_size, last_size, size| Refusal::StateOutOfOrder {
+        state_size,
+        last_size,
+        size,
+    };
+    assert_eq!(tenant.refuse(checkpoint_of(3, 4)), refused(4, 0, 3));
+    tenant.commit(checkpoint_of(3, 2));
+    assert_eq!(tenant.state.covered_state_checkpoint, None);
+    assert_eq!(tenant.refuse(checkpoint_of(4, 1)), refused(1, 2, 4));
+    tenant.commit(checkpoint_of(4, 2));
+    assert_eq!(tenant.state.covered_state_checkpoint, None, "neither record is covered");
+    tenant.commit(checkpoint_of(5, 5));
+    let covered = |size, offset| {
+        let offset = Offset::new(offset);
+        Some(StateCheckpoint { size, offset })
+    };
+    assert_eq!(tenant.state.state_checkpoint, covered(5, 6));
+    tenant.commit(checkpoint_of(7, 5));
+    assert_eq!(tenant.state.covered_state_checkpoint, covered(5, 6));
+    let record = tenant.records.last().expect("a record");
+    assert_eq!(record.chunks, [note(7, 0).into_bytes(), stated(5).to_bytes().to_vec()]);
+    let saved = TenantState::from_bytes(&tenant.state.to_bytes()).expect("its own bytes");
+    assert_eq!(saved.state_checkpoint, tenant.state.state_checkpoint);
+    assert_eq!(saved.covered_state_checkpoint, covered(5, 6));
 }
 
 /// A signed checkpoint over `size` records. The kernel looks at what it says, not at who signed it.
@@ -479,10 +525,7 @@ fn note(size: u64, root: u8) -> String {
 #[test]
 fn only_the_logs_own_checkpoints_are_cosigned_and_the_last_only_moves_forward() {
     let mut tenant = Tenant::new();
-    let checkpoint = |size: u64| Operation::Checkpoint {
-        size,
-        note: note(size, 0),
-    };
+    let checkpoint = |size: u64| checkpoint_of(size, 0);
     let cosign = |note: String, time_stamp: Option<&[u8]>| Operation::Cosign {
         note,
         time_stamp: time_stamp.map(|token| token.to_vec().into()),
@@ -694,6 +737,7 @@ fn history() -> Tenant {
     tenant.commit(Operation::Checkpoint {
         size: tenant.state.end.get(),
         note: checkpoint.clone(),
+        state: stated(1),
     });
     tenant.commit(Operation::Cosign {
         note: checkpoint,

@@ -124,7 +124,7 @@ impl Xts {
         for tweak in &mut tweaks {
             *tweak = next;
             let carry = next >> 127;
-            next = next << 1 ^ carry * 0x87;
+            next = (next << 1) ^ (carry * 0x87);
         }
         tweaks
     }

@@ -43,8 +43,9 @@ pub use log_verify::{
 pub use note::{NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteSignature, SignerKey};
 pub use receipt::{Receipt, ReceiptBuildError, ReceiptError, ReceiptParts, VerifiedChange, VerifiedReceipt};
 pub use state::{
-    EMPTY_SUBTREE, OtherLeaf, STATE_COMMITMENT_BYTES, STATE_TREE_LEVELS, StateCommitment, StateCommitmentError,
-    StateLeafValue, StateTreeProof, StateTreeProofError, state_key_bit, state_leaf_hash, state_node_hash,
+    EMPTY_SUBTREE, OtherLeaf, STATE_COMMITMENT_BYTES, STATE_TABLE_NAMES, STATE_TREE_LEVELS, StateCommitment,
+    StateCommitmentError, StateLeafValue, StateTreeProof, StateTreeProofError, state_key_bit, state_leaf_hash,
+    state_node_hash,
 };
 pub use tiles::{
     ENTRY_BUNDLE_BYTES_MAX, ENTRY_BYTES_MAX, TILE_HEIGHT, TILE_LEVEL_MAX, TILE_WIDTH, TileContent, TileDecodeError,

@@ -43,12 +43,24 @@ impl Store {
             .create_with_backend(backend)
             .map_err(StateError::store)?;
         let store = Self(database);
+        if store.has_tables()? {
+            return Ok(store);
+        }
         let transaction = store.begin_write()?;
         transaction.open_table(NODES).map_err(StateError::store)?;
         transaction.open_table(VERSIONS).map_err(StateError::store)?;
         transaction.open_table(CHECKPOINTS).map_err(StateError::store)?;
         transaction.commit().map_err(StateError::store)?;
         Ok(store)
+    }
+
+    fn has_tables(&self) -> Result<bool, StateError> {
+        let transaction = self.0.begin_read().map_err(StateError::store)?;
+        match transaction.open_table(CHECKPOINTS) {
+            Ok(_) => Ok(true),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
+            Err(error) => Err(StateError::store(error)),
+        }
     }
 
     fn begin_write(&self) -> Result<WriteTransaction, StateError> {

@@ -47,7 +47,8 @@ pub const CHUNKS_MAX: u32 = 1_048_576;
 pub enum RecordKind {
     /// Row changes, schema changes or application events.
     Data = 1,
-    /// A signed checkpoint (C2SP tlog-checkpoint) over all records before this one; its one chunk is plain text.
+    /// A signed checkpoint (C2SP tlog-checkpoint) over records before this one, and what it says about the rows: two
+    /// chunks, both plain.
     Checkpoint = 2,
     /// A checkpoint in the log before this record, as witnesses cosigned it (C2SP tlog-cosignature): its first chunk is
     /// the cosigned note, a second one a time stamp over that note (RFC 3161). Both are plain.

@@ -78,7 +78,7 @@ impl<'a> LogAssembly<'a> {
         for (index, leaf) in segment.leaves.iter().enumerate() {
             if let Some(record) = notes.next_if(|record| record.index == index) {
                 let offset = Offset::new(self.checkpoints.records());
-                let checked = self.checkpoints.check_note(record.kind, &record.note, tenant, offset);
+                let checked = self.checkpoints.check_plain(record.kind, &record.plain, tenant, offset);
                 if checked.is_err() {
                     return false;
                 }

@@ -8,15 +8,16 @@ use std::io::Read;
 use craton_crypto::Sha256Writer;
 use craton_types::{BODY_BYTES_MAX, Hash, RecordHeader};
 
-use super::checkpoints::has_note;
+use super::checkpoints::{PlainChunks, has_note};
 use super::fault::{Finding, LogVerifyError};
 use super::source::Source;
 use crate::note::NOTE_BYTES_MAX;
 use crate::tree::Frontier;
 
 pub(super) enum Body {
-    /// As the header says. The first chunk of a checkpoint or cosignature is kept: the note.
-    Intact { note: Option<Vec<u8>> },
+    /// As the header says. The plain chunks of a checkpoint or cosignature are kept, each cut off where it is longer than
+    /// any note.
+    Intact { plain: Option<PlainChunks> },
     /// The file ends within the body, which has nothing wrong otherwise.
     Torn { found_bytes: u64 },
     /// Something is wrong; the next record begins where the header says.
@@ -31,7 +32,7 @@ struct Reader<'a, R> {
     total: u64,
     count: u64,
     tree: Frontier,
-    note: Option<Vec<u8>>,
+    plain: Option<PlainChunks>,
 }
 
 enum Chunk {
@@ -56,13 +57,17 @@ impl<R: Read> Reader<'_, R> {
             return Ok(Chunk::TooLong);
         }
         let mut hash = Sha256Writer::chunk();
-        let note = if self.count == 0 { &mut self.note } else { &mut None };
+        let mut kept = match (&mut self.plain, self.count) {
+            (Some(plain), 0) => Some(&mut plain.note),
+            (Some(plain), 1) => Some(&mut plain.second),
+            _ => None,
+        };
         let found = self.source.for_each_piece(length, |piece| {
             hash.update(piece);
-            if let Some(note) = note
-                && note.len() <= NOTE_BYTES_MAX
+            if let Some(kept) = &mut kept
+                && kept.len() <= NOTE_BYTES_MAX
             {
-                note.extend_from_slice(piece);
+                kept.extend_from_slice(piece);
             }
         })?;
         self.total += found;
@@ -82,7 +87,7 @@ pub(super) fn check_body<R: Read>(header: &RecordHeader, source: &mut Source<R>)
         total: 0,
         count: 0,
         tree: Frontier::new(),
-        note: has_note(header.kind).then(Vec::new),
+        plain: has_note(header.kind).then(PlainChunks::default),
     };
     let mut root_at_length = None;
     while reader.count < count || reader.total < length {
@@ -107,7 +112,7 @@ pub(super) fn check_body<R: Read>(header: &RecordHeader, source: &mut Source<R>)
     let root = reader.tree.root();
     if reader.count == count && root == header.payload_hash {
         if reader.total == length {
-            return Ok(Body::Intact { note: reader.note });
+            return Ok(Body::Intact { plain: reader.plain });
         }
         return Ok(Body::Broken {
             field: "payload_length",

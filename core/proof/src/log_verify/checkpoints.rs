@@ -8,7 +8,7 @@ use super::LogVerifyOptions;
 use super::fault::{Finding, LogVerifyError};
 use crate::note::NOTE_BYTES_MAX;
 use crate::tree::{Frontier, empty_root};
-use crate::{COSIGNABLE_CHECKPOINTS_MAX, Checkpoint, CheckpointError};
+use crate::{COSIGNABLE_CHECKPOINTS_MAX, Checkpoint, CheckpointError, StateCommitment};
 
 /// How far a checkpoint's size may lie behind its record: the leaves kept to compute the root there, 32 MiB.
 pub(super) const WINDOW_RECORDS_MAX: usize = 1_048_576;
@@ -18,11 +18,20 @@ pub(super) const fn has_note(kind: RecordKind) -> bool {
     matches!(kind, RecordKind::Checkpoint | RecordKind::Cosignature)
 }
 
-/// How many chunks a record with a note has: a cosigned note may have a time stamp behind it.
+/// The plain chunks of a record with a note.
+#[derive(Default)]
+pub(super) struct PlainChunks {
+    pub(super) note: Vec<u8>,
+    /// What follows the note: a state commitment, or a time stamp, if anything.
+    pub(super) second: Vec<u8>,
+}
+
+/// How many chunks a record with a note has: a cosigned note may have a time stamp behind it, a checkpoint has a state
+/// commitment.
 pub(super) fn note_chunks(kind: RecordKind) -> std::ops::RangeInclusive<u32> {
     match kind {
         RecordKind::Cosignature => 1..=2,
-        _ => 1..=1,
+        _ => 2..=2,
     }
 }
 
@@ -45,6 +54,8 @@ pub(super) struct Checkpoints<'a> {
     /// The latest checkpoints, which records with cosignatures may be over, oldest first.
     cosignable: VecDeque<(u64, Hash)>,
     cosigned_size: u64,
+    /// What the last checkpoint says about the rows.
+    state: Option<StateCommitment>,
 }
 
 impl<'a> Checkpoints<'a> {
@@ -69,6 +80,7 @@ impl<'a> Checkpoints<'a> {
             given_matched: given_is_empty,
             cosignable: VecDeque::new(),
             cosigned_size: 0,
+            state: None,
         })
     }
 
@@ -99,22 +111,28 @@ impl<'a> Checkpoints<'a> {
         })
     }
 
-    /// Checks the note in the record at `offset`, which is of a kind that has one.
-    pub(super) fn check_note(
+    /// Checks the plain chunks of the record at `offset`, which is of a kind that has a note.
+    pub(super) fn check_plain(
         &mut self,
         kind: RecordKind,
-        note: &[u8],
+        plain: &PlainChunks,
         tenant: TenantId,
         offset: Offset,
     ) -> Result<(), CheckpointFault> {
         match kind {
-            RecordKind::Cosignature => self.check_cosigned(note),
-            _ => self.check(note, tenant, offset),
+            RecordKind::Cosignature => self.check_cosigned(&plain.note),
+            _ => self.check(&plain.note, &plain.second, tenant, offset),
         }
     }
 
     /// Checks the content of the checkpoint record at `offset`.
-    pub(super) fn check(&mut self, note: &[u8], tenant: TenantId, offset: Offset) -> Result<(), CheckpointFault> {
+    pub(super) fn check(
+        &mut self,
+        note: &[u8],
+        state: &[u8],
+        tenant: TenantId,
+        offset: Offset,
+    ) -> Result<(), CheckpointFault> {
         let checkpoint = self.open(note)?;
         let fault = |field, expected: String, found: String| CheckpointFault {
             field,
@@ -152,6 +170,7 @@ impl<'a> Checkpoints<'a> {
                 finding: self.not_the_signed_records(size, checkpoint.root, found),
             });
         }
+        self.check_state(state, size)?;
         self.count += 1;
         if self.cosignable.len() == COSIGNABLE_CHECKPOINTS_MAX {
             self.cosignable.pop_front();
@@ -187,6 +206,27 @@ impl<'a> Checkpoints<'a> {
             ));
         }
         self.cosigned_size = size;
+        Ok(())
+    }
+
+    /// Checks what a checkpoint over `size` records says about the rows: states move forward, never past what the
+    /// checkpoint covers, and are all placed by one key.
+    fn check_state(&mut self, bytes: &[u8], size: u64) -> Result<(), CheckpointFault> {
+        let fault = |field, finding| CheckpointFault { field, finding };
+        let differs = |expected: String, found: String| Finding::Differs { expected, found };
+        let state = StateCommitment::from_bytes(bytes).map_err(|error| {
+            let reason = error.to_string();
+            fault("state commitment", Finding::Malformed { reason })
+        })?;
+        let size_min = self.state.map_or(0, |last| last.size);
+        if !(size_min..=size).contains(&state.size) {
+            let expected = format!("{size_min} to {size} records");
+            return Err(fault("state size", differs(expected, state.size.to_string())));
+        }
+        if let Some(last) = self.state.filter(|last| last.key != state.key) {
+            return Err(fault("state key", differs(last.key.to_string(), state.key.to_string())));
+        }
+        self.state = Some(state);
         Ok(())
     }
 
@@ -263,6 +303,7 @@ fn field_of(error: &CheckpointError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::STATE_COMMITMENT_BYTES;
     use crate::note::SignerKey;
     use crate::tree::{leaf_hash, merkle_tree_hash};
     use crate::verifier_key::KeyName;
@@ -290,7 +331,11 @@ mod tests {
         }
         let (two, three, four) = (note(2), note(3), note(4));
         for note in [&two, &four] {
-            assert!(checkpoints.check(note.as_bytes(), TENANT, Offset::new(4)).is_ok());
+            assert!(
+                checkpoints
+                    .check(note.as_bytes(), &state(0), TENANT, Offset::new(4))
+                    .is_ok()
+            );
         }
         let mut field = |note: &str| {
             checkpoints
@@ -320,12 +365,47 @@ mod tests {
             assert!(checkpoints.push(leaf(size - 1)).is_none());
             assert!(
                 checkpoints
-                    .check(note(size).as_bytes(), TENANT, Offset::new(size))
+                    .check(note(size).as_bytes(), &state(0), TENANT, Offset::new(size))
                     .is_ok()
             );
         }
         assert!(checkpoints.check_cosigned(note(1).as_bytes()).is_err());
         assert!(checkpoints.check_cosigned(note(2).as_bytes()).is_ok());
+    }
+
+    /// What the rows are after `size` records, in a log whose rows never change.
+    fn state(size: u64) -> [u8; STATE_COMMITMENT_BYTES] {
+        stated(size, 7)
+    }
+
+    fn stated(size: u64, key: u8) -> [u8; STATE_COMMITMENT_BYTES] {
+        let commitment = StateCommitment {
+            size,
+            root: Hash::ZERO,
+            key: Hash::new([key; 32]),
+        };
+        commitment.to_bytes()
+    }
+
+    #[test]
+    fn states_move_forward_within_their_checkpoint_and_under_one_key() {
+        let options = LogVerifyOptions::default();
+        let mut checkpoints = Checkpoints::new(&options, 100).unwrap_or_else(|error| panic!("{error}"));
+        for index in 0..9 {
+            assert!(checkpoints.push(leaf(index)).is_none());
+        }
+        for (size, state, fault) in [
+            (3, stated(4, 7).to_vec(), Some("state size")),
+            (3, stated(3, 7).to_vec(), None),
+            (5, stated(2, 7).to_vec(), Some("state size")),
+            (6, stated(3, 7).to_vec(), None),
+            (7, stated(4, 8).to_vec(), Some("state key")),
+            (8, stated(4, 7)[1..].to_vec(), Some("state commitment")),
+            (9, stated(9, 7).to_vec(), None),
+        ] {
+            let outcome = checkpoints.check(note(size).as_bytes(), &state, TENANT, Offset::new(9));
+            assert_eq!(outcome.err().map(|fault| fault.field), fault, "{size}");
+        }
     }
 
     fn leaf(index: u64) -> Hash {
@@ -340,7 +420,7 @@ mod tests {
             for index in 0..10 {
                 assert!(checkpoints.push(leaf(index)).is_none());
             }
-            let outcome = checkpoints.check(note(size).as_bytes(), TENANT, Offset::new(10));
+            let outcome = checkpoints.check(note(size).as_bytes(), &state(0), TENANT, Offset::new(10));
             match outcome {
                 Ok(()) => assert!(accepted, "{size}"),
                 Err(fault) => assert!(

@@ -14,7 +14,7 @@ use craton_types::{
 
 use super::SegmentSource;
 use super::body::{Body, check_body};
-use super::checkpoints::{WINDOW_RECORDS_MAX, has_note, note_chunks};
+use super::checkpoints::{PlainChunks, WINDOW_RECORDS_MAX, has_note, note_chunks};
 use super::fault::LogVerifyError;
 use super::header::{FRAMED_HEADER_BYTES, intact};
 use super::segments::check_footer;
@@ -33,7 +33,7 @@ pub struct SegmentDigest {
     pub(super) header: SegmentHeader,
     /// The record hashes.
     pub(super) leaves: Vec<Hash>,
-    /// The first chunks of checkpoints and cosignatures.
+    /// The plain chunks of checkpoints and cosignatures.
     pub(super) notes: Vec<NoteRecord>,
     pub(super) streams: HashMap<StreamId, StreamRange>,
     /// The times of the first and last record.
@@ -49,7 +49,7 @@ pub(super) struct NoteRecord {
     /// Its position in the segment, from 0.
     pub(super) index: usize,
     pub(super) kind: RecordKind,
-    pub(super) note: Vec<u8>,
+    pub(super) plain: PlainChunks,
 }
 
 /// The sequences of one stream in one segment.
@@ -194,17 +194,21 @@ impl Pass {
         if !has_note(header.kind) {
             return true;
         }
-        let Some((note, _)) = split_chunk(body) else {
+        let Some((note, rest)) = split_chunk(body) else {
             return false;
         };
-        self.notes_bytes += note.len();
+        let second = split_chunk(rest).map_or(&[][..], |(second, _)| second);
+        self.notes_bytes += note.len() + second.len();
         self.digest.notes.push(NoteRecord {
             index: self.digest.leaves.len(),
             kind: header.kind,
-            note: note.to_vec(),
+            plain: PlainChunks {
+                note: note.to_vec(),
+                second: second.to_vec(),
+            },
         });
         note_chunks(header.kind).contains(&header.chunk_count)
-            && note.len() <= NOTE_BYTES_MAX
+            && note.len().max(second.len()) <= NOTE_BYTES_MAX
             && self.notes_bytes <= NOTES_BYTES_MAX
     }
 

@@ -221,8 +221,8 @@ impl<'a> Verifier<'a> {
             .sequence_fault(header)
             .map(|fault| self.located_at(source, start, fault));
         let body_start = source.position;
-        let note = match check_body(header, source)? {
-            Body::Intact { note } if note.is_some() && !note_chunks(header.kind).contains(&header.chunk_count) => {
+        let plain = match check_body(header, source)? {
+            Body::Intact { plain } if plain.is_some() && !note_chunks(header.kind).contains(&header.chunk_count) => {
                 let finding = Finding::Differs {
                     expected: format!(
                         "{} to {} chunks",
@@ -235,7 +235,7 @@ impl<'a> Verifier<'a> {
                 pending = pending.or_else(|| Some(self.body_fault(source, position, "chunk_count", finding)));
                 None
             }
-            Body::Intact { note } => note,
+            Body::Intact { plain } => plain,
             Body::Torn { found_bytes } if is_last && self.options.allow_torn_tail => {
                 self.torn_bytes = FRAMED_HEADER_BYTES as u64 + found_bytes;
                 return Ok(false);
@@ -257,8 +257,8 @@ impl<'a> Verifier<'a> {
                 None
             }
         };
-        if let Some(note) = note
-            && let Err(fault) = self.checkpoints.check_note(header.kind, &note, tenant, offset)
+        if let Some(plain) = plain
+            && let Err(fault) = self.checkpoints.check_plain(header.kind, &plain, tenant, offset)
         {
             pending = pending.or_else(|| Some(self.body_fault(source, body_start, fault.field, fault.finding)));
         }

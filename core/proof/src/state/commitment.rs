@@ -48,7 +48,7 @@ pub enum StateCommitmentError {
 impl StateCommitment {
     /// The bytes of the chunk.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; STATE_COMMITMENT_BYTES] {
+    pub fn to_bytes(self) -> [u8; STATE_COMMITMENT_BYTES] {
         let mut bytes = [0; STATE_COMMITMENT_BYTES];
         bytes[0] = VERSION;
         bytes[1..9].copy_from_slice(&self.size.to_be_bytes());

@@ -5,6 +5,6 @@ mod tree;
 
 pub use commitment::{STATE_COMMITMENT_BYTES, StateCommitment, StateCommitmentError};
 pub use tree::{
-    EMPTY_SUBTREE, OtherLeaf, STATE_TREE_LEVELS, StateLeafValue, StateTreeProof, StateTreeProofError, state_key_bit,
-    state_leaf_hash, state_node_hash,
+    EMPTY_SUBTREE, OtherLeaf, STATE_TABLE_NAMES, STATE_TREE_LEVELS, StateLeafValue, StateTreeProof,
+    StateTreeProofError, state_key_bit, state_leaf_hash, state_node_hash,
 };

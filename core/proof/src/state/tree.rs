@@ -10,10 +10,12 @@
 //! hashes as the binary logarithm of their number.
 
 use craton_crypto::sha256;
-use craton_types::{Hash, Offset};
+use craton_types::{Hash, Offset, TableId};
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
+/// The table that the tree keeps the names of tables in, each as a row whose newest change created the table.
+pub const STATE_TABLE_NAMES: TableId = TableId::new(0);
 /// The hash of a subtree without leaves.
 pub const EMPTY_SUBTREE: Hash = Hash::new(*b"SPARSE_MERKLE_PLACEHOLDER_HASH__");
 /// The levels of the tree: the most siblings that a proof has.
@@ -60,7 +62,7 @@ pub struct StateLeafValue {
 impl StateLeafValue {
     /// `offset (8) ‖ chunk index (4) ‖ blind (32)`.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; 44] {
+    pub fn to_bytes(self) -> [u8; 44] {
         let mut bytes = [0; 44];
         bytes[..8].copy_from_slice(&self.offset.get().to_be_bytes());
         bytes[8..12].copy_from_slice(&self.chunk_index.to_be_bytes());

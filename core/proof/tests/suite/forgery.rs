@@ -127,7 +127,7 @@ fn changed_checkpoints_are_named() {
     for (field, edit) in cases {
         let mut log = Log::new();
         let note = edit(&log.notes[0]);
-        log.records[7].chunks = vec![note.into_bytes()];
+        log.records[7].chunks[0] = note.into_bytes();
         log.relink(7);
         // What is malformed is named as such only where no signature condemns it first.
         let options = if field == "checkpoint signature" {
@@ -145,7 +145,7 @@ fn checkpoints_that_cover_what_they_may_not_are_named() {
     for (at, size) in [(7, 8), (14, 6), (14, 15)] {
         let mut log = Log::new();
         let note = log.checkpoint(size);
-        log.records[at].chunks = vec![note.into_bytes()];
+        log.records[at].chunks[0] = note.into_bytes();
         log.relink(at as u64);
         let fault = fault(&log.segments(), &log.options());
         assert_eq!(
@@ -157,11 +157,12 @@ fn checkpoints_that_cover_what_they_may_not_are_named() {
 }
 
 #[test]
-fn a_checkpoint_of_two_chunks_is_named() {
+fn a_checkpoint_of_three_chunks_is_named() {
     let mut log = Log::new();
     let note = log.notes[0].clone().into_bytes();
     let (left, right) = note.split_at(20);
-    log.records[7].chunks = vec![left.to_vec(), right.to_vec()];
+    let state = log.records[7].chunks[1].clone();
+    log.records[7].chunks = vec![left.to_vec(), right.to_vec(), state];
     log.relink(7);
     let fault = fault(&log.segments(), &log.options());
     assert_eq!((fault.offset.get(), fault.field), (7, "chunk_count"));

@@ -3,7 +3,8 @@
 use craton_crypto::{ChangeKey, Dek, SecretBytes, SigningKey, chunk_hash, record_hash};
 use craton_proof::{
     Checkpoint, Cosigner, Frontier, KeyName, LogAssembly, LogSummary, LogVerifyError, LogVerifyOptions, Note, Receipt,
-    ReceiptParts, SegmentSource, SignerKey, digest_segment, inclusion_proof, merkle_tree_hash, verify_log,
+    ReceiptParts, SegmentSource, SignerKey, StateCommitment, digest_segment, inclusion_proof, merkle_tree_hash,
+    verify_log,
 };
 use craton_types::{
     ActorId, Change, CorrelationId, HEADER_BYTES, Hash, IdempotencyId, KeyEpoch, Offset, RECORD_CRC_BYTES, Record,
@@ -95,6 +96,15 @@ fn summary(stream: Option<&str>) -> RecordSummary {
     }
 }
 
+/// What a checkpoint says about the rows after `size` records; not that these are the rows.
+fn state_commitment(size: u64) -> StateCommitment {
+    StateCommitment {
+        size,
+        root: Hash::new([0x5a; 32]),
+        key: Hash::new([0x5b; 32]),
+    }
+}
+
 /// The changes of the data record at `offset`.
 fn changes(offset: u64) -> Vec<Change> {
     let id = offset.cast_signed();
@@ -134,7 +144,8 @@ impl Log {
                 Some(size) => {
                     log.notes.push(log.checkpoint(size));
                     let note = log.notes.last().expect("just made");
-                    (RecordKind::Checkpoint, 0, vec![note.clone().into_bytes()])
+                    let chunks = vec![note.clone().into_bytes(), state_commitment(size).to_bytes().to_vec()];
+                    (RecordKind::Checkpoint, 0, chunks)
                 }
                 None => {
                     let stream = usize::from(offset % 4 == 2);
