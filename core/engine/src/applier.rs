@@ -137,7 +137,9 @@ impl Applier {
     ) -> Result<(), EngineError> {
         for (command, outcome) in commands.iter().zip(outcomes) {
             if let (Operation::CreateDatabase { database, .. }, Outcome::Committed(_)) = (&command.operation, outcome) {
-                self.tenants.open(database)?;
+                self.health
+                    .space
+                    .retry(EngineError::is_out_of_space, || self.tenants.open(database))?;
                 if is_own {
                     self.tenants.note_fresh(database.tenant);
                 }

@@ -88,10 +88,7 @@ impl TenantWriter {
         let key = self.tenant.keys.get(first.header().key_epoch);
         for (sealed, position) in seal(drafts, bytes, key.as_ref()).into_iter().zip(positions) {
             let (record, committed) = sealed.chain(&mut self.state);
-            self.store_keys(&commands[position], &record)?;
-            self.log
-                .append(&record)
-                .map_err(|source| self.tenant.log_error(source))?;
+            self.store_record(&commands[position], &record)?;
             outcomes[position] = Some(Outcome::Committed(committed));
         }
         Ok(())

@@ -46,7 +46,10 @@ impl Checkpointer {
                 periods = 0;
             }
             for tenant in self.node.tenants.databases() {
-                if let Err(error) = self.look_at(&tenant, records_min, &runtime) {
+                // A full disk would only refuse it.
+                if self.node.health.space.check().is_ok()
+                    && let Err(error) = self.look_at(&tenant, records_min, &runtime)
+                {
                     tracing::warn!(database = tenant.name, %error, "no checkpoint was made");
                 }
             }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use craton_consensus::{Consensus, SingleNode};
 use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes, SigningKey};
@@ -26,8 +27,10 @@ use crate::lock::DirectoryLock;
 use crate::proposer::{LogUse, ProposalQueue, Proposed, Proposer, ProposerCounters, WaitingEntries, proposal_queue};
 use crate::tenant::SharedTenant;
 use crate::tenants::{SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
-use crate::{Clock, Commit, EngineError, Options, Random, Session, Tenant};
+use crate::{Clock, Commit, EngineError, Options, Random, Session, SyncPolicy, Tenant};
 
+/// How often it is looked whether the proposer has ended.
+const CLOSE_POLL: Duration = Duration::from_millis(1);
 /// The number of a node that has no others.
 const LONE_NODE: NodeId = NodeId::new(1);
 
@@ -117,6 +120,8 @@ pub struct EngineStatus {
     pub databases: Vec<DatabaseStatus>,
     /// How the write-ahead log was used since the node was opened.
     pub log_use: LogUse,
+    /// Why nothing new can be written, if so: the disk is full. Reads go on, and writes when there is space again.
+    pub read_only_reason: Option<&'static str>,
     /// Why the node stopped, if it did.
     pub stop_reason: Option<String>,
 }
@@ -157,7 +162,13 @@ impl Craton {
             clock,
             random,
             disk,
+            sync_policy,
         } = options;
+        if let SyncPolicy::Group { delay_max } = sync_policy
+            && !sync_policy.is_within_bounds()
+        {
+            return Err(EngineError::SyncPolicy { delay_max });
+        }
         if KeyName::parse(&origin).is_err() {
             return Err(EngineError::Origin { origin });
         }
@@ -172,17 +183,18 @@ impl Craton {
             Opened::Existing(keyring) => (Arc::new(keyring), false),
             Opened::Created(keyring) => (Arc::new(keyring), true),
         };
+        let health = Arc::new(Health::default());
         let tenants = Arc::new(Tenants::open_all(
             data_dir.join("tenants"),
             Arc::clone(&disk),
             Arc::clone(&keyring),
+            Arc::clone(&health.space),
         )?);
         if is_new {
             tenants.note_fresh(SYSTEM_TENANT);
         }
         let wal = open_wal(&data_dir.join("wal"), disk, keyring.wal(), Arc::clone(&random))?;
         let consensus: Arc<dyn Consensus> = Arc::new(SingleNode::new(wal, tenants.oldest_applied())?);
-        let health = Arc::new(Health::default());
         let closing = Arc::new(Closing::default());
         let waiting = Arc::new(WaitingEntries::default());
         let boot = u64::from_be_bytes(random_array(random.as_ref()));
@@ -204,6 +216,7 @@ impl Craton {
             health: Arc::clone(&health),
             stopping: Arc::clone(&stopping),
             counters: Arc::clone(&counters),
+            sync_policy,
             epochs: EpochStarts::new(Arc::clone(&tenants), Arc::clone(&random)),
             boot,
         };
@@ -214,6 +227,7 @@ impl Craton {
             closing: Arc::clone(&closing),
         });
         applier.recover(&flusher)?;
+        health.space.set_may_wait(true);
         let node = Arc::new(Node {
             tenants,
             proposals,
@@ -404,8 +418,15 @@ impl Craton {
         EngineStatus {
             databases,
             log_use: self.0.counters.read(),
+            read_only_reason: self.read_only_reason(),
             stop_reason: node.health.stop_reason().map(str::to_owned),
         }
+    }
+
+    /// Why nothing new can be written, if so: the disk is full. Reads go on, and writes when there is space again.
+    #[must_use]
+    pub fn read_only_reason(&self) -> Option<&'static str> {
+        self.0.node.health.space.read_only_reason()
     }
 
     /// Why the node stopped, if it did. Nothing more is committed then; the process should end.
@@ -429,13 +450,23 @@ impl Inner {
         if threads.is_empty() {
             return Ok(());
         }
+        self.node.health.space.set_may_wait(false);
         self.closing.close();
         self.stopping.store(true, Ordering::Release);
         self.node.proposals.wake();
         let mut threads = threads.into_iter();
         // A thread that panicked has stopped the node already; there is nothing to add. The proposer ends first,
         // so that what it proposed is still applied and answered.
-        let _ = threads.next().map(JoinHandle::join);
+        if let Some(proposer) = threads.next() {
+            while !proposer.is_finished() && !self.consensus.is_out_of_space() {
+                std::thread::sleep(CLOSE_POLL);
+            }
+            if !proposer.is_finished() {
+                // It may wait for space that does not come.
+                self.consensus.close();
+            }
+            let _ = proposer.join();
+        }
         self.consensus.close();
         for thread in threads {
             let _ = thread.join();

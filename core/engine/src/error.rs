@@ -34,6 +34,12 @@ pub enum EngineError {
     /// The name is none that a database can have.
     #[error(transparent)]
     DatabaseName(#[from] craton_types::DatabaseNameError),
+    /// A group's delay is out of bounds.
+    #[error("a delay of {delay_max:?} is not within 1 ms and 1 s")]
+    SyncPolicy {
+        /// The delay.
+        delay_max: std::time::Duration,
+    },
     /// The name belongs to the engine itself.
     #[error("database name {name:?} is reserved")]
     DatabaseReserved {
@@ -184,6 +190,24 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether this says that the disk is full, and nothing worse.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::DiskFull
+            | Self::TenantLog {
+                source: craton_log::TenantLogError::NoSpace { .. },
+                ..
+            } => true,
+            Self::Io { source, .. } => crate::disk_space::is_full(source),
+            Self::Projection {
+                source: craton_projection::ProjectionError::Io(source),
+                ..
+            } => crate::disk_space::is_full(source),
+            Self::Consensus(source) => source.is_out_of_space(),
+            _ => false,
+        }
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {

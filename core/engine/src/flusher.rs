@@ -84,6 +84,7 @@ impl Flusher {
         let mut periods = 0;
         while !self.closing.wait_for_flush(PERIOD) {
             periods += 1;
+            self.health.space.note_log(self.consensus.is_out_of_space());
             let everything = periods >= PERIODS_MAX;
             if everything {
                 periods = 0;
@@ -121,8 +122,12 @@ impl Flusher {
 /// Flushes one tenant. The writer is locked only to set things aside, not while the disk works.
 fn flush_tenant(writer: &Mutex<crate::tenant_writer::TenantWriter>) -> Result<LogIndex, EngineError> {
     let mut locked = writer.lock();
-    let Some(flush) = locked.begin_flush()? else {
-        return Ok(locked.persisted_index());
+    let flush = match locked.begin_flush() {
+        Ok(Some(flush)) => flush,
+        Ok(None) => return Ok(locked.persisted_index()),
+        // Nothing was set aside; the next period tries again.
+        Err(error) if error.is_out_of_space() => return Ok(locked.persisted_index()),
+        Err(error) => return Err(error),
     };
     drop(locked);
     let index = flush.finish()?;

@@ -1,29 +1,33 @@
 //! Whether the node may go on. The first failure that it may not survive is kept and ends everything.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::EngineError;
+use crate::disk_space::DiskSpace;
 
-/// Set once, by whoever fails first.
+/// Set once, by whoever fails first; and what is known about the space on the disk.
 #[derive(Debug, Default)]
-pub(crate) struct Health(OnceLock<String>);
+pub(crate) struct Health {
+    stop_reason: OnceLock<String>,
+    pub(crate) space: Arc<DiskSpace>,
+}
 
 impl Health {
     /// Stops the node for good.
     pub(crate) fn stop(&self, reason: String) {
-        if self.0.set(reason.clone()).is_ok() {
+        if self.stop_reason.set(reason.clone()).is_ok() {
             tracing::error!(reason, "the node stops serving");
         }
     }
 
     /// Why the node stopped, if it did.
     pub(crate) fn stop_reason(&self) -> Option<&str> {
-        self.0.get().map(String::as_str)
+        self.stop_reason.get().map(String::as_str)
     }
 
     /// Fails when the node has stopped.
     pub(crate) fn check(&self) -> Result<(), EngineError> {
-        if self.0.get().is_some() {
+        if self.stop_reason.get().is_some() {
             Err(self.stopped())
         } else {
             Ok(())

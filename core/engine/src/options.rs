@@ -6,7 +6,7 @@ use std::sync::Arc;
 use craton_crypto::MasterKeyProvider;
 use craton_log::{Disk, RealDisk};
 
-use crate::{Clock, Craton, EngineError, Random, SystemClock, SystemRandom};
+use crate::{Clock, Craton, EngineError, Random, SyncPolicy, SystemClock, SystemRandom};
 
 /// What the logs' checkpoints begin with unless another origin is set.
 const ORIGIN_DEFAULT: &str = "craton.localhost";
@@ -33,6 +33,7 @@ pub struct Options {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) sync_policy: SyncPolicy,
 }
 
 impl Default for Options {
@@ -43,6 +44,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             disk: Arc::new(RealDisk),
+            sync_policy: SyncPolicy::default(),
         }
     }
 }
@@ -82,6 +84,13 @@ impl Options {
     #[must_use]
     pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
         self.disk = disk;
+        self
+    }
+
+    /// How many commands share one `fdatasync`.
+    #[must_use]
+    pub fn sync_policy(mut self, sync_policy: SyncPolicy) -> Self {
+        self.sync_policy = sync_policy;
         self
     }
 

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use craton_consensus::Consensus;
 use craton_kernel::{Command, Outcome};
@@ -18,7 +19,7 @@ use crate::applier::chain;
 use crate::entry::{ENTRY_BYTES_TARGET, ENTRY_COMMANDS_MAX, encode_entry};
 use crate::epoch_starts::EpochStarts;
 use crate::health::Health;
-use crate::{Clock, EngineError};
+use crate::{Clock, EngineError, SyncPolicy};
 
 /// The most commands that wait for the proposer.
 const QUEUE_COMMANDS_MAX: usize = 8_192;
@@ -113,6 +114,7 @@ impl ProposalQueue {
 
     fn submit(&self, command: Command) -> Result<WaitingClient, EngineError> {
         self.health.check()?;
+        self.health.space.check()?;
         let encoded = minicbor::to_vec(&command).expect("writing to memory does not fail");
         let kib = u32::try_from(encoded.len() / 1_024 + 1)
             .unwrap_or(u32::MAX)
@@ -187,6 +189,7 @@ pub(crate) struct Proposer {
     pub(crate) health: Arc<Health>,
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) counters: Arc<ProposerCounters>,
+    pub(crate) sync_policy: SyncPolicy,
     pub(crate) epochs: EpochStarts,
     pub(crate) boot: u64,
 }
@@ -194,12 +197,24 @@ pub(crate) struct Proposer {
 impl Proposer {
     /// Runs until the queue is closed, the node stops, or the log fails.
     pub(crate) fn run(mut self, mut queue: ProposalReceiver) {
+        let timer = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let Ok(timer) = timer else {
+            self.health.stop("no timer for the proposer".to_owned());
+            return;
+        };
         let mut sequence = 0;
         while let Some(Message::Propose(first)) = queue.0.blocking_recv() {
             if self.stopping.load(Ordering::Acquire) {
                 return;
             }
-            let batch = drain(first, &mut queue.0);
+            let batch = match self.sync_policy {
+                SyncPolicy::EveryBatch => drain(vec![first], &mut queue.0),
+                SyncPolicy::EveryRecord => vec![first],
+                SyncPolicy::Group { delay_max } => {
+                    let group = timer.block_on(gather(first, &mut queue.0, delay_max));
+                    drain(group, &mut queue.0)
+                }
+            };
             sequence += 1;
             if !self.propose_batch(sequence, batch) {
                 return;
@@ -256,10 +271,27 @@ impl Proposer {
     }
 }
 
-/// Takes what waits already, within an entry's bounds.
-fn drain(first: Proposal, queue: &mut mpsc::Receiver<Message>) -> Vec<Proposal> {
+/// Takes what arrives within a time, within an entry's bounds. A stop ends it early.
+async fn gather(first: Proposal, queue: &mut mpsc::Receiver<Message>, delay_max: Duration) -> Vec<Proposal> {
     let mut bytes = first.encoded.len();
     let mut batch = vec![first];
+    let gathering = async {
+        while batch.len() < ENTRY_COMMANDS_MAX && bytes < ENTRY_BYTES_TARGET {
+            let Some(Message::Propose(next)) = queue.recv().await else {
+                break;
+            };
+            bytes += next.encoded.len();
+            batch.push(next);
+        }
+    };
+    // That the time is over is the usual end.
+    let _ = tokio::time::timeout(delay_max, gathering).await;
+    batch
+}
+
+/// Takes what waits already, within an entry's bounds.
+fn drain(mut batch: Vec<Proposal>, queue: &mut mpsc::Receiver<Message>) -> Vec<Proposal> {
+    let mut bytes: usize = batch.iter().map(|proposal| proposal.encoded.len()).sum();
     while batch.len() < ENTRY_COMMANDS_MAX && bytes < ENTRY_BYTES_TARGET {
         // A stop that is swallowed here is seen by the flag.
         let Ok(Message::Propose(next)) = queue.try_recv() else {

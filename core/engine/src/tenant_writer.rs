@@ -9,7 +9,7 @@ use craton_kernel::{
     ApplyError, Command, Operation, RowReader, StreamWrite, TenantState, ViewWrite, key_epoch_of, replay,
 };
 use craton_log::{Disk, LogReader, SyncJob, TenantLog, TenantLogOptions};
-use craton_projection::{Applied, Flush, Projection, ProjectionError, ProjectionOptions, RowVersion};
+use craton_projection::{Applied, Flush, OsFile, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_proof::HashReader;
 use craton_types::{LogIndex, Offset, PrimaryKey, Record, StreamHead, TableId, TenantId, VersionedRow};
 
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::EngineError;
+use crate::disk_space::{DiskSpace, PatientFile};
 use crate::epoch_keys::{EpochKeys, rotations};
 use crate::keyring::Keyring;
 use crate::log_mark::LogMark;
@@ -41,9 +42,10 @@ pub(crate) struct TenantWriter {
     pub(crate) state: TenantState,
     /// The last consensus entry whose commands for this tenant are applied.
     pub(crate) applied: LogIndex,
-    pub(crate) log: TenantLog,
+    log: TenantLog,
     mark: Arc<Mutex<LogMark>>,
     keyring: Arc<Keyring>,
+    space: Arc<DiskSpace>,
     /// The last consensus entry whose effects are on disk.
     flushed: LogIndex,
     /// One past the last record of changes.
@@ -81,6 +83,7 @@ impl TenantWriter {
         tenant: TenantId,
         name: String,
         keyring: Arc<Keyring>,
+        space: Arc<DiskSpace>,
         is_system: bool,
     ) -> Result<Self, EngineError> {
         create_directory(directory)?;
@@ -96,7 +99,7 @@ impl TenantWriter {
         })?;
         let mark = Arc::new(Mutex::new(LogMark::open(disk.clone(), directory.join("log_mark"))?));
         let view_key = keyring.tenant_key(tenant, VIEW_KEY_INFO)?;
-        let projection = open_projection(directory, &name, &view_key)?;
+        let projection = open_projection(directory, &name, &view_key, &space)?;
         let saved = load_state(&projection, &name, tenant, is_system)?;
         let saved = saved.filter(|(state, _)| belongs_to(state, &log.reader()));
         let (projection, state, applied) = match saved {
@@ -104,7 +107,7 @@ impl TenantWriter {
             None => {
                 drop(projection);
                 discard_projection(directory)?;
-                let projection = open_projection(directory, &name, &view_key)?;
+                let projection = open_projection(directory, &name, &view_key, &space)?;
                 (projection, TenantState::new(tenant, is_system), LogIndex::ZERO)
             }
         };
@@ -142,6 +145,7 @@ impl TenantWriter {
             log,
             mark,
             keyring,
+            space,
             flushed: applied,
             data_end,
         };
@@ -245,9 +249,22 @@ impl TenantWriter {
         self.tenant.projection.apply(rows).map_err(failed)
     }
 
+    /// Stores the keys that a committed command brings, and its record. The state has changed already, so there is no
+    /// way but forward: a full disk is waited for.
+    pub(crate) fn store_record(&mut self, command: &Command, record: &Record) -> Result<(), EngineError> {
+        let space = Arc::clone(&self.space);
+        space.retry(EngineError::is_out_of_space, || self.store_keys(command, record))?;
+        space.retry(EngineError::is_out_of_space, || self.append(record))
+    }
+
+    fn append(&mut self, record: &Record) -> Result<(), EngineError> {
+        let appended = self.log.append(record);
+        appended.map(|_| ()).map_err(|source| self.tenant.log_error(source))
+    }
+
     /// Stores the keys that a committed command brings. A flush waits for the writer, so no state that relies on a key
     /// reaches the disk before the key; until then the command is in the write-ahead log.
-    pub(crate) fn store_keys(&self, command: &Command, record: &Record) -> Result<(), EngineError> {
+    fn store_keys(&self, command: &Command, record: &Record) -> Result<(), EngineError> {
         match &command.operation {
             Operation::CreateDatabase { database, keys } => self.keyring.install_tenant(database.tenant, keys)?,
             Operation::RotateKeys { data_key, .. } => {
@@ -265,7 +282,10 @@ impl TenantWriter {
     /// Makes a batch visible: first the log, so that every visible row has its record, then the rows, then
     /// the head.
     pub(crate) fn publish(&mut self) -> Result<(), EngineError> {
-        self.log.publish().map_err(|source| self.tenant.log_error(source))?;
+        let space = Arc::clone(&self.space);
+        space.retry(EngineError::is_out_of_space, || {
+            self.log.publish().map_err(|source| self.tenant.log_error(source))
+        })?;
         self.tenant
             .projection
             .publish(self.state.end)
@@ -306,6 +326,7 @@ impl TenantWriter {
         Ok(Some(TenantFlush {
             tenant: Arc::clone(&self.tenant),
             mark: Arc::clone(&self.mark),
+            space: Arc::clone(&self.space),
             applied,
             log,
             view,
@@ -337,6 +358,7 @@ impl TenantWriter {
 pub(crate) struct TenantFlush {
     tenant: Arc<SharedTenant>,
     mark: Arc<Mutex<LogMark>>,
+    space: Arc<DiskSpace>,
     applied: Applied,
     log: SyncJob,
     view: Flush,
@@ -348,7 +370,9 @@ impl TenantFlush {
     /// log. Returns the entry that is now on disk.
     pub(crate) fn finish(self) -> Result<LogIndex, EngineError> {
         self.log.run().map_err(|source| self.tenant.log_error(source))?;
-        self.mark.lock().set(self.applied.end, self.applied.log_index)?;
+        self.space.retry(EngineError::is_out_of_space, || {
+            self.mark.lock().set(self.applied.end, self.applied.log_index)
+        })?;
         self.view
             .commit(&self.state)
             .map_err(|source| self.tenant.projection_error(source))?;
@@ -368,17 +392,27 @@ const VIEW_FILE: &str = "view.redb";
 /// What the view's key is derived for.
 const VIEW_KEY_INFO: &[u8] = b"projection store";
 
-fn open_projection(directory: &Path, name: &str, key: &SecretBytes) -> Result<Projection, EngineError> {
+fn open_projection(
+    directory: &Path,
+    name: &str,
+    key: &SecretBytes,
+    space: &Arc<DiskSpace>,
+) -> Result<Projection, EngineError> {
     let path = directory.join(VIEW_FILE);
     let options = ProjectionOptions {
         memory_bytes_max: VIEW_MEMORY_BYTES_MAX,
         ..ProjectionOptions::default()
     };
-    match Projection::open(&path, key, options) {
+    let open = || {
+        let file = OsFile::open(&path).map_err(ProjectionError::from_io)?;
+        let space = Arc::clone(space);
+        Projection::open_on(Box::new(PatientFile { file, space }), key, options)
+    };
+    match open() {
         Err(error) if error.is_rebuildable() => {
             tracing::warn!(database = name, %error, "the view is discarded and rebuilt");
             discard_projection(directory)?;
-            Projection::open(&path, key, options)
+            open()
         }
         opened => opened,
     }

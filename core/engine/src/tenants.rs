@@ -11,6 +11,7 @@ use craton_types::{DatabaseDefinition, LogIndex, TenantId};
 use parking_lot::{Mutex, RwLock};
 
 use crate::EngineError;
+use crate::disk_space::DiskSpace;
 use crate::keyring::Keyring;
 use crate::tenant::SharedTenant;
 use crate::tenant_writer::TenantWriter;
@@ -25,6 +26,7 @@ pub(crate) struct Tenants {
     directory: PathBuf,
     disk: Arc<dyn Disk>,
     keyring: Arc<Keyring>,
+    space: Arc<DiskSpace>,
     system: Arc<SharedTenant>,
     by_name: RwLock<BTreeMap<String, Arc<SharedTenant>>>,
     writers: RwLock<HashMap<TenantId, Arc<Mutex<TenantWriter>>>>,
@@ -39,6 +41,7 @@ impl Tenants {
         directory: PathBuf,
         disk: Arc<dyn Disk>,
         keyring: Arc<Keyring>,
+        space: Arc<DiskSpace>,
     ) -> Result<Self, EngineError> {
         let system_directory = directory.join(SYSTEM_TENANT.to_string());
         let writer = TenantWriter::open(
@@ -47,6 +50,7 @@ impl Tenants {
             SYSTEM_TENANT,
             SYSTEM_DATABASE.to_owned(),
             Arc::clone(&keyring),
+            Arc::clone(&space),
             true,
         )?;
         let databases: Vec<_> = writer.state.databases.values().cloned().collect();
@@ -54,6 +58,7 @@ impl Tenants {
             directory,
             disk,
             keyring,
+            space,
             system: Arc::clone(&writer.tenant),
             by_name: RwLock::default(),
             writers: RwLock::new(HashMap::from([(SYSTEM_TENANT, Arc::new(Mutex::new(writer)))])),
@@ -79,6 +84,7 @@ impl Tenants {
             database.tenant,
             database.name.clone(),
             Arc::clone(&self.keyring),
+            Arc::clone(&self.space),
             false,
         )?;
         let tenant = Arc::clone(&writer.tenant);

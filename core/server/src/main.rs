@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use craton_crypto::{FileMasterKey, SecretBytes};
+use craton_engine::SyncPolicy;
 use craton_server::{Limits, Options, Server, TokenOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -60,6 +61,10 @@ struct Arguments {
     /// {"witnesses": [{"url": "https://witness.example", "verifier_key": "<name>+<key id>+<base64>"}]}
     #[arg(long, value_name = "FILE")]
     witness_file: Option<PathBuf>,
+    /// How many commands share one sync of the log: every-batch, every-record or group:MILLISECONDS. Nothing is
+    /// acknowledged before it is synced, whatever the policy
+    #[arg(long, value_name = "POLICY", default_value = "every-batch")]
+    sync_policy: SyncPolicy,
     /// The most connections with a session
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections_max)]
     connections_max: usize,
@@ -164,6 +169,7 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         tls_key: arguments.tls_key,
         token,
         witness_file: arguments.witness_file,
+        sync_policy: arguments.sync_policy,
         limits: Limits {
             connections_max: arguments.connections_max,
             copy_bytes_max: arguments.copy_bytes_max,

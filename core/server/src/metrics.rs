@@ -54,6 +54,7 @@ pub(crate) struct Metrics {
     commit_seconds: Histogram,
     uptime_seconds: Gauge,
     engine_stopped: IntGauge,
+    disk_full: IntGauge,
     log_records: IntGaugeVec,
     checkpoint_records: IntGaugeVec,
     witness_requests_total: IntCounterVec,
@@ -198,6 +199,13 @@ impl Metrics {
                     &["database"],
                 ),
             ),
+            disk_full: register(
+                &registry,
+                IntGauge::new(
+                    "craton_disk_full",
+                    "1 while the disk is full and the node read-only, 0 otherwise.",
+                ),
+            ),
             wal_syncs_total: register(
                 &registry,
                 IntCounter::new(
@@ -264,6 +272,7 @@ impl Metrics {
         self.uptime_seconds.set(shared.uptime().as_secs_f64());
         let status = shared.engine.status();
         self.engine_stopped.set(i64::from(status.stop_reason.is_some()));
+        self.disk_full.set(i64::from(status.read_only_reason.is_some()));
         for database in &status.databases {
             let value = |count| i64::try_from(count).unwrap_or(i64::MAX);
             let name = [database.name.as_str()];

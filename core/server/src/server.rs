@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use craton_crypto::MasterKeyProvider;
-use craton_engine::{Craton, EngineError};
+use craton_engine::{Craton, EngineError, SyncPolicy};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -55,6 +55,8 @@ pub struct Options {
     pub token: Option<TokenOptions>,
     /// Who cosigns the databases' checkpoints, as JSON; nobody without it.
     pub witness_file: Option<PathBuf>,
+    /// How many commands share one `fdatasync`.
+    pub sync_policy: SyncPolicy,
     /// Bounds.
     pub limits: Limits,
 }
@@ -144,6 +146,7 @@ impl Server {
             tls_key,
             token,
             witness_file,
+            sync_policy,
             limits,
         } = options;
         let certificate = Certificate::load(tls_certificate, tls_key)?;
@@ -151,7 +154,10 @@ impl Server {
             Some(token) => Some(TokenVerifier::load(token.key_path, &token.cluster_id)?),
             None => None,
         };
-        let options = Craton::options().origin(origin).master_key(master_key);
+        let options = Craton::options()
+            .origin(origin)
+            .master_key(master_key)
+            .sync_policy(sync_policy);
         let engine_dir = data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || options.open(engine_dir)).await;
         let engine = opened.expect("opening the engine does not panic")?;

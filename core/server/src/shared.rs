@@ -49,6 +49,8 @@ pub(crate) struct Shared {
 pub(crate) enum Readiness {
     /// They are.
     Ready,
+    /// Those that read are; the others are refused for this reason until it is gone.
+    ReadOnly(&'static str),
     /// The server is stopping.
     Stopping,
     /// The engine has failed for good.
@@ -63,7 +65,10 @@ impl Shared {
         } else if self.stopping.is_cancelled() {
             Readiness::Stopping
         } else {
-            Readiness::Ready
+            match self.engine.read_only_reason() {
+                Some(reason) => Readiness::ReadOnly(reason),
+                None => Readiness::Ready,
+            }
         }
     }
 

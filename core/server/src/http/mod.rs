@@ -41,6 +41,7 @@ async fn health() -> impl IntoResponse {
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     match shared.readiness() {
         Readiness::Ready => Json(json!({ "status": "ready" })).into_response(),
+        Readiness::ReadOnly(reason) => Json(json!({ "status": "read_only", "detail": reason })).into_response(),
         Readiness::Stopping => not_ready("the server is stopping"),
         Readiness::Poisoned => not_ready("the engine has stopped after a failure that it may not survive"),
     }
