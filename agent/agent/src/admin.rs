@@ -68,6 +68,7 @@ struct UserBody<'a> {
     scram_verifier: &'a str,
     databases: &'a [String],
     read_only: bool,
+    compliance: bool,
 }
 
 /// Asks for the server's status.
@@ -95,6 +96,7 @@ pub(crate) async fn put_user(socket: &Path, user: &DesiredUser) -> Result<(), Ad
         scram_verifier: &user.scram_verifier,
         databases: &user.databases,
         read_only: user.read_only,
+        compliance: user.compliance,
     };
     let body = serde_json::to_vec(&body).expect("a struct of strings has no failing serializer");
     call(socket, Method::PUT, &format!("/v1/users/{}", user.name), body.into())

@@ -85,6 +85,9 @@ pub struct DesiredUser {
     /// Refuses every write of this user.
     #[serde(default)]
     pub read_only: bool,
+    /// Lets the user erase and hold data subjects and say how long data is kept.
+    #[serde(default)]
+    pub compliance: bool,
 }
 
 impl fmt::Debug for DesiredUser {
@@ -94,6 +97,7 @@ impl fmt::Debug for DesiredUser {
             .field("name", &self.name)
             .field("databases", &self.databases)
             .field("read_only", &self.read_only)
+            .field("compliance", &self.compliance)
             .finish_non_exhaustive()
     }
 }
@@ -374,6 +378,7 @@ pub(crate) mod tests {
                 scram_verifier: "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy".into(),
                 databases: vec!["main".into()],
                 read_only: false,
+                compliance: false,
             }],
             token_verification_key: "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n".into(),
         }

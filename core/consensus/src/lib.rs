@@ -100,6 +100,9 @@ pub trait Consensus: Send + Sync {
     /// [`ConsensusError::Wal`] when the log failed, after what was durable before was handed out.
     fn next_committed(&self) -> Result<CommittedEntry, ConsensusError>;
 
+    /// Makes the next entry begin a new file, so that [`Consensus::purge`] can remove every entry before it.
+    fn begin_segment(&self);
+
     /// Allows the entries up to and including `through` to be forgotten: everything they caused is on disk.
     ///
     /// # Errors

@@ -106,6 +106,10 @@ impl Consensus for SingleNode {
         self.pipeline.next_committed()
     }
 
+    fn begin_segment(&self) {
+        self.pipeline.wal.lock().begin_segment();
+    }
+
     fn purge(&self, through: LogIndex) -> Result<(), ConsensusError> {
         // The log is not held while its files are removed.
         let purge = self.pipeline.wal.lock().begin_purge(through);

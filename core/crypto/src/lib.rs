@@ -23,6 +23,7 @@ mod scram;
 mod secret;
 mod signing;
 mod state_key;
+mod subject_key;
 mod wrap;
 
 pub use constant_time::constant_time_equal;
@@ -37,4 +38,5 @@ pub use scram::{
 pub use secret::SecretBytes;
 pub use signing::{SIGNATURE_BYTES, SignatureError, SigningKey, VerifyingKey, VerifyingKeyError};
 pub use state_key::{StateBlindingKey, StateKey};
+pub use subject_key::{CellError, CellPlace, SubjectKey, SubjectKeysKey, open_cell};
 pub use wrap::{KeyId, NONCE_BYTES, WRAPPED_KEY_BYTES, WrapError, WrappingKey};

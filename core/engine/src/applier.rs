@@ -66,14 +66,22 @@ impl Applier {
         } else {
             None
         };
-        let (commands, replies) = match waiting {
-            Some(Waiting { commands, replies }) => (commands, replies),
-            None => (decode_entry(&committed.payload)?.commands, Vec::new()),
+        let (commands, replies, begun) = match waiting {
+            Some(Waiting {
+                commands,
+                replies,
+                begun,
+            }) => (commands, replies, begun),
+            None => (decode_entry(&committed.payload)?.commands, Vec::new(), None),
         };
         let entry = Entry { timestamp, commands };
         let outcomes = self.apply_to_tenants(committed, &entry, boot == self.boot, relieve)?;
         self.tenants.set_applied_index(committed.index);
         answer(replies, outcomes);
+        if let Some(begun) = begun {
+            // Whoever asked may have gone; then nobody needs the answer.
+            let _ = begun.send(());
+        }
         Ok(())
     }
 

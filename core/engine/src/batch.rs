@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use craton_crypto::Dek;
-use craton_kernel::{Command, Decided, Draft, Operation, Outcome, SealedRecord, decide};
+use craton_kernel::{Command, Decided, Draft, Operation, Outcome, Refusal, SealedRecord, decide};
 use craton_types::{LogIndex, Timestamp};
 
 use crate::EngineError;
@@ -19,8 +19,8 @@ const SEAL_BYTES_PER_THREAD: usize = 512 * 1024;
 #[derive(Default)]
 struct Pending {
     drafts: Vec<Draft>,
-    /// Which command of the batch each is of.
-    positions: Vec<usize>,
+    /// Which command of the batch each is of, and why that one was refused if that is what the record says.
+    positions: Vec<(usize, Option<Refusal>)>,
     bytes: usize,
 }
 
@@ -54,8 +54,9 @@ impl TenantWriter {
                         .feed
                         .push(header, &drafted.writes, self.state.state_checkpoint);
                     self.store(header.offset, drafted.writes, drafted.stream)?;
+                    self.keep_subject_keys(drafted.subject_keys)?;
                     pending.drafts.push(drafted.draft);
-                    pending.positions.push(position);
+                    pending.positions.push((position, drafted.refusal));
                     if !matches!(command.operation, Operation::Write { .. } | Operation::Append { .. }) {
                         self.settle(&mut pending, commands, &mut outcomes)?;
                     }
@@ -86,10 +87,16 @@ impl TenantWriter {
         } = std::mem::take(pending);
         let Some(first) = drafts.first() else { return Ok(()) };
         let key = self.tenant.keys.get(first.header().key_epoch);
-        for (sealed, position) in seal(drafts, bytes, key.as_ref()).into_iter().zip(positions) {
+        for (sealed, (position, refusal)) in seal(drafts, bytes, key.as_ref()).into_iter().zip(positions) {
             let (record, committed) = sealed.chain(&mut self.state);
             self.store_record(&commands[position], &record)?;
-            outcomes[position] = Some(Outcome::Committed(committed));
+            outcomes[position] = Some(match refusal {
+                None => Outcome::Committed(committed),
+                Some(refusal) => Outcome::RefusedOnRecord {
+                    record: committed,
+                    refusal,
+                },
+            });
         }
         Ok(())
     }

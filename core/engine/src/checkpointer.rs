@@ -125,6 +125,6 @@ async fn checkpoint(node: &Node, tenant: &SharedTenant) -> Result<(), EngineErro
         Outcome::Committed(_)
         | Outcome::Duplicate { .. }
         | Outcome::Refused(Refusal::CheckpointOutOfOrder { .. } | Refusal::StateOutOfOrder { .. }) => Ok(()),
-        Outcome::Refused(refusal) => Err(refusal.into()),
+        Outcome::Refused(refusal) | Outcome::RefusedOnRecord { refusal, .. } => Err(refusal.into()),
     }
 }

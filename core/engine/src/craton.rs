@@ -27,7 +27,7 @@ use crate::lock::DirectoryLock;
 use crate::proposer::{LogUse, ProposalQueue, Proposed, Proposer, ProposerCounters, WaitingEntries, proposal_queue};
 use crate::tenant::SharedTenant;
 use crate::tenants::{SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
-use crate::{Clock, Commit, EngineError, Options, Random, Session, SyncPolicy, Tenant};
+use crate::{Clock, Commit, EngineError, Options, Random, Session, SyncPolicy, Tenant, Wait};
 
 /// How often it is looked whether the proposer has ended.
 const CLOSE_POLL: Duration = Duration::from_millis(1);
@@ -64,6 +64,7 @@ pub(crate) struct Node {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) health: Arc<Health>,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) closing: Arc<Closing>,
     signing: SigningKey,
     origin: String,
 }
@@ -187,6 +188,7 @@ impl Craton {
         let tenants = Arc::new(Tenants::open_all(
             data_dir.join("tenants"),
             Arc::clone(&disk),
+            Arc::clone(&random),
             Arc::clone(&keyring),
             Arc::clone(&health.space),
         )?);
@@ -234,6 +236,7 @@ impl Craton {
             clock,
             random,
             health,
+            closing: Arc::clone(&closing),
             signing: keyring.signing(),
             keyring,
             origin,
@@ -249,7 +252,7 @@ impl Craton {
             spawn("craton-flush", move || background_flusher.run())?,
             spawn("craton-checkpoint", move || checkpointer.run())?,
         ];
-        Ok(Self(Arc::new(Inner {
+        let craton = Self(Arc::new(Inner {
             node,
             consensus,
             flusher,
@@ -258,7 +261,25 @@ impl Craton {
             counters,
             threads: Mutex::new(threads),
             _lock: lock,
-        })))
+        }));
+        craton.finish_erasures()?;
+        Ok(craton)
+    }
+
+    /// Finishes what was left of erasures when the node stopped.
+    fn finish_erasures(&self) -> Result<(), EngineError> {
+        for tenant in self.0.node.tenants.databases() {
+            let condemned = tenant.subject_keys.condemned();
+            if !condemned.is_empty() {
+                tracing::info!(
+                    database = tenant.name,
+                    keys = condemned.len(),
+                    "finishing interrupted erasures"
+                );
+                self.handle(tenant).remove_traces(&condemned).wait()?;
+            }
+        }
+        Ok(())
     }
 
     /// A tenant by name.

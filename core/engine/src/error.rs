@@ -106,6 +106,33 @@ pub enum EngineError {
         #[source]
         source: craton_kernel::ReplayError,
     },
+    /// Both copies of a database's subject keys are gone or do not open, while its log holds cells sealed under them.
+    #[error("the keys of the data subjects of database {database:?} in {directory} are lost", directory = directory.display())]
+    SubjectKeysLost {
+        /// The database.
+        database: String,
+        /// Where they were.
+        directory: PathBuf,
+    },
+    /// Both copies of a data subject's key are damaged. What is sealed under it is neither shown nor taken for erased.
+    #[error("key {key} of a data subject of database {database:?} is damaged in both copies")]
+    SubjectKeyDamaged {
+        /// The database.
+        database: String,
+        /// The key's number.
+        key: u64,
+    },
+    /// A sealed cell does not open under its subject's key.
+    #[error("a sealed cell of record {offset} of database {database:?} does not open")]
+    Cell {
+        /// The database.
+        database: String,
+        /// The record that wrote the cell.
+        offset: u64,
+        /// Why.
+        #[source]
+        source: craton_crypto::CellError,
+    },
     /// A committed entry cannot be read.
     #[error(transparent)]
     Entry(#[from] crate::entry::EntryDecodeError),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use craton_consensus::Consensus;
 use craton_types::LogIndex;
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
 
 use crate::EngineError;
 use crate::applier::chain;
@@ -35,7 +36,12 @@ pub(crate) struct Closing {
 struct Wakes {
     closed: bool,
     flush: bool,
+    /// Who waits until everything that is applied now is on disk and the write-ahead log forgot it.
+    waiting: Vec<FlushReply>,
 }
+
+/// Where the end of a flush is told.
+type FlushReply = oneshot::Sender<Result<(), EngineError>>;
 
 impl Closing {
     /// Waits for the given time; whether the node closes.
@@ -57,6 +63,19 @@ impl Closing {
         state.closed
     }
 
+    /// Asks for a flush of everything. The receiver gets the answer, or nothing when the node closes.
+    pub(crate) fn flush(&self) -> oneshot::Receiver<Result<(), EngineError>> {
+        let (reply, flushed) = oneshot::channel();
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.waiting.push(reply);
+            state.flush = true;
+        }
+        drop(state);
+        self.changed.notify_all();
+        flushed
+    }
+
     /// Asks for a flush now, and waits a moment for it; whether the node closes.
     pub(crate) fn ask_for_flush(&self) -> bool {
         self.state.lock().flush = true;
@@ -65,7 +84,10 @@ impl Closing {
     }
 
     pub(crate) fn close(&self) {
-        self.state.lock().closed = true;
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.waiting.clear();
+        drop(state);
         self.changed.notify_all();
     }
 }
@@ -85,11 +107,19 @@ impl Flusher {
         while !self.closing.wait_for_flush(PERIOD) {
             periods += 1;
             self.health.space.note_log(self.consensus.is_out_of_space());
-            let everything = periods >= PERIODS_MAX;
+            let waiting = std::mem::take(&mut self.closing.state.lock().waiting);
+            let everything = periods >= PERIODS_MAX || !waiting.is_empty();
             if everything {
                 periods = 0;
             }
-            if let Err(error) = self.flush(everything) {
+            let flushed = self.flush(everything);
+            if flushed.is_ok() {
+                for reply in waiting {
+                    // Whoever asked may have gone; then nobody needs the answer.
+                    let _ = reply.send(Ok(()));
+                }
+            }
+            if let Err(error) = flushed {
                 self.health.stop(format!("a flush failed: {}", chain(&error)));
                 self.consensus.close();
                 return;

@@ -64,6 +64,9 @@ impl Future for Proposed {
 /// What the queue carries.
 enum Message {
     Propose(Proposal),
+    /// Begins a new segment of the write-ahead log behind everything that was handed over before. Answered when the
+    /// entry that begins it is applied.
+    BeginSegment(oneshot::Sender<()>),
     /// Wakes the proposer so that it sees that the node closes.
     Stop,
 }
@@ -75,6 +78,8 @@ pub(crate) type Reply = oneshot::Sender<Result<Outcome, EngineError>>;
 pub(crate) struct Waiting {
     pub(crate) commands: Vec<Arc<Command>>,
     pub(crate) replies: Vec<Reply>,
+    /// Told once the entry is applied.
+    pub(crate) begun: Option<oneshot::Sender<()>>,
 }
 
 /// Entries that were proposed by this process and are not applied yet, by sequence.
@@ -141,6 +146,16 @@ impl ProposalQueue {
         })
     }
 
+    /// Begins a new segment of the write-ahead log behind everything that was handed over before, and waits until all
+    /// of that is applied.
+    pub(crate) async fn begin_segment(&self) -> Result<(), EngineError> {
+        self.health.check()?;
+        let (begun, applied) = oneshot::channel();
+        let sent = self.sender.send(Message::BeginSegment(begun)).await;
+        sent.map_err(|_| self.health.stopped())?;
+        applied.await.map_err(|_| self.health.stopped())
+    }
+
     /// Wakes the proposer after its `stopping` was set.
     pub(crate) fn wake(&self) {
         // A full queue wakes it just as well.
@@ -203,27 +218,41 @@ impl Proposer {
             return;
         };
         let mut sequence = 0;
-        while let Some(Message::Propose(first)) = queue.0.blocking_recv() {
+        let mut next = None;
+        while let Some(message) = next.take().or_else(|| queue.0.blocking_recv()) {
             if self.stopping.load(Ordering::Acquire) {
                 return;
             }
-            let batch = match self.sync_policy {
-                SyncPolicy::EveryBatch => drain(vec![first], &mut queue.0),
-                SyncPolicy::EveryRecord => vec![first],
-                SyncPolicy::Group { delay_max } => {
-                    let group = timer.block_on(gather(first, &mut queue.0, delay_max));
-                    drain(group, &mut queue.0)
-                }
-            };
             sequence += 1;
-            if !self.propose_batch(sequence, batch) {
+            let go_on = match message {
+                Message::Propose(first) => {
+                    let (batch, other) = match self.sync_policy {
+                        SyncPolicy::EveryBatch => drain(vec![first], &mut queue.0),
+                        SyncPolicy::EveryRecord => (vec![first], None),
+                        SyncPolicy::Group { delay_max } => {
+                            match timer.block_on(gather(first, &mut queue.0, delay_max)) {
+                                (group, None) => drain(group, &mut queue.0),
+                                ended => ended,
+                            }
+                        }
+                    };
+                    next = other;
+                    self.propose_batch(sequence, batch, None)
+                }
+                Message::BeginSegment(begun) => {
+                    self.consensus.begin_segment();
+                    self.propose_batch(sequence, Vec::new(), Some(begun))
+                }
+                Message::Stop => return,
+            };
+            if !go_on {
                 return;
             }
         }
     }
 
     /// Proposes one entry; whether to go on.
-    fn propose_batch(&mut self, sequence: u64, batch: Vec<Proposal>) -> bool {
+    fn propose_batch(&mut self, sequence: u64, batch: Vec<Proposal>, begun: Option<oneshot::Sender<()>>) -> bool {
         let mut commands = Vec::with_capacity(batch.len());
         let mut replies = Vec::with_capacity(batch.len());
         let mut encoded = Vec::with_capacity(batch.len());
@@ -243,7 +272,12 @@ impl Proposer {
         let counters = &self.counters;
         counters.commands.fetch_add(commands.len() as u64, Ordering::Relaxed);
         counters.bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
-        self.waiting.lock().insert(sequence, Waiting { commands, replies });
+        let waiting = Waiting {
+            commands,
+            replies,
+            begun,
+        };
+        self.waiting.lock().insert(sequence, waiting);
         let appended = self.consensus.append(payload);
         let waited = self.clock.now().get().saturating_sub(now.get());
         counters.wait_nanoseconds.fetch_add(waited, Ordering::Relaxed);
@@ -271,34 +305,46 @@ impl Proposer {
     }
 }
 
-/// Takes what arrives within a time, within an entry's bounds. A stop ends it early.
-async fn gather(first: Proposal, queue: &mut mpsc::Receiver<Message>, delay_max: Duration) -> Vec<Proposal> {
+/// Takes the commands that arrive within a time, within an entry's bounds, and the message that ended them early.
+async fn gather(
+    first: Proposal,
+    queue: &mut mpsc::Receiver<Message>,
+    delay_max: Duration,
+) -> (Vec<Proposal>, Option<Message>) {
     let mut bytes = first.encoded.len();
     let mut batch = vec![first];
+    let mut other = None;
     let gathering = async {
         while batch.len() < ENTRY_COMMANDS_MAX && bytes < ENTRY_BYTES_TARGET {
-            let Some(Message::Propose(next)) = queue.recv().await else {
-                break;
-            };
-            bytes += next.encoded.len();
-            batch.push(next);
+            match queue.recv().await {
+                Some(Message::Propose(next)) => {
+                    bytes += next.encoded.len();
+                    batch.push(next);
+                }
+                ended => {
+                    other = ended;
+                    break;
+                }
+            }
         }
     };
     // That the time is over is the usual end.
     let _ = tokio::time::timeout(delay_max, gathering).await;
-    batch
+    (batch, other)
 }
 
-/// Takes what waits already, within an entry's bounds.
-fn drain(mut batch: Vec<Proposal>, queue: &mut mpsc::Receiver<Message>) -> Vec<Proposal> {
+/// Takes the commands that wait already, within an entry's bounds, and the message that ended them.
+fn drain(mut batch: Vec<Proposal>, queue: &mut mpsc::Receiver<Message>) -> (Vec<Proposal>, Option<Message>) {
     let mut bytes: usize = batch.iter().map(|proposal| proposal.encoded.len()).sum();
     while batch.len() < ENTRY_COMMANDS_MAX && bytes < ENTRY_BYTES_TARGET {
-        // A stop that is swallowed here is seen by the flag.
-        let Ok(Message::Propose(next)) = queue.try_recv() else {
-            break;
-        };
-        bytes += next.encoded.len();
-        batch.push(next);
+        match queue.try_recv() {
+            Ok(Message::Propose(next)) => {
+                bytes += next.encoded.len();
+                batch.push(next);
+            }
+            Ok(other) => return (batch, Some(other)),
+            Err(_) => break,
+        }
     }
-    batch
+    (batch, None)
 }

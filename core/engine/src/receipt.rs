@@ -1,7 +1,9 @@
 //! Receipts: one row's newest change with everything needed to check it offline.
 
 use craton_proof::{Receipt, ReceiptParts, inclusion_proof};
-use craton_types::{Change, Offset, PrimaryKey, Record, RowChange, TableSchema};
+use std::cell::RefCell;
+
+use craton_types::{Change, Offset, PrimaryKey, Record, RowChange, SealedCell, TableSchema};
 
 use crate::checkpointer::ensure_covered;
 use crate::{EngineError, Tenant};
@@ -103,16 +105,25 @@ impl Tenant {
         let dek = self.tenant.keys.get(record.header.key_epoch);
         let dek = dek.ok_or_else(|| unproved(format!("no key of epoch {}", record.header.key_epoch)))?;
         let change_key = |index| dek.change_key(self.tenant.id, offset, index);
+        // A key that cannot be read is neither erased nor withheld.
+        let failure = RefCell::new(None);
+        let cell_key = |cell: &SealedCell| {
+            let key = self.tenant.cell_key(cell);
+            key.map_err(|error| failure.replace(Some(error))).ok().flatten()
+        };
         let parts = ReceiptParts {
             record,
             changes,
             change_key: &change_key,
+            cell_key: &cell_key,
             path,
             checkpoint: checkpoint.note,
         };
-        Receipt::build(parts)
-            .map(|receipt| receipt.to_string())
-            .map_err(|error| unproved(error.to_string()))
+        let receipt = Receipt::build(parts).map_err(|error| unproved(error.to_string()))?;
+        match failure.into_inner() {
+            Some(error) => Err(error),
+            None => Ok(receipt.to_string()),
+        }
     }
 }
 

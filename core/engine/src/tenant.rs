@@ -9,12 +9,14 @@ use craton_log::LogReader;
 use craton_projection::Projection;
 use craton_proof::Frontier;
 use craton_types::{Offset, TenantId, UserDefinition};
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::EngineError;
 use crate::epoch_keys::EpochKeys;
 use crate::session::ConflictQueue;
 use crate::state::StateKeeper;
+use crate::subject_keys::SubjectKeys;
 
 /// What readers of a tenant share.
 pub(crate) struct SharedTenant {
@@ -32,6 +34,11 @@ pub(crate) struct SharedTenant {
     pub(crate) state: StateKeeper,
     /// Where statements that met another writer stand in line.
     pub(crate) conflicts: ConflictQueue,
+    /// The keys of data subjects.
+    pub(crate) subject_keys: SubjectKeys,
+    /// Held for reading by whoever hands over a command that rests on what was read, from the check that nothing was
+    /// erased since until the command is in the queue.
+    pub(crate) erasure_gate: RwLock<()>,
 }
 
 /// How far a tenant's log can be read.
@@ -60,6 +67,8 @@ pub(crate) struct Head {
     pub(crate) cosigned: Option<Cosigned>,
     /// One past the last record of changes: checkpoints and cosignatures are not worth a checkpoint of their own.
     pub(crate) data_end: Offset,
+    /// How many data subjects were erased.
+    pub(crate) erasures: u64,
     /// The tables.
     pub(crate) catalogue: Arc<Catalogue>,
     /// The users (system tenant only).
@@ -76,6 +85,7 @@ impl Head {
             state_checkpoint: state.state_checkpoint,
             cosigned: state.cosigned,
             data_end,
+            erasures: state.erasures,
             catalogue: Arc::clone(&state.catalogue),
             users: Arc::clone(&state.users),
         }

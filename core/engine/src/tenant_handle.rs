@@ -62,7 +62,7 @@ impl Commit {
     pub(crate) fn from_outcome(outcome: Outcome) -> Result<Self, EngineError> {
         match outcome {
             Outcome::Committed(committed) => Ok(committed.into()),
-            Outcome::Refused(refusal) => Err(refusal.into()),
+            Outcome::Refused(refusal) | Outcome::RefusedOnRecord { refusal, .. } => Err(refusal.into()),
             Outcome::Duplicate { offset } => unreachable!("no idempotency id was given, yet {offset} has it"),
         }
     }
@@ -124,7 +124,7 @@ impl Future for Appending {
         Poll::Ready(outcome.and_then(|outcome| match outcome {
             Outcome::Committed(committed) => Ok(committed.into()),
             Outcome::Duplicate { offset } => self.tenant.commit_at(offset),
-            Outcome::Refused(refusal) => Err(refusal.into()),
+            Outcome::Refused(refusal) | Outcome::RefusedOnRecord { refusal, .. } => Err(refusal.into()),
         }))
     }
 }
@@ -243,6 +243,7 @@ impl Tenant {
             scram_verifier: String::new(),
             databases: Vec::new(),
             read_only: false,
+            compliance: true,
         };
         Session::new(self.clone(), &user)
     }

@@ -4,26 +4,28 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use craton_crypto::SecretBytes;
+use craton_crypto::{SecretBytes, SubjectKey};
 use craton_kernel::{
-    ApplyError, Command, Operation, RowReader, StreamWrite, TenantState, ViewWrite, key_epoch_of, replay,
+    ApplyError, Command, Operation, RowReader, StreamWrite, SubjectKeyEffect, TenantState, ViewWrite, key_epoch_of,
+    replay,
 };
 use craton_log::{Disk, LogReader, SyncJob, TenantLog, TenantLogOptions};
 use craton_projection::{Applied, Flush, OsFile, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_proof::HashReader;
-use craton_types::{LogIndex, Offset, PrimaryKey, Record, StreamHead, TableId, TenantId, VersionedRow};
+use craton_types::{LogIndex, Offset, PrimaryKey, Record, StreamHead, SubjectKeyId, TableId, TenantId, VersionedRow};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::EngineError;
 use crate::disk_space::{DiskSpace, PatientFile};
 use crate::epoch_keys::{EpochKeys, rotations};
 use crate::keyring::Keyring;
 use crate::log_mark::LogMark;
 use crate::state::StateKeeper;
+use crate::subject_keys::SubjectKeys;
 use crate::tenant::{Head, Published, SharedTenant};
 use crate::tenants::create_directory;
+use crate::{EngineError, Random};
 
 /// Records that a rebuild reads at once.
 const REBUILD_RECORDS_MAX: usize = 256;
@@ -72,6 +74,13 @@ impl RowReader for CurrentRows<'_> {
             .stream(name)
             .map_err(|source| ApplyError(Box::new(self.tenant.projection_error(source))))
     }
+
+    fn subject_key(&self, id: SubjectKeyId) -> Result<SubjectKey, ApplyError> {
+        self.tenant
+            .subject_keys
+            .get_to_apply(id)
+            .map_err(|source| ApplyError(Box::new(source)))
+    }
 }
 
 impl TenantWriter {
@@ -80,6 +89,7 @@ impl TenantWriter {
     pub(crate) fn open(
         directory: &Path,
         disk: Arc<dyn Disk>,
+        random: Arc<dyn Random>,
         tenant: TenantId,
         name: String,
         keyring: Arc<Keyring>,
@@ -121,6 +131,8 @@ impl TenantWriter {
             known.iter().map(|(rotated, _)| rotated),
             &state,
         )?;
+        let subjects_key = keyring.tenant_key(tenant, SUBJECTS_KEY_INFO)?;
+        let subject_keys = SubjectKeys::open(disk, random, directory, &name, tenant, subjects_key)?;
         let head = ArcSwap::from_pointee(Head::of(&state, Offset::ZERO));
         let marked_end = mark.lock().get().map_or(Offset::ZERO, |(end, _)| end);
         // What a rebuild replays below, the tree reads from the log.
@@ -136,6 +148,8 @@ impl TenantWriter {
             cosignatures_expected: Default::default(),
             state: state_tree,
             conflicts: Default::default(),
+            subject_keys,
+            erasure_gate: Default::default(),
         };
         let data_end = state.end;
         let mut writer = Self {
@@ -150,6 +164,7 @@ impl TenantWriter {
             data_end,
         };
         writer.rebuild()?;
+        writer.tenant.subject_keys.check_count(writer.state.next_subject_key)?;
         writer.publish_head();
         Ok(writer)
     }
@@ -279,6 +294,17 @@ impl TenantWriter {
         Ok(())
     }
 
+    /// Keeps the keys that a record created and condemns the one that it erased, before anybody sees the record.
+    pub(crate) fn keep_subject_keys(&self, effects: Vec<SubjectKeyEffect>) -> Result<(), EngineError> {
+        for effect in effects {
+            match effect {
+                SubjectKeyEffect::Created(key) => self.tenant.subject_keys.insert(key),
+                SubjectKeyEffect::Erased(id) => self.tenant.subject_keys.condemn(id)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a batch visible: first the log, so that every visible row has its record, then the rows, then
     /// the head.
     pub(crate) fn publish(&mut self) -> Result<(), EngineError> {
@@ -331,6 +357,7 @@ impl TenantWriter {
             log,
             view,
             state: self.state.to_bytes(),
+            condemned: self.tenant.subject_keys.condemned(),
         }))
     }
 
@@ -363,19 +390,24 @@ pub(crate) struct TenantFlush {
     log: SyncJob,
     view: Flush,
     state: Vec<u8>,
+    condemned: Vec<SubjectKeyId>,
 }
 
 impl TenantFlush {
-    /// Syncs the log, moves its mark and writes the view, in this order, so that no view is ever ahead of its
-    /// log. Returns the entry that is now on disk.
+    /// Syncs the log, writes the keys of new data subjects, moves the mark and writes the view, in this order, so that
+    /// no view is ever ahead of its log. Then nothing is applied again under condemned keys, and they are destroyed.
+    /// Returns the entry that is now on disk.
     pub(crate) fn finish(self) -> Result<LogIndex, EngineError> {
         self.log.run().map_err(|source| self.tenant.log_error(source))?;
+        self.space
+            .retry(EngineError::is_out_of_space, || self.tenant.subject_keys.flush())?;
         self.space.retry(EngineError::is_out_of_space, || {
             self.mark.lock().set(self.applied.end, self.applied.log_index)
         })?;
         self.view
             .commit(&self.state)
             .map_err(|source| self.tenant.projection_error(source))?;
+        self.tenant.subject_keys.destroy(&self.condemned)?;
         Ok(self.applied.log_index)
     }
 }
@@ -391,6 +423,8 @@ fn belongs_to(state: &TenantState, log: &LogReader) -> bool {
 const VIEW_FILE: &str = "view.redb";
 /// What the view's key is derived for.
 const VIEW_KEY_INFO: &[u8] = b"projection store";
+/// What the key is for that wraps what wraps the keys of data subjects.
+const SUBJECTS_KEY_INFO: &[u8] = b"subject keys";
 
 fn open_projection(
     directory: &Path,

@@ -10,11 +10,11 @@ use craton_log::Disk;
 use craton_types::{DatabaseDefinition, LogIndex, TenantId};
 use parking_lot::{Mutex, RwLock};
 
-use crate::EngineError;
 use crate::disk_space::DiskSpace;
 use crate::keyring::Keyring;
 use crate::tenant::SharedTenant;
 use crate::tenant_writer::TenantWriter;
+use crate::{EngineError, Random};
 
 /// The tenant that holds databases and users.
 pub(crate) const SYSTEM_TENANT: TenantId = TenantId::new([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
@@ -27,6 +27,7 @@ pub(crate) struct Tenants {
     disk: Arc<dyn Disk>,
     keyring: Arc<Keyring>,
     space: Arc<DiskSpace>,
+    random: Arc<dyn Random>,
     system: Arc<SharedTenant>,
     by_name: RwLock<BTreeMap<String, Arc<SharedTenant>>>,
     writers: RwLock<HashMap<TenantId, Arc<Mutex<TenantWriter>>>>,
@@ -40,6 +41,7 @@ impl Tenants {
     pub(crate) fn open_all(
         directory: PathBuf,
         disk: Arc<dyn Disk>,
+        random: Arc<dyn Random>,
         keyring: Arc<Keyring>,
         space: Arc<DiskSpace>,
     ) -> Result<Self, EngineError> {
@@ -47,6 +49,7 @@ impl Tenants {
         let writer = TenantWriter::open(
             &system_directory,
             Arc::clone(&disk),
+            Arc::clone(&random),
             SYSTEM_TENANT,
             SYSTEM_DATABASE.to_owned(),
             Arc::clone(&keyring),
@@ -59,6 +62,7 @@ impl Tenants {
             disk,
             keyring,
             space,
+            random,
             system: Arc::clone(&writer.tenant),
             by_name: RwLock::default(),
             writers: RwLock::new(HashMap::from([(SYSTEM_TENANT, Arc::new(Mutex::new(writer)))])),
@@ -81,6 +85,7 @@ impl Tenants {
         let writer = TenantWriter::open(
             &directory,
             Arc::clone(&self.disk),
+            Arc::clone(&self.random),
             database.tenant,
             database.name.clone(),
             Arc::clone(&self.keyring),

@@ -264,6 +264,7 @@ async fn a_read_only_user_may_only_read() {
     tag(&mut session(&engine, "main"), TABLE).await;
     let auditor = craton_types::UserDefinition {
         read_only: true,
+        compliance: true,
         ..common::user("auditor", &["main"])
     };
     engine

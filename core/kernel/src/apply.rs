@@ -3,22 +3,25 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use craton_crypto::SubjectKey;
 use craton_proof::{Checkpoint, StateCommitment};
 use craton_types::{
     Change, DatabaseDefinition, Expected, Hash, IdempotencyId, KeysRotated, Offset, PrimaryKey, RecordHeader,
-    RecordKind, RecordSummary, RotationReason, Row, RowChange, RowWrite, StreamHead, StreamId, StreamSequence, TableId,
-    TableSchema, TableSummary, Timestamp, UserDefinition, VersionedRow,
+    RecordKind, RecordSummary, Retention, RotationReason, Row, RowChange, RowWrite, StreamHead, StreamId,
+    StreamSequence, SubjectKeyId, TableId, TableSchema, TableSummary, Timestamp, UserDefinition, VersionedRow,
 };
 
 use crate::checkpoint::{StateCheckpoint, check_state_size, decide_cosigned, parse_checkpoint};
 use crate::seal::{Content, Draft, Placement, draft};
+use crate::subject::{self, RowSealer, SealPlace, SubjectDecision, SubjectKeyEffect};
 use crate::system_table::{
     CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, IDEMPOTENCY_RING_TABLE, IDEMPOTENCY_TABLE, KEY_EPOCH_TABLE,
     STREAM_NAME_BYTES_MAX, catalogue_key, catalogue_row, idempotency_key, idempotency_offset, idempotency_row,
     key_epoch_key, key_epoch_row, ring_id, ring_key, ring_row,
 };
 use crate::{
-    Catalogue, Command, ExpectedSequence, NewDataKey, Operation, Outcome, ReadCheck, Refusal, SchemaWrite, TenantState,
+    Catalogue, Command, ExpectedSequence, NewDataKey, NewSubjectKey, Operation, Outcome, ReadCheck, Refusal,
+    SchemaWrite, TenantState,
 };
 
 /// The rows as the tenant's records so far left them.
@@ -34,6 +37,12 @@ pub trait RowReader {
     /// # Errors
     /// As for [`Self::row`].
     fn stream(&self, name: &str) -> Result<Option<StreamHead>, ApplyError>;
+
+    /// The key of a data subject that is not erased.
+    ///
+    /// # Errors
+    /// When it cannot be read or is missing; the node then stops, because replicas must not differ.
+    fn subject_key(&self, id: SubjectKeyId) -> Result<SubjectKey, ApplyError>;
 }
 
 /// The view could not answer. Not an outcome: nothing was decided.
@@ -83,6 +92,10 @@ pub struct Drafted {
     pub writes: Vec<ViewWrite>,
     /// The record's place in its stream, if it is of a named one.
     pub stream: Option<StreamWrite>,
+    /// Keys of data subjects to keep before the next command is decided, or to destroy.
+    pub subject_keys: Vec<SubjectKeyEffect>,
+    /// Why the command was refused, when that is what the record says.
+    pub refusal: Option<Refusal>,
 }
 
 /// Decides a command and, when it commits, moves the state past its record. The next command may be decided once the
@@ -100,7 +113,8 @@ pub fn decide(
     if let Some(offset) = known_idempotency_id(rows, command)? {
         return Ok(Decided::Answered(Outcome::Duplicate { offset }));
     }
-    let decision = match decide_operation(state, rows, command)? {
+    let timestamp = timestamp.max(state.last_timestamp);
+    let decision = match decide_operation(state, rows, timestamp, command)? {
         Ok(decision) => decision,
         Err(refusal) => return Ok(Decided::Answered(Outcome::Refused(refusal))),
     };
@@ -108,7 +122,7 @@ pub fn decide(
         kind: decision.kind,
         stream: decision.stream,
         sequence: decision.sequence,
-        timestamp: timestamp.max(state.last_timestamp),
+        timestamp,
         key_epoch: match &decision.state {
             StateChange::KeyEpoch(rotated) => rotated.epoch,
             _ => state.key_epoch,
@@ -122,11 +136,14 @@ pub fn decide(
     remember_idempotency_id(state, rows, command.idempotency_id, &mut writes)?;
     state.advance(draft.header());
     state.change(decision.state);
+    state.count_subject_keys(&decision.subject_keys);
     state.note_tables(&writes);
     Ok(Decided::Drafted(Drafted {
         draft,
         writes,
         stream: decision.stream_write,
+        subject_keys: decision.subject_keys,
+        refusal: decision.refusal,
     }))
 }
 
@@ -139,6 +156,9 @@ struct Decision {
     writes: Vec<ViewWrite>,
     stream_write: Option<StreamWrite>,
     state: StateChange,
+    subject_keys: Vec<SubjectKeyEffect>,
+    /// Set when the record says that the command was refused.
+    refusal: Option<Refusal>,
 }
 
 impl Decision {
@@ -152,6 +172,8 @@ impl Decision {
             writes: Vec::new(),
             stream_write: None,
             state: change,
+            subject_keys: Vec::new(),
+            refusal: None,
         }
     }
 }
@@ -172,20 +194,28 @@ enum StateChange {
     Database(DatabaseDefinition),
     Users(BTreeMap<String, UserDefinition>),
     KeyEpoch(KeysRotated),
+    DefaultRetention(Option<Retention>),
 }
 
 type DecisionResult = Result<Result<Decision, Refusal>, ApplyError>;
 
-fn decide_operation(state: &TenantState, rows: &dyn RowReader, command: &Command) -> DecisionResult {
+fn decide_operation(state: &TenantState, rows: &dyn RowReader, time: Timestamp, command: &Command) -> DecisionResult {
     match &command.operation {
         Operation::Write {
             schema,
             rows: row_writes,
             reads,
-        } => match check_reads(state, rows, reads)? {
-            Some(refusal) => Ok(Err(refusal)),
-            None => decide_write(state, rows, schema, row_writes),
-        },
+            subject_keys,
+            erasures_seen,
+        } => {
+            if erasures_seen.is_some_and(|seen| seen != state.erasures) {
+                return Ok(Err(Refusal::SubjectErased));
+            }
+            match check_reads(state, rows, reads)? {
+                Some(refusal) => Ok(Err(refusal)),
+                None => decide_write(state, rows, time, schema, row_writes, subject_keys),
+            }
+        }
         Operation::Append {
             stream,
             expected,
@@ -200,6 +230,19 @@ fn decide_operation(state: &TenantState, rows: &dyn RowReader, command: &Command
         Operation::RotateKeys { salt, reason, data_key } => {
             Ok(decide_rotate_keys(state, *salt, *reason, data_key.as_ref()))
         }
+        Operation::EraseSubject { subject, reason } => {
+            let decided = subject::decide_erase(state, rows, time, subject, reason.as_deref())?;
+            Ok(decided.map(|decided| subject_decision(state, decided)))
+        }
+        Operation::HoldSubject { subject, reason } => {
+            let decided = subject::decide_hold(rows, subject, reason)?;
+            Ok(decided.map(|decided| subject_decision(state, decided)))
+        }
+        Operation::ReleaseSubject { subject, reason } => {
+            let decided = subject::decide_release(rows, subject, reason)?;
+            Ok(decided.map(|decided| subject_decision(state, decided)))
+        }
+        Operation::SetRetention { table, retention } => Ok(decide_retention(state, *table, *retention)),
         _ if !state.is_system => Ok(Err(Refusal::WrongTenant)),
         Operation::CreateDatabase { database, .. } => Ok(decide_create_database(state, database)),
         Operation::PutUser(user) => Ok(Ok(decide_put_user(state, user))),
@@ -210,8 +253,10 @@ fn decide_operation(state: &TenantState, rows: &dyn RowReader, command: &Command
 fn decide_write(
     state: &TenantState,
     rows: &dyn RowReader,
+    time: Timestamp,
     schema: &[SchemaWrite],
     row_writes: &[RowWrite],
+    new_keys: &[NewSubjectKey],
 ) -> DecisionResult {
     let (catalogue, mut changes, mut writes) = match change_catalogue(state, schema) {
         Ok(changed) => changed,
@@ -225,6 +270,13 @@ fn decide_write(
     }
     let tables = catalogue.as_ref().unwrap_or(&state.catalogue);
     let mut summaries = BTreeMap::new();
+    let place = SealPlace {
+        tenant: state.tenant,
+        epoch: state.key_epoch,
+        offset: state.end,
+        time,
+    };
+    let mut sealer = RowSealer::new(state, rows, place, new_keys);
     for write in row_writes {
         let Some(table) = tables.table_by_id(write.table) else {
             return Ok(Err(Refusal::CatalogueChanged));
@@ -232,7 +284,8 @@ fn decide_write(
         summaries
             .entry(write.table)
             .or_insert_with(|| TableSummary::from(table.as_ref()));
-        match change_row(rows, write)? {
+        let chunk = u32::try_from(changes.len() + 1).unwrap_or(u32::MAX);
+        match change_row(rows, &mut sealer, table, chunk, write)? {
             Ok((change, view_write)) => {
                 changes.push(change);
                 writes.push(view_write);
@@ -244,10 +297,13 @@ fn decide_write(
         tables: summaries.into_values().collect(),
         stream: None,
     };
+    let (subject_writes, subject_keys) = sealer.finish();
+    writes.extend(subject_writes);
     let content = Content::changes(&summary, &changes);
     let change = catalogue.map_or(StateChange::Nothing, StateChange::Catalogue);
     Ok(Ok(Decision {
         writes,
+        subject_keys,
         ..Decision::of_root(state, RecordKind::Data, content, change)
     }))
 }
@@ -336,8 +392,14 @@ pub(crate) fn catalogue_write(table: TableId, row: Option<Row>) -> ViewWrite {
     }
 }
 
-/// Checks one row write against the row of now.
-fn change_row(rows: &dyn RowReader, write: &RowWrite) -> Result<Result<(Change, ViewWrite), Refusal>, ApplyError> {
+/// Checks one row write against the row of now, and seals its erasable cells.
+fn change_row(
+    rows: &dyn RowReader,
+    sealer: &mut RowSealer<'_>,
+    table: &TableSchema,
+    chunk: u32,
+    write: &RowWrite,
+) -> Result<Result<(Change, ViewWrite), Refusal>, ApplyError> {
     let key = PrimaryKey::from_bytes(write.key.clone());
     let current = rows.row(write.table, &key)?;
     let conflict = match (write.expected, &current) {
@@ -355,15 +417,21 @@ fn change_row(rows: &dyn RowReader, write: &RowWrite) -> Result<Result<(Change, 
     if let Some(refusal) = conflict {
         return Ok(Err(refusal));
     }
+    let mut after = write.after.clone();
+    if let Some(row) = &mut after
+        && let Err(refusal) = sealer.seal(table, chunk, row)?
+    {
+        return Ok(Err(refusal));
+    }
     let change = Change::Row(RowChange {
         table: write.table,
         before: current.map(|row| Row::clone(&row.row)),
-        after: write.after.clone(),
+        after: after.clone(),
     });
     let view_write = ViewWrite {
         table: write.table,
         key,
-        row: write.after.clone().map(Arc::new),
+        row: after.map(Arc::new),
     };
     Ok(Ok((change, view_write)))
 }
@@ -426,6 +494,8 @@ fn decide_append(
             Some(_) => StateChange::Nothing,
             None => StateChange::NewStream,
         },
+        subject_keys: Vec::new(),
+        refusal: None,
     }))
 }
 
@@ -541,6 +611,40 @@ fn system_decision(state: &TenantState, change: Change, state_change: StateChang
     Decision::of_root(state, RecordKind::Data, content, state_change)
 }
 
+fn subject_decision(state: &TenantState, decided: SubjectDecision) -> Decision {
+    let content = Content::changes(&RecordSummary::default(), &[decided.change]);
+    Decision {
+        writes: decided.write.into_iter().collect(),
+        subject_keys: decided.erased.map(SubjectKeyEffect::Erased).into_iter().collect(),
+        refusal: decided.refusal,
+        ..Decision::of_root(state, RecordKind::Erasure, content, StateChange::Nothing)
+    }
+}
+
+fn decide_retention(
+    state: &TenantState,
+    table: Option<TableId>,
+    retention: Option<Retention>,
+) -> Result<Decision, Refusal> {
+    let mut writes = Vec::new();
+    let (name, change) = match table {
+        None => (None, StateChange::DefaultRetention(retention)),
+        Some(table) => {
+            let changed = state.catalogue.with_retention(table, retention);
+            let (mut catalogue, schema) = changed.ok_or(Refusal::NotErasable { table })?;
+            catalogue.changed_end = state.end.next();
+            writes.push(catalogue_write(table, Some(catalogue_row(&schema))));
+            (Some(schema.name), StateChange::Catalogue(catalogue))
+        }
+    };
+    let set = Change::RetentionSet { table, name, retention };
+    let content = Content::changes(&RecordSummary::default(), &[set]);
+    Ok(Decision {
+        writes,
+        ..Decision::of_root(state, RecordKind::Erasure, content, change)
+    })
+}
+
 impl TenantState {
     /// Moves the end of the log past a record, which is to be linked later.
     pub(crate) fn advance(&mut self, header: &RecordHeader) {
@@ -588,6 +692,16 @@ impl TenantState {
             }
             StateChange::Users(users) => self.users = Arc::new(users),
             StateChange::KeyEpoch(rotated) => self.begin_key_epoch(&rotated),
+            StateChange::DefaultRetention(retention) => self.default_retention = retention,
+        }
+    }
+
+    fn count_subject_keys(&mut self, effects: &[SubjectKeyEffect]) {
+        for effect in effects {
+            match effect {
+                SubjectKeyEffect::Created(key) => self.next_subject_key = key.id().get() + 1,
+                SubjectKeyEffect::Erased(_) => self.erasures += 1,
+            }
         }
     }
 

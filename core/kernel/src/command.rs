@@ -1,9 +1,10 @@
 //! Commands: what a client asks of one tenant, as they travel through the consensus log.
 
+use craton_crypto::SecretBytes;
 use craton_proof::StateCommitment;
 use craton_types::{
-    ActorId, CorrelationId, DataKeyNumber, DatabaseDefinition, IdempotencyId, Offset, RotationReason, RowWrite,
-    TableId, TableSchema, TenantId, UserDefinition,
+    ActorId, CorrelationId, DataKeyNumber, DatabaseDefinition, IdempotencyId, Offset, Retention, RotationReason,
+    RowWrite, TableId, TableSchema, TenantId, UserDefinition,
 };
 use minicbor::{Decode, Encode};
 
@@ -44,6 +45,13 @@ pub enum Operation {
         /// serializable. Empty for a single statement, whose row writes say all.
         #[n(2)]
         reads: Vec<ReadCheck>,
+        /// Fresh keys for the data subjects that had none when the writer looked. One that has a key by now keeps it.
+        #[n(3)]
+        subject_keys: Vec<NewSubjectKey>,
+        /// How many erasures the tenant had seen before the writer read anything; refused when there was another
+        /// since, so that what was read of an erased subject is not written again. `None` when nothing was read.
+        #[n(4)]
+        erasures_seen: Option<u64>,
     },
     /// Events for a stream, which is created by its first append.
     #[n(1)]
@@ -114,6 +122,46 @@ pub enum Operation {
         #[n(2)]
         data_key: Option<NewDataKey>,
     },
+    /// Destroys the key of a data subject. A refusal because of a hold or of a retention rule is recorded.
+    #[n(8)]
+    EraseSubject {
+        /// The subject.
+        #[n(0)]
+        subject: String,
+        /// Why.
+        #[n(1)]
+        reason: Option<String>,
+    },
+    /// Begins a legal hold: the subject cannot be erased until it is released.
+    #[n(9)]
+    HoldSubject {
+        /// The subject.
+        #[n(0)]
+        subject: String,
+        /// Why.
+        #[n(1)]
+        reason: String,
+    },
+    /// Ends one legal hold.
+    #[n(10)]
+    ReleaseSubject {
+        /// The subject.
+        #[n(0)]
+        subject: String,
+        /// Why.
+        #[n(1)]
+        reason: String,
+    },
+    /// Sets how long data must be kept. What is written already is kept for the longer of the old and the new time.
+    #[n(11)]
+    SetRetention {
+        /// The table; `None` for the default of the tables that do not say.
+        #[n(0)]
+        table: Option<TableId>,
+        /// How long; `None` for no rule.
+        #[n(1)]
+        retention: Option<Retention>,
+    },
 }
 
 impl Operation {
@@ -136,6 +184,40 @@ pub struct NewDataKey {
     /// The key, wrapped for the way through the consensus log.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub wrapped: Vec<u8>,
+}
+
+/// A fresh key for a data subject. It travels with the command, so that replicas seal to the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct NewSubjectKey {
+    /// The subject.
+    #[n(0)]
+    pub subject: String,
+    /// 32 random bytes.
+    #[cbor(n(1), with = "secret_bytes")]
+    pub key: SecretBytes,
+}
+
+mod secret_bytes {
+    use craton_crypto::SecretBytes;
+    use minicbor::decode::Error as DecodeError;
+    use minicbor::encode::{Error as EncodeError, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(super) fn encode<C, W: Write>(
+        key: &SecretBytes,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        e.bytes(key.expose())?.ok()
+    }
+
+    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<SecretBytes, DecodeError> {
+        let bytes = d.bytes()?;
+        bytes
+            .try_into()
+            .map(SecretBytes::new)
+            .map_err(|_| DecodeError::message("a key has 32 bytes"))
+    }
 }
 
 /// A change of the catalogue.

@@ -21,15 +21,17 @@ mod outcome;
 mod replay;
 mod seal;
 mod state;
+mod subject;
 mod system_table;
 
 pub use apply::{ApplyError, Decided, Drafted, RowReader, StreamWrite, ViewWrite, decide};
 pub use checkpoint::{Cosigned, RecentCheckpoints, StateCheckpoint};
-pub use command::{Command, ExpectedSequence, NewDataKey, Operation, ReadCheck, SchemaWrite};
+pub use command::{Command, ExpectedSequence, NewDataKey, NewSubjectKey, Operation, ReadCheck, SchemaWrite};
 pub use outcome::{Committed, Outcome, Refusal};
 pub use replay::{ReplayError, Replayed, replay};
 pub use seal::{Draft, SealedRecord, UnsealError, key_epoch_of, unseal_changes};
 pub use state::{Catalogue, StateDecodeError, TenantState};
+pub use subject::{SUBJECT_TABLE, SubjectKeyEffect, SubjectState, subject_key};
 pub use system_table::{
     CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, STREAM_NAME_BYTES_MAX, catalogue_table, key_epoch_from_row,
 };

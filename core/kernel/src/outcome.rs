@@ -14,6 +14,13 @@ pub enum Outcome {
     },
     /// Nothing was written.
     Refused(Refusal),
+    /// The command was refused, and a record says so.
+    RefusedOnRecord {
+        /// Where that record is.
+        record: Committed,
+        /// Why the command was refused.
+        refusal: Refusal,
+    },
 }
 
 /// Where a command's record is.
@@ -155,6 +162,73 @@ pub enum Refusal {
         number: DataKeyNumber,
         /// The current one.
         current: DataKeyNumber,
+    },
+    /// A data subject was erased after the writer had read.
+    #[error("a data subject was erased while the transaction ran")]
+    SubjectErased,
+    /// The data subject has a key no more, or not yet, and the command brings none.
+    #[error("data subject {subject:?} has no key")]
+    SubjectKeyMissing {
+        /// The subject.
+        subject: String,
+    },
+    /// A row to write holds a sealed value, which only the kernel makes.
+    #[error("a row of table {table} holds a sealed value")]
+    SealedValue {
+        /// The table.
+        table: TableId,
+    },
+    /// Nothing of the data subject is stored that could be erased.
+    #[error("nothing of data subject {subject:?} can be erased")]
+    SubjectUnknown {
+        /// The subject.
+        subject: String,
+    },
+    /// A legal hold is on the data subject.
+    #[error("data subject {subject:?} is under {holds} legal hold(s): {reason}")]
+    SubjectHeld {
+        /// The subject.
+        subject: String,
+        /// The reason of the newest hold.
+        reason: String,
+        /// How many holds there are.
+        holds: u32,
+    },
+    /// The data subject's data must be kept.
+    #[error("the data of data subject {subject:?} must be kept for a time that has not passed")]
+    SubjectRetained {
+        /// The subject.
+        subject: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// No legal hold is on the data subject.
+    #[error("data subject {subject:?} is under no legal hold")]
+    SubjectNotHeld {
+        /// The subject.
+        subject: String,
+    },
+    /// The name of a data subject is empty or too long.
+    #[error("the name of a data subject takes 1 to {bytes_max} bytes, this one {bytes}")]
+    SubjectName {
+        /// How long it is.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// A reason is too long.
+    #[error("a reason takes at most {bytes_max} bytes, this one {bytes}")]
+    Reason {
+        /// How long it is.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// The table holds no data of data subjects, so nothing in it is ever erased.
+    #[error("table {table} has no erasable columns")]
+    NotErasable {
+        /// The table.
+        table: TableId,
     },
     /// The operation belongs to the system tenant, or to any other but the system tenant.
     #[error("the operation does not belong to this tenant")]

@@ -10,6 +10,7 @@ use craton_types::{Change, KeyEpoch, PrimaryKey, Record, RecordHeader, RecordKin
 
 use crate::apply::{catalogue_write, key_epoch_write, remember_idempotency_id};
 use crate::checkpoint::{StateCheckpoint, check_state_size, decide_cosigned, parse_checkpoint};
+use crate::subject::SubjectReplay;
 use crate::system_table::catalogue_row;
 use crate::{ApplyError, Catalogue, RowReader, StreamWrite, TenantState, ViewWrite, key_epoch_of, unseal_changes};
 
@@ -58,7 +59,7 @@ pub fn replay(
         return Err(ReplayError::OutOfOrder { offset });
     }
     let mut replayed = match header.kind {
-        RecordKind::Data => replay_data(state, key_for_epoch, record)?,
+        RecordKind::Data | RecordKind::Erasure => replay_changes(state, rows, key_for_epoch, record)?,
         // What the events are is not needed, so they stay sealed.
         RecordKind::Events => Replayed {
             stream: Some(stream_write(header, None)),
@@ -113,8 +114,9 @@ fn replay_key_epoch(state: &mut TenantState, record: &Record) -> Result<Replayed
     })
 }
 
-fn replay_data(
+fn replay_changes(
     state: &mut TenantState,
+    rows: &dyn RowReader,
     key_for_epoch: &dyn Fn(KeyEpoch) -> Option<Dek>,
     record: &Record,
 ) -> Result<Replayed, ReplayError> {
@@ -128,11 +130,16 @@ fn replay_data(
         edited: None,
     };
     let mut writes = Vec::new();
+    let mut subjects = SubjectReplay::new(rows, header.timestamp);
     for change in changes {
         match change {
             Change::Row(change) => {
                 let table = catalogue.view(state).table_by_id(change.table).ok_or_else(malformed)?;
-                writes.push(row_write(table, change).ok_or_else(malformed)?);
+                let table = Arc::clone(table);
+                if let Some(row) = &change.after {
+                    subjects.note_row(state, &table, row)?;
+                }
+                writes.push(row_write(&table, change).ok_or_else(malformed)?);
             }
             Change::CreateTable(schema) => {
                 writes.push(catalogue_write(schema.id, Some(catalogue_row(&schema))));
@@ -159,8 +166,27 @@ fn replay_data(
                 state.users = Arc::new(users);
             }
             Change::KeysRotated(_) => return Err(malformed()),
+            Change::SubjectErased { subject, .. } => subjects.note_erased(state, &subject)?,
+            Change::ErasureRefused { .. } => {}
+            Change::SubjectHeld { subject, reason } => subjects.note_held(&subject, &reason)?,
+            Change::SubjectReleased { subject, .. } => subjects.note_released(&subject)?,
+            Change::RetentionSet {
+                table: None, retention, ..
+            } => state.default_retention = retention,
+            Change::RetentionSet {
+                table: Some(table),
+                retention,
+                ..
+            } => {
+                let changed = catalogue.view(state).with_retention(table, retention);
+                let (_, schema) = changed.ok_or_else(malformed)?;
+                writes.push(catalogue_write(table, Some(catalogue_row(&schema))));
+                let edited = catalogue.edit(state);
+                edited.tables.insert(schema.name.clone(), Arc::new(schema));
+            }
         }
     }
+    writes.extend(subjects.into_writes());
     if let Some(edited) = catalogue.edited {
         state.catalogue = Arc::new(edited);
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use craton_proof::Frontier;
 use craton_types::{
-    DataKeyNumber, DatabaseDefinition, Hash, KeyEpoch, Offset, StreamId, StreamSequence, TableId, TableSchema,
-    TenantId, Timestamp, UserDefinition,
+    DataKeyNumber, DatabaseDefinition, Hash, KeyEpoch, Offset, Retention, StreamId, StreamSequence, TableId,
+    TableSchema, TenantId, Timestamp, UserDefinition,
 };
 use minicbor::{Decode, Encode};
 
@@ -38,6 +38,15 @@ impl Catalogue {
     #[must_use]
     pub fn table_by_id(&self, id: TableId) -> Option<&Arc<TableSchema>> {
         self.tables.values().find(|schema| schema.id == id)
+    }
+
+    /// The catalogue with another retention rule for a table; `None` when no such table has erasable columns.
+    pub(crate) fn with_retention(&self, table: TableId, retention: Option<Retention>) -> Option<(Self, TableSchema)> {
+        let mut schema = TableSchema::clone(self.table_by_id(table)?);
+        schema.subjects.as_mut()?.retention = retention;
+        let mut catalogue = self.clone();
+        catalogue.tables.insert(schema.name.clone(), Arc::new(schema.clone()));
+        Some((catalogue, schema))
     }
 }
 
@@ -88,6 +97,12 @@ pub struct TenantState {
     pub databases: BTreeMap<String, DatabaseDefinition>,
     /// Users by name (system tenant only); shared with readers.
     pub users: Arc<BTreeMap<String, UserDefinition>>,
+    /// The number of the next data subject's key.
+    pub next_subject_key: u64,
+    /// How many data subjects were erased.
+    pub erasures: u64,
+    /// How long the data of subjects must be kept where a table does not say.
+    pub default_retention: Option<Retention>,
 }
 
 /// Why bytes are no state.
@@ -162,6 +177,12 @@ struct SavedState {
     state_checkpoint: Option<StateCheckpoint>,
     #[n(29)]
     covered_state_checkpoint: Option<StateCheckpoint>,
+    #[n(22)]
+    next_subject_key: u64,
+    #[n(23)]
+    erasures: u64,
+    #[n(24)]
+    default_retention: Option<Retention>,
 }
 
 impl TenantState {
@@ -191,6 +212,9 @@ impl TenantState {
             catalogue: Arc::default(),
             databases: BTreeMap::new(),
             users: Arc::default(),
+            next_subject_key: 0,
+            erasures: 0,
+            default_retention: None,
         }
     }
 
@@ -228,6 +252,9 @@ impl TenantState {
             databases: self.databases.values().cloned().collect(),
             users: self.users.values().cloned().collect(),
             table_ends: self.table_ends.clone(),
+            next_subject_key: self.next_subject_key,
+            erasures: self.erasures,
+            default_retention: self.default_retention,
         };
         minicbor::to_vec(&saved).expect("writing to memory does not fail")
     }
@@ -277,6 +304,9 @@ impl TenantState {
                 .map(|database| (database.name.clone(), database))
                 .collect(),
             users: Arc::new(saved.users.into_iter().map(|user| (user.name.clone(), user)).collect()),
+            next_subject_key: saved.next_subject_key,
+            erasures: saved.erasures,
+            default_retention: saved.default_retention,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use craton_crypto::{DataKey, Dek, SecretBytes, SigningKey, record_hash};
+use craton_crypto::{DataKey, Dek, SecretBytes, SigningKey, SubjectKey, record_hash};
 use craton_kernel::{
     ApplyError, Command, Decided, ExpectedSequence, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, NewDataKey, Operation,
     Outcome, ReadCheck, Refusal, RowReader, SchemaWrite, StateCheckpoint, StreamWrite, TenantState, ViewWrite, decide,
@@ -12,7 +12,7 @@ use craton_proof::{Checkpoint, KeyName, SignerKey, StateCommitment};
 use craton_types::{
     ActorId, Change, Column, ColumnType, CorrelationId, DataKeyNumber, DatabaseDefinition, Expected, Hash,
     IdempotencyId, KeyEpoch, Offset, PrimaryKey, Record, RecordKind, RotationReason, RowWrite, StreamHead, StreamId,
-    StreamSequence, TableId, TableSchema, TenantId, Timestamp, UserDefinition, Value, VersionedRow,
+    StreamSequence, SubjectKeyId, TableId, TableSchema, TenantId, Timestamp, UserDefinition, Value, VersionedRow,
 };
 
 const PEOPLE: TableId = TableId::FIRST_USER;
@@ -56,6 +56,12 @@ impl RowReader for Rows {
             stream: *stream,
             next: StreamSequence::new(self.offsets[stream].len() as u64),
         }))
+    }
+
+    fn subject_key(&self, id: SubjectKeyId) -> Result<SubjectKey, ApplyError> {
+        Err(ApplyError(
+            format!("no data subject has a key here, not even {id}").into(),
+        ))
     }
 }
 
@@ -113,6 +119,8 @@ impl Tenant {
             schema: vec![SchemaWrite::Create(people())],
             rows: Vec::new(),
             reads: Vec::new(),
+            subject_keys: Vec::new(),
+            erasures_seen: None,
         });
         tenant
     }
@@ -177,6 +185,7 @@ fn people() -> TableSchema {
         name: "people".to_owned(),
         columns: vec![column("id", ColumnType::Int8), column("name", ColumnType::Text)],
         primary_key: vec![0],
+        subjects: None,
     }
 }
 
@@ -211,6 +220,8 @@ fn write(rows: Vec<RowWrite>) -> Operation {
         schema: Vec::new(),
         rows,
         reads: Vec::new(),
+        subject_keys: Vec::new(),
+        erasures_seen: None,
     }
 }
 
@@ -276,6 +287,8 @@ fn a_transaction_is_refused_when_what_it_read_was_changed() {
         schema: Vec::new(),
         rows: vec![put(id, "new", Expected::Absent)],
         reads,
+        subject_keys: Vec::new(),
+        erasures_seen: None,
     };
     tenant.commit(with_reads(2, vec![read_row(Some(first)), read_table(snapshot)]));
     let changed = Refusal::ReadChanged { table: PEOPLE };
@@ -311,6 +324,8 @@ fn the_catalogue_guards_names_and_numbers() {
         schema: vec![SchemaWrite::Create(schema)],
         rows: Vec::new(),
         reads: Vec::new(),
+        subject_keys: Vec::new(),
+        erasures_seen: None,
     };
     assert_eq!(
         tenant.refuse(create(people())),
@@ -334,6 +349,8 @@ fn the_catalogue_guards_names_and_numbers() {
         }],
         rows: Vec::new(),
         reads: Vec::new(),
+        subject_keys: Vec::new(),
+        erasures_seen: None,
     };
     assert_eq!(tenant.refuse(drop("pets")), Refusal::CatalogueChanged);
     tenant.commit(drop("people"));
@@ -565,6 +582,7 @@ fn databases_and_users_belong_to_the_system_tenant() {
         scram_verifier: "SCRAM-SHA-256$…".to_owned(),
         databases: Vec::new(),
         read_only: false,
+        compliance: false,
     };
     let database = DatabaseDefinition {
         name: "main".to_owned(),
@@ -732,6 +750,8 @@ fn history() -> Tenant {
             ..put(1, "again", Expected::Absent)
         }],
         reads: Vec::new(),
+        subject_keys: Vec::new(),
+        erasures_seen: None,
     });
     let checkpoint = note(tenant.state.end.get(), 0);
     tenant.commit(Operation::Checkpoint {

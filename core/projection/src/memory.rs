@@ -151,6 +151,7 @@ pub(crate) fn estimate_bytes(row: &RowVersion) -> usize {
                 + match value {
                     Value::Text(text) | Value::Json(text) => text.len(),
                     Value::Bytes(bytes) => bytes.len(),
+                    Value::Sealed(cell) => size_of_val(&**cell) + cell.sealed.len(),
                     _ => 0,
                 }
         })

@@ -3,6 +3,10 @@
 //! A version byte, then CBOR (RFC 8949, deterministic): `[header, chunks]`, where `header` is the record's 180
 //! bytes and each chunk is `[index, change key (32 bytes), chunk, path]`, `path` being the RFC 6962 inclusion path of
 //! the chunk in the tree that `payload_hash` is the root of, in ascending order.
+//!
+//! A change of a row with sealed cells, whose values are of a data subject, has a fifth element: `[[row, column, cell
+//! key (32 bytes)], …]`, ascending, where `row` is 0 for the row before and 1 for the row after the change. Each key
+//! opens the sealed cell at that place as a change key opens a chunk; cells without one are erased or withheld.
 
 use craton_types::{HEADER_BYTES, Hash};
 use minicbor::bytes::{ByteArray, ByteVec};
@@ -29,6 +33,21 @@ pub(crate) struct DisclosedChunk {
     pub(crate) chunk: ByteVec,
     #[n(3)]
     pub(crate) path: Vec<Hash>,
+    /// Absent when no cell's key is disclosed, never empty.
+    #[n(4)]
+    pub(crate) cells: Option<Vec<DisclosedCell>>,
+}
+
+/// The key of a sealed cell of a row change.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct DisclosedCell {
+    /// 0: the row before, 1: the row after.
+    #[n(0)]
+    pub(crate) row: u8,
+    #[n(1)]
+    pub(crate) column: u16,
+    #[n(2)]
+    pub(crate) key: ByteArray<32>,
 }
 
 /// Why the `extra` line is no disclosure.
@@ -55,6 +74,12 @@ pub enum DisclosureError {
     /// The chunks are not in order.
     #[error("the disclosed chunks are not in ascending order")]
     ChunkOrder,
+    /// Cell keys are listed but there is none, or they are not in order.
+    #[error("the cell keys of chunk {chunk} are not one or more in ascending order")]
+    CellOrder {
+        /// The chunk's index.
+        chunk: u32,
+    },
 }
 
 impl Disclosure {
@@ -80,6 +105,13 @@ impl Disclosure {
         if !indexes.is_sorted_by(|a, b| a < b) {
             return Err(DisclosureError::ChunkOrder);
         }
+        for chunk in &disclosure.chunks {
+            let Some(cells) = &chunk.cells else { continue };
+            let places = cells.iter().map(|cell| (cell.row, cell.column));
+            if cells.is_empty() || !places.is_sorted_by(|a, b| a < b) {
+                return Err(DisclosureError::CellOrder { chunk: chunk.index });
+            }
+        }
         Ok(disclosure)
     }
 }
@@ -96,6 +128,7 @@ mod tests {
             change_key: [1; 32].into(),
             chunk: vec![2; 60].into(),
             path: vec![Hash::ZERO],
+            cells: None,
         };
         Disclosure {
             header: [3; HEADER_BYTES].into(),
@@ -123,6 +156,32 @@ mod tests {
                 Err(DisclosureError::ChunkOrder)
             };
             assert_eq!(decoded, expected, "{indexes:?}");
+        }
+    }
+
+    #[test]
+    fn cell_keys_are_ordered() {
+        for (places, accepted) in [
+            (&[(0, 1)][..], true),
+            (&[(0, 1), (0, 2), (1, 1)], true),
+            (&[], false),
+            (&[(1, 1), (0, 1)], false),
+            (&[(0, 1), (0, 1)], false),
+        ] {
+            let mut disclosure = disclosure(&[0, 1]);
+            let cell = |place: &(u8, u16)| DisclosedCell {
+                row: place.0,
+                column: place.1,
+                key: [4; 32].into(),
+            };
+            disclosure.chunks[1].cells = Some(places.iter().map(cell).collect());
+            let decoded = Disclosure::from_bytes(&disclosure.to_bytes());
+            let expected = if accepted {
+                Ok(disclosure)
+            } else {
+                Err(DisclosureError::CellOrder { chunk: 1 })
+            };
+            assert_eq!(decoded, expected, "{places:?}");
         }
     }
 

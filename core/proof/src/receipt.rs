@@ -8,18 +8,21 @@
 //! 3. each disclosed chunk is a leaf of the tree with the root `payload_hash`, a field of that header;
 //! 4. each chunk's key commitment is that of the disclosed change key, so the chunk opens to one plaintext only;
 //! 5. the plaintext is a summary or a change, and the summary names the change's table and columns. A record of events
-//!    has no summary: it changes no table, and its stream is named by the stream's first record.
+//!    has no summary: it changes no table, and its stream is named by the stream's first record;
+//! 6. a sealed cell of a row opens with its disclosed cell key, to which it is committed like a chunk. A cell without
+//!    a disclosed key stays [`Value::Sealed`]: the key of its data subject was destroyed, or withheld.
 
 use std::fmt;
 
-use craton_crypto::{ChangeKey, ChunkError, chunk_hash, record_hash};
+use craton_crypto::{CellError, ChangeKey, ChunkError, chunk_hash, open_cell, record_hash};
 use craton_types::{
-    Change, ChangeDecodeError, HEADER_BYTES, Hash, Record, RecordHeader, RecordKind, RecordSummary, TableId,
+    Change, ChangeDecodeError, HEADER_BYTES, Hash, Record, RecordHeader, RecordSummary, Row, RowChange, SealedCell,
+    TableId, Value,
 };
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::cosignature::{Cosignature, WitnessError, WitnessPolicy};
-use crate::disclosure::{DisclosedChunk, Disclosure, DisclosureError};
+use crate::disclosure::{DisclosedCell, DisclosedChunk, Disclosure, DisclosureError};
 use crate::note::Note;
 use crate::repair::{find_changed_byte, header_field_at};
 use crate::tlog_proof::{TlogProof, TlogProofError};
@@ -38,6 +41,8 @@ pub struct ReceiptParts<'a> {
     pub changes: &'a [u32],
     /// The change key of a chunk of the record.
     pub change_key: &'a dyn Fn(u32) -> ChangeKey,
+    /// The key of a sealed cell in a disclosed change; `None` when it is erased or withheld.
+    pub cell_key: &'a dyn Fn(&SealedCell) -> Option<ChangeKey>,
     /// The inclusion path of the record in the tree under the checkpoint.
     pub path: Vec<Hash>,
     /// The signed note that covers the record.
@@ -139,6 +144,18 @@ pub enum ReceiptError {
     /// The summary of a data record is not disclosed.
     #[error("chunk 0: the summary is missing")]
     NoSummary,
+    /// A disclosed cell key is for a cell that is not sealed, or does not open it.
+    #[error("chunk {chunk} cell {column} of row {row}: {reason}")]
+    Cell {
+        /// The chunk's index.
+        chunk: u32,
+        /// 0: the row before the change, 1: the row after it.
+        row: u8,
+        /// The cell's position in its row.
+        column: u16,
+        /// What is wrong.
+        reason: String,
+    },
     /// The summary does not describe the rows of a change.
     #[error("chunk 0 content: the summary does not describe the rows of table {table} in chunk {chunk}")]
     Summary {
@@ -181,7 +198,7 @@ pub struct VerifiedReceipt {
 pub struct VerifiedChange {
     /// The index of its chunk in the record.
     pub chunk_index: u32,
-    /// The change.
+    /// The change, with its sealed cells opened as far as their keys are disclosed.
     pub change: Change,
 }
 
@@ -204,9 +221,15 @@ impl Receipt {
             };
             let in_order = disclosed.last().is_none_or(|last| last.index < index);
             let chunk = chunks.get(index as usize).filter(|_| in_order).ok_or_else(missing)?;
+            let change_key = (parts.change_key)(index);
+            let cells = match index {
+                0 => None,
+                _ => disclose_cells(&change_key, chunk, parts.cell_key),
+            };
             disclosed.push(DisclosedChunk {
                 index,
-                change_key: (*(parts.change_key)(index).as_bytes()).into(),
+                cells,
+                change_key: (*change_key.as_bytes()).into(),
                 chunk: chunk.clone().into(),
                 path: inclusion_proof(&leaves[..], u64::from(index), leaves.len() as u64).map_err(|_| missing())?,
             });
@@ -267,6 +290,61 @@ impl fmt::Display for Receipt {
     }
 }
 
+/// The rows of a change, each with the number that the disclosure gives it.
+fn rows_of(change: &RowChange) -> impl Iterator<Item = (u8, &Row)> {
+    let before = change.before.iter().map(|row| (0, row));
+    before.chain(change.after.iter().map(|row| (1, row)))
+}
+
+/// The keys of a change's sealed cells; `None` when there are none, or when the chunk does not open to a row change,
+/// which [`Receipt::verify`] finds out.
+fn disclose_cells(
+    change_key: &ChangeKey,
+    chunk: &[u8],
+    cell_key: &dyn Fn(&SealedCell) -> Option<ChangeKey>,
+) -> Option<Vec<DisclosedCell>> {
+    let change = Change::from_bytes(&change_key.open(chunk).ok()?).ok()?;
+    let Change::Row(change) = change else { return None };
+    let mut cells = Vec::new();
+    for (row, values) in rows_of(&change) {
+        for (column, value) in (0u16..).zip(values) {
+            if let Value::Sealed(cell) = value
+                && let Some(key) = cell_key(cell)
+            {
+                let key = (*key.as_bytes()).into();
+                cells.push(DisclosedCell { row, column, key });
+            }
+        }
+    }
+    (!cells.is_empty()).then_some(cells)
+}
+
+/// Opens the sealed cells whose keys are disclosed.
+fn open_cells(change: &mut Change, disclosed: &DisclosedChunk) -> Result<(), ReceiptError> {
+    for DisclosedCell { row, column, key } in disclosed.cells.iter().flatten() {
+        let wrong = |reason: String| ReceiptError::Cell {
+            chunk: disclosed.index,
+            row: *row,
+            column: *column,
+            reason,
+        };
+        let values = match (&mut *change, row) {
+            (Change::Row(change), 0) => change.before.as_mut(),
+            (Change::Row(change), 1) => change.after.as_mut(),
+            _ => None,
+        };
+        let value = values.and_then(|row| row.get_mut(usize::from(*column)));
+        let Some(value @ Value::Sealed(_)) = value else {
+            return Err(wrong("it is not sealed, so it has no key".to_owned()));
+        };
+        if let Value::Sealed(cell) = value {
+            let key = ChangeKey::from_bytes(**key, cell.offset, cell.chunk);
+            *value = open_cell(&key, cell).map_err(|error: CellError| wrong(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
 fn verify_header(
     bytes: &[u8; HEADER_BYTES],
     proof: &TlogProof,
@@ -305,7 +383,7 @@ fn open_chunks(
     header: &RecordHeader,
     chunks: &[DisclosedChunk],
 ) -> Result<(RecordSummary, Vec<VerifiedChange>), ReceiptError> {
-    let has_summary = header.kind == RecordKind::Data;
+    let has_summary = header.kind.first_change() == Some(1);
     if has_summary && chunks.first().is_none_or(|first| first.index != 0) {
         return Err(ReceiptError::NoSummary);
     }
@@ -319,7 +397,8 @@ fn open_chunks(
             summary = RecordSummary::from_bytes(&plaintext).map_err(content)?;
             continue;
         }
-        let change = Change::from_bytes(&plaintext).map_err(content)?;
+        let mut change = Change::from_bytes(&plaintext).map_err(content)?;
+        open_cells(&mut change, disclosed)?;
         if let Change::Row(row) = &change {
             let described = summary
                 .tables

@@ -61,6 +61,13 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, value: &dyn fmt::Display) -> fmt
     writeln!(f, "  {name:<15} {value}")
 }
 
+fn reason_line(f: &mut fmt::Formatter<'_>, reason: Option<&str>) -> fmt::Result {
+    match reason {
+        Some(reason) => line(f, "reason", &printable(reason)),
+        None => Ok(()),
+    }
+}
+
 impl VerifiedReceipt {
     fn write_change(&self, f: &mut fmt::Formatter<'_>, change: &Change) -> fmt::Result {
         match change {
@@ -88,6 +95,45 @@ impl VerifiedReceipt {
             }
             Change::DropUser { name } => line(f, "dropped user", &printable(name)),
             Change::KeysRotated(rotated) => line(f, "began key epoch", &rotated.epoch),
+            Change::SubjectErased { subject, key, reason } => {
+                line(f, "erased subject", &printable(subject))?;
+                line(f, "key", key)?;
+                reason_line(f, reason.as_deref())
+            }
+            Change::ErasureRefused {
+                subject,
+                held,
+                retained_until,
+                reason,
+            } => {
+                line(f, "not erased", &printable(subject))?;
+                if let Some(held) = held {
+                    line(f, "held", &printable(held))?;
+                }
+                if let Some(until) = retained_until {
+                    line(f, "kept until", &timestamp_text(*until))?;
+                }
+                reason_line(f, reason.as_deref())
+            }
+            Change::SubjectHeld { subject, reason } => {
+                line(f, "held subject", &printable(subject))?;
+                reason_line(f, Some(reason))
+            }
+            Change::SubjectReleased { subject, reason } => {
+                line(f, "released", &printable(subject))?;
+                reason_line(f, Some(reason))
+            }
+            Change::RetentionSet { name, retention, .. } => {
+                line(
+                    f,
+                    "retention of",
+                    &name.as_deref().map_or("every table".to_owned(), printable),
+                )?;
+                match retention {
+                    Some(retention) => line(f, "kept for", retention),
+                    None => line(f, "kept for", &"no time in particular"),
+                }
+            }
         }
     }
 }

@@ -21,6 +21,8 @@ pub fn value_text(value: &Value) -> String {
         Value::Timestamp(micros) => format!("'{}'", date_time_text(*micros)),
         Value::TimestampTz(micros) => format!("'{}+00'", date_time_text(*micros)),
         Value::Uuid(bytes) => format!("'{}'", craton_types::ActorId::new(*bytes)),
+        // No key was at hand to open it.
+        Value::Sealed(_) => "(erased or withheld)".to_owned(),
     }
 }
 

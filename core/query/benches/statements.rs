@@ -26,6 +26,7 @@ impl Memory {
                 name: String::new(),
                 columns: Vec::new(),
                 primary_key: Vec::new(),
+                subjects: None,
             }),
             rows: BTreeMap::new(),
         };

@@ -75,6 +75,8 @@ sql_states! {
     UNDEFINED_COLUMN = "42703";
     /// No such setting, operator class or similar.
     UNDEFINED_OBJECT = "42704";
+    /// The object is not of the kind that this is for.
+    WRONG_OBJECT_TYPE = "42809";
     /// A name is used by another object.
     DUPLICATE_OBJECT = "42710";
     /// A column outside `GROUP BY`, an aggregate where none may be.
@@ -113,6 +115,8 @@ sql_states! {
     OUT_OF_MEMORY = "53200";
     /// The state does not allow it now.
     OBJECT_NOT_IN_PREREQUISITE_STATE = "55000";
+    /// Something holds on to it.
+    OBJECT_IN_USE = "55006";
     /// The setting cannot be changed.
     CANNOT_CHANGE_SETTING = "55P02";
     /// The statement took too long, or its client asked for its end.

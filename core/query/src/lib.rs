@@ -42,8 +42,8 @@ pub use execute::{ResultSet, WriteSet, execute_select, execute_write};
 pub use overlay::{Overlay, TransactionWrites};
 pub use parse::parse;
 pub use plan::{
-    CopyIn, CopyOut, CreateTable, DropTable, Plan, PlanKind, ResultColumn, SelectPlan, SetVariable, TransactionModes,
-    WritePlan, plan,
+    CopyIn, CopyOut, CreateTable, DropTable, Plan, PlanKind, ResultColumn, SelectPlan, SetRetention, SetVariable,
+    SubjectPlan, SubjectRequest, TransactionModes, WritePlan, plan,
 };
 pub use source::{RowSource, Scan, SourceError};
 pub use statement::{AsOf, Statement};

@@ -7,10 +7,44 @@ use sqlparser::ast;
 /// One statement of a text, parsed and not yet bound to tables. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Statement {
-    pub(crate) ast: Arc<ast::Statement>,
+    pub(crate) syntax: Arc<Syntax>,
     /// Whether `EXPLAIN` stood before it.
     pub(crate) explain: bool,
     pub(crate) as_of: Option<Arc<AsOfSyntax>>,
+}
+
+/// What was parsed.
+#[derive(Debug)]
+pub(crate) enum Syntax {
+    /// A statement that SQL has.
+    Sql(ast::Statement),
+    /// One about data subjects.
+    Compliance(ComplianceSyntax),
+}
+
+/// A statement about data subjects, before its expressions are bound.
+#[derive(Debug)]
+pub(crate) enum ComplianceSyntax {
+    /// `ERASE SUBJECT … [REASON …]` and its kin.
+    Subject {
+        verb: SubjectVerb,
+        subject: ast::Expr,
+        reason: Option<ast::Expr>,
+    },
+    /// `ALTER TABLE … SET (…)` or `ALTER DATABASE … SET (…)`.
+    Alter {
+        is_database: bool,
+        name: ast::ObjectName,
+        options: Vec<ast::SqlOption>,
+    },
+}
+
+/// What is done to a data subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SubjectVerb {
+    Erase,
+    Hold,
+    Release,
 }
 
 /// `AS OF POSITION …` or `FOR SYSTEM_TIME AS OF …`, before its expression is bound.

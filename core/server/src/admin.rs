@@ -131,6 +131,9 @@ struct PutUser {
     databases: Vec<String>,
     #[serde(default)]
     read_only: bool,
+    /// Whether the user may erase and hold data subjects and say how long data is kept.
+    #[serde(default)]
+    compliance: bool,
 }
 
 /// A user as the API shows it: without the verifier.
@@ -139,6 +142,7 @@ struct UserStatus {
     name: String,
     databases: Vec<String>,
     read_only: bool,
+    compliance: bool,
 }
 
 async fn put_user(
@@ -163,11 +167,13 @@ async fn put_user(
         scram_verifier: body.scram_verifier,
         databases: body.databases,
         read_only: body.read_only,
+        compliance: body.compliance,
     };
     let status = UserStatus {
         name: name.clone(),
         databases: user.databases.clone(),
         read_only: user.read_only,
+        compliance: user.compliance,
     };
     if shared.engine.put_user(user, ActorId::NIL).await? {
         // Sessions that began under the old password or the old rights do not go on.

@@ -7,7 +7,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::{DataKeyNumber, KeyEpoch, Row, TableId, TableSchema, TenantId};
+use crate::{DataKeyNumber, KeyEpoch, Retention, Row, SubjectKeyId, TableId, TableSchema, TenantId, Timestamp};
 
 /// The version byte that precedes the CBOR of every summary and change.
 pub const CHANGE_VERSION: u8 = 1;
@@ -90,6 +90,68 @@ pub enum Change {
     /// the first of the epoch that it announces, and holds nothing secret.
     #[n(7)]
     KeysRotated(#[n(0)] KeysRotated),
+    /// The key of a data subject was destroyed: every cell sealed under it is erased.
+    #[n(8)]
+    SubjectErased {
+        /// The subject.
+        #[n(0)]
+        subject: String,
+        /// The key.
+        #[n(1)]
+        key: SubjectKeyId,
+        /// Why, if it was said.
+        #[n(2)]
+        reason: Option<String>,
+    },
+    /// An erasure was asked for and refused.
+    #[n(9)]
+    ErasureRefused {
+        /// The subject.
+        #[n(0)]
+        subject: String,
+        /// The reason of the newest legal hold, when holds forbade it.
+        #[n(1)]
+        held: Option<String>,
+        /// Until when the subject's data must be kept, when that forbade it.
+        #[n(2)]
+        retained_until: Option<Timestamp>,
+        /// Why it was asked for, if it was said.
+        #[n(3)]
+        reason: Option<String>,
+    },
+    /// A legal hold on a data subject began.
+    #[n(10)]
+    SubjectHeld {
+        /// The subject.
+        #[n(0)]
+        subject: String,
+        /// Why.
+        #[n(1)]
+        reason: String,
+    },
+    /// A legal hold on a data subject ended.
+    #[n(11)]
+    SubjectReleased {
+        /// The subject.
+        #[n(0)]
+        subject: String,
+        /// Why.
+        #[n(1)]
+        reason: String,
+    },
+    /// How long the data of a table, or of every table that does not say, must be kept.
+    #[n(12)]
+    RetentionSet {
+        /// The table's number; `None` for the tenant's default.
+        #[n(0)]
+        table: Option<TableId>,
+        /// Its name.
+        #[n(1)]
+        name: Option<String>,
+        /// How long; `None` for no rule.
+        #[n(2)]
+        retention: Option<Retention>,
+    },
 }
 
 /// A key epoch: which stored data key its key is derived from, and with which salt.
@@ -172,6 +234,10 @@ pub struct UserDefinition {
     /// Whether the user may only read.
     #[n(4)]
     pub read_only: bool,
+    /// Whether the user may erase and hold data subjects and say how long data is kept.
+    #[n(5)]
+    #[cbor(default)]
+    pub compliance: bool,
 }
 
 /// Why bytes are no summary or change.
@@ -269,6 +335,22 @@ mod tests {
             any::<i64>().prop_map(Value::TimestampTz),
             any::<[u8; 16]>().prop_map(Value::Uuid),
             ".{0,12}".prop_map(Value::Json),
+            (
+                any::<u64>(),
+                any::<u64>(),
+                any::<u16>(),
+                proptest::collection::vec(any::<u8>(), 0..12)
+            )
+                .prop_map(|(key, offset, column, sealed)| {
+                    Value::Sealed(Box::new(crate::SealedCell {
+                        key: SubjectKeyId::new(key),
+                        epoch: KeyEpoch::ZERO,
+                        offset: crate::Offset::new(offset),
+                        chunk: 1,
+                        column,
+                        sealed,
+                    }))
+                }),
         ]
     }
 

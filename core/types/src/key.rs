@@ -104,6 +104,7 @@ fn encode_value(value: &Value, out: &mut Vec<u8>) -> Result<(), KeyEncodeError> 
         }
         Value::Numeric(_) => return Err(KeyEncodeError::Type { type_name: "numeric" }),
         Value::Json(_) => return Err(KeyEncodeError::Type { type_name: "json" }),
+        Value::Sealed(_) => return Err(KeyEncodeError::Type { type_name: "sealed" }),
     }
     Ok(())
 }

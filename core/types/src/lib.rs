@@ -18,6 +18,7 @@ mod record;
 mod schema;
 mod segment;
 mod stream;
+mod subject;
 mod value;
 mod write;
 
@@ -42,5 +43,8 @@ pub use segment::{
     SegmentHeader, segment_file_name,
 };
 pub use stream::StreamHead;
+pub use subject::{
+    REASON_BYTES_MAX, Retention, SUBJECT_BYTES_MAX, SealedCell, SubjectColumns, SubjectKeyId, end_of_day, subject_name,
+};
 pub use value::{Row, Value};
 pub use write::{Expected, RowWrite, VersionedRow};

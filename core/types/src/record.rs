@@ -53,6 +53,9 @@ pub enum RecordKind {
     /// A checkpoint in the log before this record, as witnesses cosigned it (C2SP tlog-cosignature): its first chunk is
     /// the cosigned note, a second one a time stamp over that note (RFC 3161). Both are plain.
     Cosignature = 3,
+    /// A data subject was erased, or its erasure refused; a legal hold began or ended; a rule for how long data must be
+    /// kept changed. Sealed like data.
+    Erasure = 4,
     /// A rule for what follows. A record whose key epoch is not the one before announces that epoch in one plain
     /// chunk, a [`crate::KeysRotated`] change.
     Policy = 5,
@@ -69,18 +72,19 @@ impl RecordKind {
             1 => Some(Self::Data),
             2 => Some(Self::Checkpoint),
             3 => Some(Self::Cosignature),
+            4 => Some(Self::Erasure),
             5 => Some(Self::Policy),
             7 => Some(Self::Events),
             _ => None,
         }
     }
 
-    /// The index of the chunk with the record's first change, for the kinds that hold changes: a data record's summary
-    /// comes before it.
+    /// The index of the chunk with the record's first change, for the kinds that hold changes: except for events, the
+    /// record's summary comes before it.
     #[must_use]
     pub const fn first_change(self) -> Option<u32> {
         match self {
-            Self::Data => Some(1),
+            Self::Data | Self::Erasure => Some(1),
             Self::Events => Some(0),
             Self::Checkpoint | Self::Cosignature | Self::Policy => None,
         }

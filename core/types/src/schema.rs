@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::TableId;
+use crate::{SubjectColumns, TableId};
 
 /// A column's SQL type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -100,6 +100,9 @@ pub struct TableSchema {
     /// Positions in `columns` of the primary key's columns, in key order; never empty.
     #[n(3)]
     pub primary_key: Vec<u16>,
+    /// Whose data its rows are, when they are of data subjects.
+    #[n(4)]
+    pub subjects: Option<SubjectColumns>,
 }
 
 impl TableSchema {

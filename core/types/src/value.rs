@@ -5,6 +5,8 @@ use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use rust_decimal::Decimal;
 
+use crate::SealedCell;
+
 /// One SQL value. The column's type says how wide an integer or how long a text may be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -34,6 +36,8 @@ pub enum Value {
     Uuid([u8; 16]),
     /// `json` and `jsonb`, as text.
     Json(String),
+    /// A value of an erasable column as logs and views hold it. Queries see it opened, or NULL once it is erased.
+    Sealed(Box<SealedCell>),
 }
 
 /// A row's values in column order.
@@ -57,6 +61,7 @@ const TAG_TIMESTAMP: u8 = 5;
 const TAG_TIMESTAMPTZ: u8 = 6;
 const TAG_UUID: u8 = 7;
 const TAG_JSON: u8 = 8;
+const TAG_SEALED: u8 = 9;
 
 impl<C> Encode<C> for Value {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
@@ -74,6 +79,7 @@ impl<C> Encode<C> for Value {
             Self::TimestampTz(value) => e.array(2)?.u8(TAG_TIMESTAMPTZ)?.i64(*value)?,
             Self::Uuid(value) => e.array(2)?.u8(TAG_UUID)?.bytes(value)?,
             Self::Json(value) => e.array(2)?.u8(TAG_JSON)?.str(value)?,
+            Self::Sealed(cell) => e.array(2)?.u8(TAG_SEALED)?.encode(cell.as_ref())?,
         };
         Ok(())
     }
@@ -115,6 +121,7 @@ fn decode_tagged(d: &mut Decoder<'_>) -> Result<Value, DecodeError> {
                 .map_err(|_| DecodeError::message("a uuid has 16 bytes"))?,
         ),
         TAG_JSON => Value::Json(d.str()?.to_owned()),
+        TAG_SEALED => Value::Sealed(Box::new(d.decode()?)),
         _ => return Err(DecodeError::message("unknown value tag")),
     })
 }

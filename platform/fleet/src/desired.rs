@@ -30,6 +30,8 @@ pub(crate) fn desired_instance(cluster: &ClusterState, token_verification_key: &
         scram_verifier: user.scram_verifier.clone(),
         databases: user.databases.clone(),
         read_only: false,
+        // The control plane knows no lesser users: whoever it lets into a database owns what is in it.
+        compliance: true,
     });
     Some(DesiredInstance {
         cluster_id: wire_cluster_id(cluster.cluster_id),

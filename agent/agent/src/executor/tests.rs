@@ -106,6 +106,7 @@ fn instance(run_state: RunState, users: &[&str]) -> DesiredInstance {
         scram_verifier: "verifier".into(),
         databases: vec!["main".into()],
         read_only: false,
+        compliance: false,
     };
     DesiredInstance {
         cluster_id: cluster(),

@@ -62,8 +62,9 @@ impl Functions for SessionFunctions<'_> {
             }
             let (_, changes) = self.database.unseal(&record).map_err(sql_error)?;
             for change in changes {
-                let Change::Row(change) = change else { continue };
+                let Change::Row(mut change) = change else { continue };
                 if change.table == table.id {
+                    self.database.tenant.open_change(&mut change).map_err(sql_error)?;
                     entries.push(HistoryEntry {
                         position: record.header.offset.get(),
                         time: record.header.timestamp,

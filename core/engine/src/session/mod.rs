@@ -3,6 +3,7 @@
 mod catalogue;
 mod conflict_queue;
 mod functions;
+mod subject;
 mod transaction;
 mod view;
 
@@ -21,6 +22,7 @@ use craton_types::{
 use crate::checkpointer::ensure_covered;
 use crate::clock::random_array;
 use crate::craton::Request;
+use crate::erasure::time_text;
 use crate::{EngineError, Tenant};
 use catalogue::{TableNames, catalogue_at};
 pub(crate) use conflict_queue::ConflictQueue;
@@ -37,6 +39,8 @@ pub struct Session {
     user: String,
     actor: ActorId,
     read_only_user: bool,
+    /// Whether the user may erase and hold data subjects and say how long data is kept.
+    compliance: bool,
     variables: Variables,
     transaction: Option<Transaction>,
 }
@@ -143,6 +147,7 @@ impl Session {
             user: user.name.clone(),
             actor: user.actor,
             read_only_user: user.read_only,
+            compliance: user.compliance,
             variables: Variables::default(),
             transaction: None,
         }
@@ -303,6 +308,7 @@ impl Session {
                 self.check_writable(&prepared.plan)?;
                 self.change_schema(prepared).await
             }
+            PlanKind::Subject(_) | PlanKind::SetRetention(_) => self.comply(prepared, parameters).await,
         }
     }
 
@@ -474,7 +480,7 @@ impl Session {
     ) -> Result<WriteSet, SqlError> {
         let mut turn = None;
         for _ in 0..CONFLICT_ATTEMPTS_MAX {
-            let (mut written, catalogue) = self.find_writes(prepared, parameters, copy_data)?;
+            let (mut written, around) = self.find_writes(prepared, parameters, copy_data)?;
             let rows = std::mem::take(&mut written.writes);
             if let Some(transaction) = &mut self.transaction {
                 transaction.keep(rows)?;
@@ -483,7 +489,7 @@ impl Session {
             if rows.is_empty() {
                 return Ok(written);
             }
-            let Some(conflict) = self.commit_rows(rows, &catalogue, prepared).await? else {
+            let Some(conflict) = self.commit_rows(rows, &around, prepared).await? else {
                 return Ok(written);
             };
             if turn.is_none() {
@@ -493,13 +499,13 @@ impl Session {
         Err(SqlError::serialization_failure())
     }
 
-    /// What a writing statement would write now, and the catalogue that says so.
+    /// What a writing statement would write now, and what says so.
     fn find_writes(
         &self,
         prepared: &Prepared,
         parameters: &[Value],
         copy_data: Option<&[u8]>,
-    ) -> Result<(WriteSet, Arc<Catalogue>), SqlError> {
+    ) -> Result<(WriteSet, Surroundings), SqlError> {
         let around = self.surroundings();
         let plan = self.current_plan(prepared, &around.catalogue)?;
         let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end());
@@ -509,14 +515,14 @@ impl Session {
             PlanKind::CopyIn(copy) => craton_query::copy_in(copy, copy_data.unwrap_or_default(), source, &context),
             _ => unreachable!("only writing plans come here"),
         })?;
-        Ok((written, around.catalogue))
+        Ok((written, around))
     }
 
     /// Commits a single statement's writes; `Some` when another writer got in between.
     async fn commit_rows(
         &self,
         rows: Vec<RowWrite>,
-        catalogue: &Catalogue,
+        around: &Surroundings,
         prepared: &Prepared,
     ) -> Result<Option<Conflict>, SqlError> {
         // What is there already is no failure for `ON CONFLICT`: run again, it is seen.
@@ -524,18 +530,22 @@ impl Session {
         let first_rows = InsertedRows::of(&rows);
         let operation = Operation::Write {
             schema: Vec::new(),
+            subject_keys: subject::new_keys(&rows, &around.catalogue, &around.view)?,
             rows,
             reads: Vec::new(),
+            erasures_seen: Some(around.view.erasures()),
         };
         match self.propose(operation).await? {
             Outcome::Refused(Refusal::RowExists { table, key }) if !expects_rows => {
-                Err(first_rows.unique_violation(catalogue.table_by_id(table), &key))
+                Err(first_rows.unique_violation(around.catalogue.table_by_id(table), &key))
             }
             Outcome::Refused(Refusal::RowExists { table, key } | Refusal::RowChanged { table, key }) => {
                 Ok(Some(Conflict { table, key }))
             }
-            Outcome::Refused(Refusal::CatalogueChanged) => Ok(Some(Conflict::default())),
-            Outcome::Refused(refusal) => Err(refusal_error(&refusal)),
+            Outcome::Refused(
+                Refusal::CatalogueChanged | Refusal::SubjectErased | Refusal::SubjectKeyMissing { .. },
+            ) => Ok(Some(Conflict::default())),
+            Outcome::Refused(refusal) | Outcome::RefusedOnRecord { refusal, .. } => Err(refusal_error(&refusal)),
             Outcome::Committed(_) | Outcome::Duplicate { .. } => Ok(None),
         }
     }
@@ -548,7 +558,18 @@ impl Session {
             correlation_id: CorrelationId::new(random_array(node.random.as_ref())),
             idempotency_id: IdempotencyId::NIL,
         };
-        node.propose(request, operation).await.map_err(sql_error)
+        let tenant = &self.database.tenant;
+        let proposed = {
+            // What was read of a subject that is erased by now must not even reach the write-ahead log.
+            let _gate = tenant.erasure_gate.read();
+            if let Operation::Write { erasures_seen, .. } = &operation
+                && erasures_seen.is_some_and(|seen| seen != tenant.head().erasures)
+            {
+                return Ok(Outcome::Refused(Refusal::SubjectErased));
+            }
+            node.propose(request, operation)
+        };
+        proposed.await.map_err(sql_error)
     }
 
     /// `CREATE TABLE` and `DROP TABLE`.
@@ -574,6 +595,8 @@ impl Session {
                 schema: writes,
                 rows: Vec::new(),
                 reads: Vec::new(),
+                subject_keys: Vec::new(),
+                erasures_seen: None,
             };
             match self.propose(operation).await? {
                 Outcome::Committed(_) | Outcome::Duplicate { .. } => {
@@ -584,7 +607,9 @@ impl Session {
                 }
                 // Looked at again: the name may be taken now, or only the number.
                 Outcome::Refused(Refusal::CatalogueChanged | Refusal::TableExists { .. }) => {}
-                Outcome::Refused(refusal) => return Err(refusal_error(&refusal)),
+                Outcome::Refused(refusal) | Outcome::RefusedOnRecord { refusal, .. } => {
+                    return Err(refusal_error(&refusal));
+                }
             }
         }
         Err(SqlError::serialization_failure())
@@ -682,7 +707,17 @@ fn skipping(mut error: SqlError) -> SqlError {
 /// What a client is told when the kernel refused for a reason that no retry mends.
 fn refusal_error(refusal: &Refusal) -> SqlError {
     let state = match refusal {
-        Refusal::RecordTooLarge { .. } | Refusal::TooManyChanges { .. } => SqlState::PROGRAM_LIMIT_EXCEEDED,
+        Refusal::RecordTooLarge { .. }
+        | Refusal::TooManyChanges { .. }
+        | Refusal::SubjectName { .. }
+        | Refusal::Reason { .. } => SqlState::PROGRAM_LIMIT_EXCEEDED,
+        Refusal::SubjectUnknown { .. } => SqlState::NO_DATA_FOUND,
+        Refusal::SubjectHeld { .. } => SqlState::OBJECT_IN_USE,
+        Refusal::SubjectRetained { until, .. } => {
+            let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, refusal.to_string());
+            return error.with_detail(format!("It must be kept until {}.", time_text(*until)));
+        }
+        Refusal::SubjectNotHeld { .. } | Refusal::NotErasable { .. } => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
         _ => SqlState::INTERNAL_ERROR,
     };
     SqlError::new(state, refusal.to_string())

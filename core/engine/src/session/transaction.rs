@@ -14,6 +14,7 @@ use craton_query::{
 use craton_types::{Offset, PrimaryKey, RowWrite, TableId, Timestamp, VersionedRow};
 use parking_lot::Mutex;
 
+use super::subject;
 use super::view::View;
 use super::{Response, Session, Surroundings, refusal_error};
 
@@ -151,19 +152,22 @@ impl Transaction {
     }
 
     /// The transaction as one operation; `None` when it changes nothing.
-    fn into_operation(self) -> Option<Operation> {
+    fn into_operation(self) -> Result<Option<Operation>, SqlError> {
         let mut rows = self.writes.into_writes();
         // Rows written to a table that the transaction dropped went with it.
         rows.retain(|write| self.catalogue.table_by_id(write.table).is_some());
         if rows.is_empty() && self.schema.is_empty() {
-            return None;
+            return Ok(None);
         }
         let reads = self.reads.into_inner().into_checks(self.view.end());
-        Some(Operation::Write {
+        let subject_keys = subject::new_keys(&rows, &self.catalogue, &self.view)?;
+        Ok(Some(Operation::Write {
             schema: self.schema,
             rows,
             reads,
-        })
+            subject_keys,
+            erasures_seen: Some(self.view.erasures()),
+        }))
     }
 }
 
@@ -223,7 +227,7 @@ impl Session {
         }
         let before = transaction.variables_before.clone();
         let after = transaction.variables_after.clone();
-        let Some(operation) = transaction.into_operation() else {
+        let Some(operation) = transaction.into_operation()? else {
             self.variables = after;
             return Ok(Response::command("COMMIT"));
         };
@@ -237,9 +241,11 @@ impl Session {
                 | Refusal::RowChanged { .. }
                 | Refusal::ReadChanged { .. }
                 | Refusal::CatalogueChanged
+                | Refusal::SubjectErased
+                | Refusal::SubjectKeyMissing { .. }
                 | Refusal::TableExists { .. },
             ) => Err(SqlError::serialization_failure()),
-            Outcome::Refused(refusal) => Err(refusal_error(&refusal)),
+            Outcome::Refused(refusal) | Outcome::RefusedOnRecord { refusal, .. } => Err(refusal_error(&refusal)),
         }
     }
 

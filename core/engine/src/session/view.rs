@@ -13,6 +13,8 @@ pub(super) struct View {
     database: Tenant,
     snapshot: Snapshot,
     end: Offset,
+    /// How many data subjects were erased before anything was read.
+    erasures: u64,
     /// When the statement that reads gives up.
     deadline: Option<Timestamp>,
 }
@@ -23,12 +25,14 @@ const ROWS_BETWEEN_CLOCK_LOOKS: usize = 256;
 impl View {
     /// Everything that is published now.
     pub(super) fn now(database: Tenant) -> Self {
+        let erasures = database.tenant.head().erasures;
         let snapshot = database.tenant.projection.snapshot();
         let end = snapshot.end();
         Self {
             database,
             snapshot,
             end,
+            erasures,
             deadline: None,
         }
     }
@@ -46,6 +50,16 @@ impl View {
             }
             _ => Ok(()),
         }
+    }
+
+    /// How many data subjects were erased before anything was read.
+    pub(super) const fn erasures(&self) -> u64 {
+        self.erasures
+    }
+
+    /// Where random bytes come from.
+    pub(super) fn random(&self) -> &dyn crate::Random {
+        self.database.node.random.as_ref()
     }
 
     /// The exclusive end.
@@ -101,6 +115,12 @@ impl View {
         Ok(rows?)
     }
 
+    /// The row with its sealed values opened. Keys are looked up at every row: one that is destroyed while a scan goes
+    /// on opens nothing more.
+    fn opened(&self, row: VersionedRow) -> Result<VersionedRow, SourceError> {
+        self.database.tenant.open_version(row).map_err(SourceError::new)
+    }
+
     fn failed(&self, source: craton_projection::ProjectionError) -> SourceError {
         SourceError::new(self.database.tenant.projection_error(source))
     }
@@ -108,9 +128,10 @@ impl View {
 
 impl RowSource for View {
     fn get(&self, table: TableId, key: &PrimaryKey) -> Result<Option<VersionedRow>, SourceError> {
-        self.snapshot
-            .get(table, key, self.end)
-            .map_err(|error| self.failed(error))
+        let row = self.snapshot.get(table, key, self.end);
+        row.map_err(|error| self.failed(error))?
+            .map(|row| self.opened(row))
+            .transpose()
     }
 
     fn scan<'a>(&'a self, table: TableId, range: KeyRange, direction: Direction) -> Result<Scan<'a>, SourceError> {
@@ -122,7 +143,8 @@ impl RowSource for View {
             if number % ROWS_BETWEEN_CLOCK_LOOKS == 0 {
                 self.check_deadline()?;
             }
-            row.map_err(|error| self.failed(error))
+            let (key, row) = row.map_err(|error| self.failed(error))?;
+            Ok((key, self.opened(row)?))
         })))
     }
 }

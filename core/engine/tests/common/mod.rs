@@ -72,6 +72,7 @@ pub(crate) fn user(name: &str, databases: &[&str]) -> UserDefinition {
         scram_verifier: "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy".to_owned(),
         databases: databases.iter().map(ToString::to_string).collect(),
         read_only: false,
+        compliance: true,
     }
 }
 

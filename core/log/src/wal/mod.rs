@@ -309,6 +309,11 @@ impl Wal {
         }
     }
 
+    /// Makes the next batch begin a new segment, so that a purge can remove everything before it.
+    pub fn begin_segment(&mut self) {
+        self.sealed = true;
+    }
+
     /// Forgets every place whose batch was not written, after one of them met a full disk. Their positions are
     /// spent, so the next batch begins a new segment.
     pub fn take_back(&mut self) {

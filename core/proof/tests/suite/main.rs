@@ -7,5 +7,6 @@ mod golden;
 mod log;
 mod python;
 mod receipt;
+mod sealed;
 mod support;
 mod vectors;

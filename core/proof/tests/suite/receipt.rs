@@ -231,6 +231,7 @@ fn parts_of_other_receipts_do_not_fit() {
             record: &log.records[record],
             changes: &[1],
             change_key: &|chunk| dek().change_key(crate::support::TENANT, craton_types::Offset::new(key_of), chunk),
+            cell_key: &|_| None,
             path: craton_proof::inclusion_proof(&log.hashes()[..], path_of, 19).expect("covered"),
             checkpoint: log.checkpoint(19),
         };
@@ -255,6 +256,7 @@ fn only_changes_of_data_records_are_disclosed() {
             record: &log.records[record],
             changes,
             change_key: &|chunk| dek().change_key(crate::support::TENANT, log.records[record].header.offset, chunk),
+            cell_key: &|_| None,
             path: vec![],
             checkpoint: String::new(),
         })

@@ -76,11 +76,11 @@ pub(crate) fn dek() -> Dek {
     Dek::new(SecretBytes::new([0xde; 32]))
 }
 
-fn change_key(offset: u64, chunk: u32) -> ChangeKey {
+pub(crate) fn change_key(offset: u64, chunk: u32) -> ChangeKey {
     dek().change_key(TENANT, Offset::new(offset), chunk)
 }
 
-fn person(id: i64, name: &str) -> Row {
+pub(crate) fn person(id: i64, name: &str) -> Row {
     vec![Value::Int(id), Value::Text(name.to_owned()), Value::Date(20_000)]
 }
 
@@ -224,6 +224,7 @@ impl Log {
             record: &self.records[usize::try_from(offset).expect("small")],
             changes,
             change_key: &|chunk| change_key(offset, chunk),
+            cell_key: &|_| None,
             path: inclusion_proof(&self.hashes()[..], offset, size).expect("covered"),
             checkpoint: self.checkpoint(size),
         };

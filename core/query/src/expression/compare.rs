@@ -112,6 +112,7 @@ const fn type_rank(value: &Value) -> u8 {
         Value::TimestampTz(_) => 10,
         Value::Uuid(_) => 11,
         Value::Json(_) => 12,
+        Value::Sealed(_) => 13,
     }
 }
 
@@ -142,6 +143,7 @@ pub(crate) fn equal_key(value: &Value, out: &mut Vec<u8>) {
         Value::Bytes(value) => put(value),
         Value::Date(value) => put(&value.to_be_bytes()),
         Value::Uuid(value) => put(value),
+        Value::Sealed(cell) => put(&cell.sealed),
     }
 }
 

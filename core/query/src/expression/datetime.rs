@@ -1,6 +1,6 @@
 //! `date_trunc`, `extract` and shifts by an interval.
 
-use craton_types::{ColumnType, Value};
+use craton_types::{ColumnType, Retention, Value};
 use jiff::Span;
 use jiff::civil::DateTime;
 use rust_decimal::Decimal;
@@ -23,7 +23,7 @@ fn out_of_range() -> SqlError {
 
 impl Interval {
     /// Parses `'1 day 2 hours'` and the like, with an optional default unit for a number alone.
-    pub(super) fn parse(text: &str, default_unit: Option<&str>) -> Result<Self, SqlError> {
+    pub(crate) fn parse(text: &str, default_unit: Option<&str>) -> Result<Self, SqlError> {
         Self::parse_words(text, default_unit).ok_or_else(|| {
             SqlError::new(
                 SqlState::INVALID_DATETIME,
@@ -75,6 +75,15 @@ impl Interval {
             _ => return None,
         }
         Some(self)
+    }
+
+    /// The same span as a time to keep data; `None` when a part of it is negative.
+    pub(crate) fn to_retention(self) -> Option<Retention> {
+        Some(Retention {
+            months: u32::try_from(self.months).ok()?,
+            days: u32::try_from(self.days).ok()?,
+            microseconds: u64::try_from(self.micros).ok()?,
+        })
     }
 
     pub(super) fn negated(self) -> Option<Self> {

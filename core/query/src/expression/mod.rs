@@ -283,7 +283,7 @@ impl Expression {
                 Value::Timestamp(_) => Some(ColumnType::Timestamp),
                 Value::TimestampTz(_) => Some(ColumnType::TimestampTz),
                 Value::Uuid(_) => Some(ColumnType::Uuid),
-                Value::Null | Value::Numeric(_) | Value::Json(_) => None,
+                Value::Null | Value::Numeric(_) | Value::Json(_) | Value::Sealed(_) => None,
             },
             Self::Parameter(index) => parameters.get(*index),
             Self::Cast { to, .. } => Some(*to),

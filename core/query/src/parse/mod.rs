@@ -2,6 +2,7 @@
 
 mod as_of;
 mod command;
+mod compliance;
 mod tokens;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::limits::STATEMENT_BYTES_MAX;
+use crate::statement::Syntax;
 use crate::{SqlError, SqlState, Statement};
 
 /// How many of the parser's own nested calls a statement may take; a level of parentheses takes about two. What
@@ -45,6 +47,13 @@ fn parse_statement(mut tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError
     let depth = tokens::brackets_depth(&tokens)?;
     tokens::check_chains(&tokens)?;
     let explain = command::take_explain(&mut tokens)?;
+    if !explain && let Some(compliance) = on_stack_for(depth, || compliance::parse(&tokens))? {
+        return Ok(Statement {
+            syntax: Arc::new(Syntax::Compliance(compliance)),
+            explain,
+            as_of: None,
+        });
+    }
     command::check(&tokens)?;
     on_stack_for(depth, || {
         let as_of = as_of::take(&mut tokens)?;
@@ -55,7 +64,7 @@ fn parse_statement(mut tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError
             return Err(near(&next.token.to_string(), position_of(&next)));
         }
         Ok(Statement {
-            ast: Arc::new(ast),
+            syntax: Arc::new(Syntax::Sql(ast)),
             explain,
             as_of: as_of.map(Arc::new),
         })

@@ -4,16 +4,30 @@ use proptest::prelude::*;
 
 use super::parse;
 use crate::limits::{BRACKETS_DEPTH_MAX, CHAIN_TOKENS_MAX, STATEMENT_BYTES_MAX, STATEMENT_TOKENS_MAX};
-use crate::statement::AsOfKind;
+use crate::statement::{AsOfKind, ComplianceSyntax, Syntax};
 
 #[track_caller]
 fn check(sql: &str, expect: &str) {
     let shown = match parse(sql) {
         Ok(statements) => statements
             .iter()
-            .map(|statement| match &statement.as_of {
-                None => statement.ast.to_string(),
-                Some(as_of) => format!("{} @ {:?} {}", statement.ast, as_of.kind, as_of.expression),
+            .map(|statement| match (statement.syntax.as_ref(), &statement.as_of) {
+                (Syntax::Sql(ast), None) => ast.to_string(),
+                (Syntax::Sql(ast), Some(as_of)) => format!("{ast} @ {:?} {}", as_of.kind, as_of.expression),
+                (Syntax::Compliance(ComplianceSyntax::Subject { verb, subject, reason }), _) => {
+                    let reason = reason.as_ref().map(ToString::to_string);
+                    format!("{verb:?} {subject} because {reason:?}")
+                }
+                (
+                    Syntax::Compliance(ComplianceSyntax::Alter {
+                        is_database,
+                        name,
+                        options,
+                    }),
+                    _,
+                ) => {
+                    format!("alter {name} (database: {is_database}) with {} options", options.len())
+                }
             })
             .collect::<Vec<_>>()
             .join("; "),
@@ -23,6 +37,47 @@ fn check(sql: &str, expect: &str) {
         },
     };
     assert_eq!(shown, expect, "{sql}");
+}
+
+#[test]
+fn statements_about_data_subjects_have_their_own_syntax() {
+    check("ERASE SUBJECT '42'", "Erase '42' because None");
+    check(
+        "erase subject $1 reason 'art. 17'",
+        "Erase $1 because Some(\"'art. 17'\")",
+    );
+    check(
+        "HOLD SUBJECT '42' REASON 'court'",
+        "Hold '42' because Some(\"'court'\")",
+    );
+    check("RELEASE SUBJECT '42' REASON $2", "Release '42' because Some(\"$2\")");
+    check(
+        "ALTER TABLE t SET (retention = '1 year')",
+        "alter t (database: false) with 1 options",
+    );
+    check(
+        "ALTER DATABASE main SET (retention = '1 year')",
+        "alter main (database: true) with 1 options",
+    );
+    check("ERASE SUBJECT", "42601: syntax error at end of input");
+    check(
+        "ERASE SUBJECT '42' BECAUSE 'x'",
+        "42601 at 20: syntax error at or near \"BECAUSE\"",
+    );
+    check(
+        "ERASE SUBJECT '42' REASON 'x' 'y'",
+        "42601 at 31: syntax error at or near \"'y'\"",
+    );
+    check("ERASE '42'", "42601 at 1: syntax error at or near \"ERASE\"");
+    check("RELEASE SAVEPOINT s", "0A000 at 1: RELEASE is not supported");
+    check(
+        "ALTER TABLE t ADD COLUMN c int",
+        "0A000 at 1: ALTER TABLE is not supported",
+    );
+    check(
+        "ALTER TABLE t SET (a = 'b') x",
+        "42601 at 29: syntax error at or near \"x\"",
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Plans: statements bound to tables and types, made once and executed many times.
 
 mod access;
+mod compliance;
 mod copy;
 mod explain;
 mod group;
@@ -20,9 +21,10 @@ use sqlparser::ast;
 
 use crate::expression::{Expression, ParameterTypes, check_parameter};
 use crate::limits::EXPRESSION_DEPTH_MAX;
-use crate::statement::AsOfKind;
+use crate::statement::{AsOfKind, Syntax};
 use crate::{AsOf, Catalog, Context, SqlError, SqlState, Statement};
 
+pub use compliance::{SetRetention, SubjectPlan, SubjectRequest};
 pub use copy::{CopyIn, CopyOut};
 pub use query::SelectPlan;
 pub use session::{SetVariable, TransactionModes};
@@ -98,6 +100,10 @@ pub enum PlanKind {
     CreateTable(CreateTable),
     /// `DROP TABLE`.
     DropTable(DropTable),
+    /// `ERASE`, `HOLD` or `RELEASE SUBJECT`.
+    Subject(SubjectPlan),
+    /// `ALTER … SET (retention = …)`.
+    SetRetention(SetRetention),
     /// `BEGIN`, `START TRANSACTION`.
     Begin(TransactionModes),
     /// `COMMIT`, `END`.
@@ -186,6 +192,8 @@ impl Plan {
             PlanKind::CopyIn(_) | PlanKind::CopyOut(_) => "COPY",
             PlanKind::CreateTable(_) => "CREATE TABLE",
             PlanKind::DropTable(_) => "DROP TABLE",
+            PlanKind::Subject(subject) => subject.tag(),
+            PlanKind::SetRetention(set) => set.tag(),
             PlanKind::Begin(modes) => modes.begin_tag(),
             PlanKind::Commit => "COMMIT",
             PlanKind::Rollback => "ROLLBACK",
@@ -204,7 +212,12 @@ impl Plan {
     pub fn writes(&self) -> bool {
         matches!(
             self.kind(),
-            PlanKind::Write(_) | PlanKind::CopyIn(_) | PlanKind::CreateTable(_) | PlanKind::DropTable(_)
+            PlanKind::Write(_)
+                | PlanKind::CopyIn(_)
+                | PlanKind::CreateTable(_)
+                | PlanKind::DropTable(_)
+                | PlanKind::Subject(_)
+                | PlanKind::SetRetention(_)
         )
     }
 }
@@ -228,7 +241,10 @@ pub fn plan(
         reads_catalog: false,
         depth: 0,
     };
-    let (mut kind, mut columns) = planner.bind_statement(&statement.ast)?;
+    let (mut kind, mut columns) = match statement.syntax.as_ref() {
+        Syntax::Sql(syntax) => planner.bind_statement(syntax)?,
+        Syntax::Compliance(syntax) => planner.bind_compliance(syntax)?,
+    };
     let as_of = planner.bind_as_of(statement, &kind)?;
     if statement.explain {
         (kind, columns) = explain::explain(&kind)?;
@@ -249,22 +265,21 @@ type Bound = (PlanKind, Option<Arc<[ResultColumn]>>);
 
 impl Planner<'_> {
     fn bind_statement(&mut self, statement: &ast::Statement) -> Result<Bound, SqlError> {
-        use ast::Statement as Syntax;
         match statement {
-            Syntax::Query(query) => {
+            ast::Statement::Query(query) => {
                 let select = self.bind_query(query)?;
                 let columns = Some(Arc::clone(&select.columns));
                 Ok((PlanKind::Select(select), columns))
             }
-            Syntax::Insert(insert) => Ok(returning(self.bind_insert(insert)?)),
-            Syntax::Update(update) => Ok(returning(self.bind_update(update)?)),
-            Syntax::Delete(delete) => Ok(returning(self.bind_delete(delete)?)),
-            Syntax::CreateTable(create) => {
+            ast::Statement::Insert(insert) => Ok(returning(self.bind_insert(insert)?)),
+            ast::Statement::Update(update) => Ok(returning(self.bind_update(update)?)),
+            ast::Statement::Delete(delete) => Ok(returning(self.bind_delete(delete)?)),
+            ast::Statement::CreateTable(create) => {
                 let create = self.bind_create_table(create)?;
                 Ok((PlanKind::CreateTable(create), None))
             }
-            Syntax::Drop { .. } => Ok((PlanKind::DropTable(table::bind_drop(statement)?), None)),
-            Syntax::Copy { .. } => Ok((self.bind_copy(statement)?, None)),
+            ast::Statement::Drop { .. } => Ok((PlanKind::DropTable(table::bind_drop(statement)?), None)),
+            ast::Statement::Copy { .. } => Ok((self.bind_copy(statement)?, None)),
             _ => session::bind(statement),
         }
     }
@@ -291,6 +306,7 @@ impl Planner<'_> {
             PlanKind::Select(select) => select.parameter_types = Arc::clone(&parameter_types),
             PlanKind::Write(write) => write.parameter_types = Arc::clone(&parameter_types),
             PlanKind::CopyOut(copy) => copy.select.parameter_types = Arc::clone(&parameter_types),
+            PlanKind::Subject(subject) => subject.parameter_types = Arc::clone(&parameter_types),
             _ => {}
         }
         Plan(Arc::new(PlanInner {

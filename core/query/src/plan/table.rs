@@ -6,7 +6,7 @@ use sqlparser::ast::{self, ColumnOption, Expr, TableConstraint};
 
 use super::query::refuse_if;
 use super::write::Assignment;
-use super::{NoTables, Planner, relation, session};
+use super::{NoTables, Planner, compliance, relation, session};
 use crate::expression::{Binder, ParameterTypes, Scope, fold, start_of};
 use crate::limits::{COLUMNS_MAX, KEY_COLUMNS_MAX};
 use crate::parse::position;
@@ -81,12 +81,17 @@ impl Planner<'_> {
             column.nullable = false;
             check_key_type(column)?;
         }
+        let subjects = match &create.table_options {
+            ast::CreateTableOptions::With(options) => compliance::subject_columns(options, &columns, &primary_key)?,
+            _ => None,
+        };
         Ok(CreateTable {
             schema: TableSchema {
                 id: TableId::ZERO,
                 name,
                 columns,
                 primary_key,
+                subjects,
             },
             if_not_exists: create.if_not_exists,
         })
@@ -108,6 +113,10 @@ fn refuse_other_clauses(create: &ast::CreateTable) -> Result<(), SqlError> {
         .if_not_exists(create.if_not_exists)
         .columns(create.columns.clone())
         .constraints(create.constraints.clone())
+        .table_options(match &create.table_options {
+            with @ ast::CreateTableOptions::With(_) => with.clone(),
+            _ => ast::CreateTableOptions::None,
+        })
         .build();
     refuse_if(understood != *create, "a clause of this CREATE TABLE")
 }

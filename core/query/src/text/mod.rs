@@ -57,7 +57,8 @@ pub fn format(value: &Value, column_type: ColumnType) -> String {
 /// Appends the text form of a value.
 pub fn write(value: &Value, column_type: ColumnType, out: &mut String) {
     match value {
-        Value::Null => {}
+        // Sources give values that are opened; one that is not reads as what it is to the reader: nothing.
+        Value::Null | Value::Sealed(_) => {}
         Value::Bool(value) => out.push(if *value { 't' } else { 'f' }),
         Value::Int(value) => number::write_integer(*value, out),
         Value::Float(value) => number::write_float(*value, matches!(column_type, ColumnType::Float4), out),

@@ -225,7 +225,7 @@ fn what_a_table_cannot_have_is_refused() {
         ),
         (
             "CREATE TABLE t (a int PRIMARY KEY) WITH (fillfactor = 70)",
-            "0A000: a clause of this CREATE TABLE is not supported",
+            "22023: unrecognized parameter \"fillfactor\"",
         ),
         (
             "CREATE TABLE t (a int PRIMARY KEY) PARTITION BY RANGE (a)",
@@ -257,4 +257,72 @@ fn what_a_table_cannot_have_is_refused() {
         db.check(sql, expect);
     }
     assert!(db.tables.is_empty());
+}
+
+#[test]
+fn tables_of_data_subjects_say_whose_data_they_hold() {
+    let db = Database::new();
+    let sql = "CREATE TABLE patients (id bigint PRIMARY KEY, name text, born date, ward text)
+        WITH (subject = 'id', erasable = 'born, name', retention = '10 years 2 days')";
+    let plan = db.plan(sql, &[]).expect("plans");
+    let PlanKind::CreateTable(create) = plan.kind() else {
+        panic!("a definition is expected")
+    };
+    let subjects = create.schema.subjects.as_ref().expect("said");
+    assert_eq!((subjects.subject, subjects.erasable.as_slice()), (0, &[1, 2][..]));
+    assert_eq!(subjects.retention.expect("said").to_string(), "10 years 2 days");
+}
+
+#[test]
+fn storage_parameters_that_make_no_sense_are_refused() {
+    let db = Database::new();
+    for (parameters, expect) in [
+        ("fillfactor = '70'", "22023: unrecognized parameter \"fillfactor\""),
+        ("subject = 'id'", "42P16: subject and erasable go together"),
+        ("erasable = 'name'", "42P16: subject and erasable go together"),
+        ("retention = '1 year'", "42P16: subject and erasable go together"),
+        (
+            "subject = 'id', erasable = 'nam'",
+            "42703: column \"nam\" named in a storage parameter does not exist",
+        ),
+        (
+            "subject = 'id', subject = 'id', erasable = 'name'",
+            "22023: parameter \"subject\" specified more than once",
+        ),
+        (
+            "subject = 'id', erasable = 'id'",
+            "42P16: column \"id\" cannot be erasable: it names the data subject",
+        ),
+        (
+            "subject = 'owner', erasable = 'id'",
+            "42P16: column \"id\" cannot be erasable: it is part of the primary key",
+        ),
+        (
+            "subject = 'id', erasable = 'owner'",
+            "42P16: column \"owner\" cannot be erasable: it is NOT NULL, and an erased cell reads as NULL",
+        ),
+        (
+            "subject = 'name', erasable = 'born'",
+            "42P16: column \"name\" cannot name the data subject: it is not declared NOT NULL",
+        ),
+        (
+            "subject = 'born', erasable = 'name'",
+            "42P16: column \"born\" cannot name the data subject: its type is date",
+        ),
+        (
+            "subject = 'id', erasable = 'name', retention = 'soon'",
+            "22007: invalid input syntax for type interval: \"soon\"",
+        ),
+        (
+            "subject = 'id', erasable = 'name', retention = '-1 year'",
+            "22023: a retention cannot be negative",
+        ),
+    ] {
+        let sql = format!(
+            "CREATE TABLE t (id bigint PRIMARY KEY, owner text NOT NULL, name text, born date) WITH ({parameters})"
+        );
+        let error = db.plan(&sql, &[]).expect_err(parameters);
+        let shown = format!("{}: {}", error.sqlstate, error.message);
+        assert_eq!(shown, expect, "{parameters}");
+    }
 }

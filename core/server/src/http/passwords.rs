@@ -228,6 +228,7 @@ mod tests {
                 .to_string(),
             databases: Vec::new(),
             read_only: false,
+            compliance: false,
         }
     }
 

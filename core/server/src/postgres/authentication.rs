@@ -188,6 +188,7 @@ pub(crate) async fn token<S: AsyncRead + AsyncWrite + Unpin>(
         scram_verifier: String::new(),
         databases: vec![PROBE_DATABASE.to_owned()],
         read_only: false,
+        compliance: false,
     })
 }
 

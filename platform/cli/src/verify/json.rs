@@ -84,6 +84,35 @@ fn change(receipt: &VerifiedReceipt, change: &Change) -> Json {
             "actor": user.actor.to_string(),
         }),
         Change::DropUser { name } => json!({ "kind": "drop_user", "user": name }),
+        Change::SubjectErased { subject, key, reason } => json!({
+            "kind": "subject_erased",
+            "subject": subject,
+            "key": key.get(),
+            "reason": reason,
+        }),
+        Change::ErasureRefused {
+            subject,
+            held,
+            retained_until,
+            reason,
+        } => json!({
+            "kind": "erasure_refused",
+            "subject": subject,
+            "held": held,
+            "retained_until": retained_until.map(timestamp_text),
+            "reason": reason,
+        }),
+        Change::SubjectHeld { subject, reason } => {
+            json!({ "kind": "subject_held", "subject": subject, "reason": reason })
+        }
+        Change::SubjectReleased { subject, reason } => {
+            json!({ "kind": "subject_released", "subject": subject, "reason": reason })
+        }
+        Change::RetentionSet { name, retention, .. } => json!({
+            "kind": "retention_set",
+            "table": name,
+            "retention": retention.map(|retention| retention.to_string()),
+        }),
         Change::KeysRotated(rotated) => json!({ "kind": "keys_rotated", "epoch": rotated.epoch.get() }),
     }
 }
@@ -113,6 +142,8 @@ fn value(value: &Value) -> Json {
         Value::Int(value) => (*value).into(),
         Value::Float(value) => (*value).into(),
         Value::Text(text) | Value::Json(text) => text.clone().into(),
+        // No text that could be mistaken for a value.
+        Value::Sealed(_) => json!({ "erased_or_withheld": true }),
         other => value_text(other).trim_matches('\'').into(),
     }
 }
