@@ -9,7 +9,7 @@ use std::time::Duration;
 use craton_consensus::{Consensus, SingleNode};
 use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes, SigningKey};
 use craton_kernel::{Command, Operation, Refusal};
-use craton_log::{Disk, Wal, WalOptions};
+use craton_log::{Disk, Wal, WalOptions, WalRecovery};
 use craton_proof::{KeyName, SignerKey};
 use craton_types::{
     ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, NodeId, TenantId, UserDefinition,
@@ -25,6 +25,8 @@ use crate::health::Health;
 use crate::keyring::{Keyring, Opened};
 use crate::lock::DirectoryLock;
 use crate::proposer::{LogUse, ProposalQueue, Proposed, Proposer, ProposerCounters, WaitingEntries, proposal_queue};
+use crate::recoveries::Recoveries;
+use crate::scrub::Scrubber;
 use crate::tenant::SharedTenant;
 use crate::tenants::{SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
 use crate::{Clock, Commit, EngineError, Options, Random, Session, SyncPolicy, Tenant, Wait};
@@ -185,17 +187,21 @@ impl Craton {
             Opened::Created(keyring) => (Arc::new(keyring), true),
         };
         let health = Arc::new(Health::default());
+        let recoveries = Arc::new(Recoveries::default());
         let tenants = Arc::new(Tenants::open_all(
             data_dir.join("tenants"),
             Arc::clone(&disk),
             Arc::clone(&random),
             Arc::clone(&keyring),
             Arc::clone(&health.space),
+            Arc::clone(&recoveries),
         )?);
         if is_new {
             tenants.note_fresh(SYSTEM_TENANT);
         }
-        let wal = open_wal(&data_dir.join("wal"), disk, keyring.wal(), Arc::clone(&random))?;
+        let (wal, recovery) = open_wal(&data_dir.join("wal"), disk, keyring.wal(), Arc::clone(&random))?;
+        recoveries.note_wal(&recovery);
+        check_not_rolled_back(&wal, &tenants)?;
         let consensus: Arc<dyn Consensus> = Arc::new(SingleNode::new(wal, tenants.oldest_applied())?);
         let closing = Arc::new(Closing::default());
         let waiting = Arc::new(WaitingEntries::default());
@@ -245,12 +251,18 @@ impl Craton {
             node: Arc::clone(&node),
             closing: Arc::clone(&closing),
         };
+        let scrubber = Scrubber {
+            node: Arc::clone(&node),
+            recoveries,
+            closing: Arc::clone(&closing),
+        };
         let background_flusher = Arc::clone(&flusher);
         let threads = vec![
             spawn("craton-propose", move || proposer.run(receiver))?,
             spawn("craton-apply", move || applier.run())?,
             spawn("craton-flush", move || background_flusher.run())?,
             spawn("craton-checkpoint", move || checkpointer.run())?,
+            spawn("craton-scrub", move || scrubber.run())?,
         ];
         let craton = Self(Arc::new(Inner {
             node,
@@ -527,22 +539,25 @@ fn open_wal(
     disk: Arc<dyn Disk>,
     key: SecretBytes,
     random: Arc<dyn Random>,
-) -> Result<Wal, EngineError> {
+) -> Result<(Wal, WalRecovery), EngineError> {
     create_directory(directory)?;
-    let (wal, recovery) = Wal::open(
+    Wal::open(
         disk,
         directory,
         WalOptions::new(LONE_NODE, key),
         Box::new(move |bytes| random.fill(bytes)),
     )
-    .map_err(|error| EngineError::Consensus(error.into()))?;
-    if let Some(torn) = recovery.torn {
-        tracing::warn!(
-            ?torn,
-            "a torn tail of the write-ahead log, never acknowledged, was set aside"
-        );
+    .map_err(|error| EngineError::Consensus(error.into()))
+}
+
+/// An entry is applied only once it is durable: a log that ends before what was applied is not the one it was.
+fn check_not_rolled_back(wal: &Wal, tenants: &Tenants) -> Result<(), EngineError> {
+    let last = wal.last_index().unwrap_or_default();
+    let applied = tenants.newest_applied();
+    match applied > last {
+        true => Err(EngineError::WriteAheadLogRolledBack { last, applied }),
+        false => Ok(()),
     }
-    Ok(wal)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {

@@ -52,6 +52,16 @@ pub enum EngineError {
     /// The write-ahead log failed.
     #[error(transparent)]
     Consensus(#[from] craton_consensus::ConsensusError),
+    /// The write-ahead log ends before what a tenant's files hold: an older copy of its directory was put back.
+    #[error(
+        "the write-ahead log ends at entry {last}, but the tenants hold entry {applied}: an older copy was put back"
+    )]
+    WriteAheadLogRolledBack {
+        /// Its last entry.
+        last: craton_types::LogIndex,
+        /// The newest entry that a tenant's files hold.
+        applied: craton_types::LogIndex,
+    },
     /// A tenant's log failed.
     #[error("the log of database {database:?} failed")]
     TenantLog {

@@ -40,6 +40,8 @@ mod log_mark;
 mod options;
 mod proposer;
 mod receipt;
+mod recoveries;
+mod scrub;
 mod session;
 mod state;
 mod subject_keys;

@@ -9,10 +9,13 @@ use craton_kernel::{
     ApplyError, Command, Operation, RowReader, StreamWrite, SubjectKeyEffect, TenantState, ViewWrite, key_epoch_of,
     replay,
 };
-use craton_log::{Disk, LogReader, SyncJob, TenantLog, TenantLogOptions};
+use craton_log::{Disk, LogReader, SyncJob, TenantLog, TenantLogOptions, TenantLogRecovery};
 use craton_projection::{Applied, Flush, OsFile, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_proof::HashReader;
-use craton_types::{LogIndex, Offset, PrimaryKey, Record, StreamHead, SubjectKeyId, TableId, TenantId, VersionedRow};
+use craton_types::{
+    LogIndex, Offset, PrimaryKey, Record, Recovered, RecoveryAction, RecoveryArea, StreamHead, SubjectKeyId, TableId,
+    TenantId, VersionedRow,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -48,6 +51,8 @@ pub(crate) struct TenantWriter {
     mark: Arc<Mutex<LogMark>>,
     keyring: Arc<Keyring>,
     space: Arc<DiskSpace>,
+    /// What opening mended, until it is noted.
+    pub(crate) recovered: Vec<Recovered>,
     /// The last consensus entry whose effects are on disk.
     flushed: LogIndex,
     /// One past the last record of changes.
@@ -109,7 +114,14 @@ impl TenantWriter {
         })?;
         let mark = Arc::new(Mutex::new(LogMark::open(disk.clone(), directory.join("log_mark"))?));
         let view_key = keyring.tenant_key(tenant, VIEW_KEY_INFO)?;
-        let projection = open_projection(directory, &name, &view_key, &space)?;
+        let mut recovered = log_recoveries(&log);
+        let had_view = directory.join(VIEW_FILE).exists();
+        let (projection, discarded) = open_projection(directory, &name, &view_key, &space)?;
+        if discarded {
+            recovered.push(view_rebuilt("it was damaged"));
+        } else if !had_view && mark.lock().get().is_some() {
+            recovered.push(view_rebuilt("it was missing"));
+        }
         let saved = load_state(&projection, &name, tenant, is_system)?;
         let saved = saved.filter(|(state, _)| belongs_to(state, &log.reader()));
         let (projection, state, applied) = match saved {
@@ -117,7 +129,8 @@ impl TenantWriter {
             None => {
                 drop(projection);
                 discard_projection(directory)?;
-                let projection = open_projection(directory, &name, &view_key, &space)?;
+                recovered.push(view_rebuilt("it was not of this log"));
+                let (projection, _) = open_projection(directory, &name, &view_key, &space)?;
                 (projection, TenantState::new(tenant, is_system), LogIndex::ZERO)
             }
         };
@@ -160,6 +173,7 @@ impl TenantWriter {
             mark,
             keyring,
             space,
+            recovered,
             flushed: applied,
             data_end,
         };
@@ -426,12 +440,13 @@ const VIEW_KEY_INFO: &[u8] = b"projection store";
 /// What the key is for that wraps what wraps the keys of data subjects.
 const SUBJECTS_KEY_INFO: &[u8] = b"subject keys";
 
+/// Opens the view, and whether it had to be discarded first.
 fn open_projection(
     directory: &Path,
     name: &str,
     key: &SecretBytes,
     space: &Arc<DiskSpace>,
-) -> Result<Projection, EngineError> {
+) -> Result<(Projection, bool), EngineError> {
     let path = directory.join(VIEW_FILE);
     let options = ProjectionOptions {
         memory_bytes_max: VIEW_MEMORY_BYTES_MAX,
@@ -446,14 +461,50 @@ fn open_projection(
         Err(error) if error.is_rebuildable() => {
             tracing::warn!(database = name, %error, "the view is discarded and rebuilt");
             discard_projection(directory)?;
-            open()
+            open().map(|projection| (projection, true))
         }
-        opened => opened,
+        opened => opened.map(|projection| (projection, false)),
     }
     .map_err(|source| EngineError::Projection {
         database: name.to_owned(),
         source,
     })
+}
+
+/// What the opening of the tenant's log mended.
+fn log_recoveries(log: &TenantLog) -> Vec<Recovered> {
+    let TenantLogRecovery { torn, derived_again } = log.recovery();
+    let torn = torn.as_ref().map(|torn| Recovered {
+        generation: 0,
+        area: RecoveryArea::Log,
+        file: torn.file_name.clone(),
+        start: 0,
+        end: torn.bytes,
+        reason: format!("record {} was not whole: {}", torn.offset, torn.field),
+        action: RecoveryAction::SetAside,
+    });
+    let derived = derived_again.then(|| Recovered {
+        generation: 0,
+        area: RecoveryArea::LogIndex,
+        file: "*.index, *.hashes".to_owned(),
+        start: 0,
+        end: 0,
+        reason: "a file was missing or damaged".to_owned(),
+        action: RecoveryAction::Rebuilt,
+    });
+    torn.into_iter().chain(derived).collect()
+}
+
+fn view_rebuilt(reason: &str) -> Recovered {
+    Recovered {
+        generation: 0,
+        area: RecoveryArea::View,
+        file: VIEW_FILE.to_owned(),
+        start: 0,
+        end: 0,
+        reason: reason.to_owned(),
+        action: RecoveryAction::Rebuilt,
+    }
 }
 
 fn discard_projection(directory: &Path) -> Result<(), EngineError> {

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::disk_space::DiskSpace;
 use crate::keyring::Keyring;
+use crate::recoveries::Recoveries;
 use crate::tenant::SharedTenant;
 use crate::tenant_writer::TenantWriter;
 use crate::{EngineError, Random};
@@ -28,6 +29,7 @@ pub(crate) struct Tenants {
     keyring: Arc<Keyring>,
     space: Arc<DiskSpace>,
     random: Arc<dyn Random>,
+    recoveries: Arc<Recoveries>,
     system: Arc<SharedTenant>,
     by_name: RwLock<BTreeMap<String, Arc<SharedTenant>>>,
     writers: RwLock<HashMap<TenantId, Arc<Mutex<TenantWriter>>>>,
@@ -44,9 +46,10 @@ impl Tenants {
         random: Arc<dyn Random>,
         keyring: Arc<Keyring>,
         space: Arc<DiskSpace>,
+        recoveries: Arc<Recoveries>,
     ) -> Result<Self, EngineError> {
         let system_directory = directory.join(SYSTEM_TENANT.to_string());
-        let writer = TenantWriter::open(
+        let mut writer = TenantWriter::open(
             &system_directory,
             Arc::clone(&disk),
             Arc::clone(&random),
@@ -56,6 +59,7 @@ impl Tenants {
             Arc::clone(&space),
             true,
         )?;
+        note_all(&recoveries, &mut writer);
         let databases: Vec<_> = writer.state.databases.values().cloned().collect();
         let tenants = Self {
             directory,
@@ -63,6 +67,7 @@ impl Tenants {
             keyring,
             space,
             random,
+            recoveries,
             system: Arc::clone(&writer.tenant),
             by_name: RwLock::default(),
             writers: RwLock::new(HashMap::from([(SYSTEM_TENANT, Arc::new(Mutex::new(writer)))])),
@@ -82,7 +87,7 @@ impl Tenants {
             return Ok(());
         }
         let directory = self.directory.join(database.tenant.to_string());
-        let writer = TenantWriter::open(
+        let mut writer = TenantWriter::open(
             &directory,
             Arc::clone(&self.disk),
             Arc::clone(&self.random),
@@ -92,6 +97,7 @@ impl Tenants {
             Arc::clone(&self.space),
             false,
         )?;
+        note_all(&self.recoveries, &mut writer);
         let tenant = Arc::clone(&writer.tenant);
         self.writers.write().insert(tenant.id, Arc::new(Mutex::new(writer)));
         self.by_name.write().insert(database.name.clone(), tenant);
@@ -145,6 +151,13 @@ impl Tenants {
         self.applied.store(index.get(), Ordering::Release);
     }
 
+    /// The newest entry that is in any tenant's view or log on disk.
+    pub(crate) fn newest_applied(&self) -> LogIndex {
+        let writers = self.writers();
+        let applied = writers.iter().map(|writer| writer.lock().applied);
+        applied.max().unwrap_or_default()
+    }
+
     /// The oldest entry up to which every tenant's views are on disk.
     pub(crate) fn oldest_applied(&self) -> LogIndex {
         self.writers()
@@ -152,6 +165,12 @@ impl Tenants {
             .map(|writer| writer.lock().applied)
             .min()
             .unwrap_or_default()
+    }
+}
+
+fn note_all(recoveries: &Recoveries, writer: &mut TenantWriter) {
+    for recovered in std::mem::take(&mut writer.recovered) {
+        recoveries.note(writer.tenant.id, recovered);
     }
 }
 

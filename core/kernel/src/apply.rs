@@ -7,7 +7,7 @@ use craton_crypto::SubjectKey;
 use craton_proof::{Checkpoint, StateCommitment};
 use craton_types::{
     Change, DatabaseDefinition, Expected, Hash, IdempotencyId, KeysRotated, Offset, PrimaryKey, RecordHeader,
-    RecordKind, RecordSummary, Retention, RotationReason, Row, RowChange, RowWrite, StreamHead, StreamId,
+    RecordKind, RecordSummary, Recovered, Retention, RotationReason, Row, RowChange, RowWrite, StreamHead, StreamId,
     StreamSequence, SubjectKeyId, TableId, TableSchema, TableSummary, Timestamp, UserDefinition, VersionedRow,
 };
 
@@ -15,9 +15,9 @@ use crate::checkpoint::{StateCheckpoint, check_state_size, decide_cosigned, pars
 use crate::seal::{Content, Draft, Placement, draft};
 use crate::subject::{self, RowSealer, SealPlace, SubjectDecision, SubjectKeyEffect};
 use crate::system_table::{
-    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, IDEMPOTENCY_RING_TABLE, IDEMPOTENCY_TABLE, KEY_EPOCH_TABLE,
+    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, IDEMPOTENCY_RING_TABLE, IDEMPOTENCY_TABLE, KEY_EPOCH_TABLE, RECOVERY_TABLE,
     STREAM_NAME_BYTES_MAX, catalogue_key, catalogue_row, idempotency_key, idempotency_offset, idempotency_row,
-    key_epoch_key, key_epoch_row, ring_id, ring_key, ring_row,
+    key_epoch_key, key_epoch_row, recovery_key, recovery_row, ring_id, ring_key, ring_row,
 };
 use crate::{
     Catalogue, Command, ExpectedSequence, NewDataKey, NewSubjectKey, Operation, Outcome, ReadCheck, Refusal,
@@ -243,6 +243,7 @@ fn decide_operation(state: &TenantState, rows: &dyn RowReader, time: Timestamp, 
             Ok(decided.map(|decided| subject_decision(state, decided)))
         }
         Operation::SetRetention { table, retention } => Ok(decide_retention(state, *table, *retention)),
+        Operation::RecordRecovery(recovered) => Ok(Ok(decide_record_recovery(state, recovered))),
         _ if !state.is_system => Ok(Err(Refusal::WrongTenant)),
         Operation::CreateDatabase { database, .. } => Ok(decide_create_database(state, database)),
         Operation::PutUser(user) => Ok(Ok(decide_put_user(state, user))),
@@ -564,6 +565,22 @@ fn decide_rotate_keys(
         writes: vec![key_epoch_write(&rotated, state.end)],
         ..Decision::of_root(state, RecordKind::Policy, content, StateChange::KeyEpoch(rotated))
     })
+}
+
+fn decide_record_recovery(state: &TenantState, recovered: &Recovered) -> Decision {
+    let content = Content::Plain(vec![Change::Recovered(recovered.clone()).to_bytes()]);
+    Decision {
+        writes: vec![recovery_write(recovered, state.end)],
+        ..Decision::of_root(state, RecordKind::Recovery, content, StateChange::Nothing)
+    }
+}
+
+pub(crate) fn recovery_write(recovered: &Recovered, offset: Offset) -> ViewWrite {
+    ViewWrite {
+        table: RECOVERY_TABLE,
+        key: recovery_key(offset),
+        row: Some(Arc::new(recovery_row(recovered, offset))),
+    }
 }
 
 pub(crate) fn key_epoch_write(rotated: &KeysRotated, offset: Offset) -> ViewWrite {

@@ -3,8 +3,8 @@
 use craton_crypto::SecretBytes;
 use craton_proof::StateCommitment;
 use craton_types::{
-    ActorId, CorrelationId, DataKeyNumber, DatabaseDefinition, IdempotencyId, Offset, Retention, RotationReason,
-    RowWrite, TableId, TableSchema, TenantId, UserDefinition,
+    ActorId, CorrelationId, DataKeyNumber, DatabaseDefinition, IdempotencyId, Offset, Recovered, Retention,
+    RotationReason, RowWrite, TableId, TableSchema, TenantId, UserDefinition,
 };
 use minicbor::{Decode, Encode};
 
@@ -162,6 +162,9 @@ pub enum Operation {
         #[n(1)]
         retention: Option<Retention>,
     },
+    /// Records what the node mended by itself.
+    #[n(12)]
+    RecordRecovery(#[n(0)] Recovered),
 }
 
 impl Operation {
@@ -170,7 +173,7 @@ impl Operation {
     pub const fn is_sealed(&self) -> bool {
         !matches!(
             self,
-            Self::Checkpoint { .. } | Self::Cosign { .. } | Self::RotateKeys { .. }
+            Self::Checkpoint { .. } | Self::Cosign { .. } | Self::RotateKeys { .. } | Self::RecordRecovery(_)
         )
     }
 }

@@ -33,5 +33,6 @@ pub use seal::{Draft, SealedRecord, UnsealError, key_epoch_of, unseal_changes};
 pub use state::{Catalogue, StateDecodeError, TenantState};
 pub use subject::{SUBJECT_TABLE, SubjectKeyEffect, SubjectState, subject_key};
 pub use system_table::{
-    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, STREAM_NAME_BYTES_MAX, catalogue_table, key_epoch_from_row,
+    CATALOGUE_TABLE, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, RECOVERY_TABLE, STREAM_NAME_BYTES_MAX, catalogue_table,
+    key_epoch_from_row, recovery_from_row,
 };

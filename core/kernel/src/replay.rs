@@ -8,7 +8,7 @@ use craton_crypto::{Dek, record_hash};
 use craton_proof::StateCommitment;
 use craton_types::{Change, KeyEpoch, PrimaryKey, Record, RecordHeader, RecordKind, RowChange, TableSchema};
 
-use crate::apply::{catalogue_write, key_epoch_write, remember_idempotency_id};
+use crate::apply::{catalogue_write, key_epoch_write, recovery_write, remember_idempotency_id};
 use crate::checkpoint::{StateCheckpoint, check_state_size, decide_cosigned, parse_checkpoint};
 use crate::subject::SubjectReplay;
 use crate::system_table::catalogue_row;
@@ -68,6 +68,7 @@ pub fn replay(
         RecordKind::Checkpoint => replay_checkpoint(state, record)?,
         RecordKind::Cosignature => replay_cosignature(state, record)?,
         RecordKind::Policy => replay_key_epoch(state, record)?,
+        RecordKind::Recovery => replay_recovery(record)?,
     };
     remember_idempotency_id(state, rows, header.idempotency_id, &mut replayed.writes)?;
     state.advance(header);
@@ -110,6 +111,21 @@ fn replay_key_epoch(state: &mut TenantState, record: &Record) -> Result<Replayed
     state.begin_key_epoch(&rotated);
     Ok(Replayed {
         writes: vec![key_epoch_write(&rotated, offset)],
+        stream: None,
+    })
+}
+
+fn replay_recovery(record: &Record) -> Result<Replayed, ReplayError> {
+    let offset = record.header.offset;
+    let change = match record.chunks.as_slice() {
+        [chunk] => Change::from_bytes(chunk).ok(),
+        _ => None,
+    };
+    let Some(Change::Recovered(recovered)) = change else {
+        return Err(ReplayError::Content { offset: offset.get() });
+    };
+    Ok(Replayed {
+        writes: vec![recovery_write(&recovered, offset)],
         stream: None,
     })
 }
@@ -165,7 +181,7 @@ fn replay_changes(
                 users.remove(&name);
                 state.users = Arc::new(users);
             }
-            Change::KeysRotated(_) => return Err(malformed()),
+            Change::KeysRotated(_) | Change::Recovered(_) => return Err(malformed()),
             Change::SubjectErased { subject, .. } => subjects.note_erased(state, &subject)?,
             Change::ErasureRefused { .. } => {}
             Change::SubjectHeld { subject, reason } => subjects.note_held(&subject, &reason)?,

@@ -1,6 +1,8 @@
 //! The engine's own tables: versioned rows like any other, so that the past has its catalogue too.
 
-use craton_types::{IdempotencyId, KeyEpoch, KeysRotated, Offset, PrimaryKey, Row, TableId, TableSchema, Value};
+use craton_types::{
+    IdempotencyId, KeyEpoch, KeysRotated, Offset, PrimaryKey, Recovered, Row, TableId, TableSchema, Value,
+};
 
 /// The catalogue: one row per table, keyed by table id, holding the definition's CBOR.
 pub const CATALOGUE_TABLE: TableId = TableId::new(1);
@@ -10,6 +12,8 @@ pub(crate) const IDEMPOTENCY_TABLE: TableId = TableId::new(3);
 pub(crate) const IDEMPOTENCY_RING_TABLE: TableId = TableId::new(4);
 /// The key epochs, keyed by number. Epoch 0 has no row: it begins with the log, with data key 0 and a salt of zeros.
 pub const KEY_EPOCH_TABLE: TableId = TableId::new(6);
+/// The records of what the node mended by itself, keyed by their offsets.
+pub const RECOVERY_TABLE: TableId = TableId::new(10);
 /// How many idempotency ids a tenant remembers.
 pub const IDEMPOTENCY_IDS_MAX: u64 = 65_536;
 
@@ -86,6 +90,28 @@ pub(crate) fn key_epoch_row(rotated: &KeysRotated, offset: Offset) -> Row {
 /// Reads an epoch and where it begins back; `None` when the row is not one.
 #[must_use]
 pub fn key_epoch_from_row(row: &[Value]) -> Option<(KeysRotated, Offset)> {
+    match row {
+        [Value::Bytes(bytes), Value::Int(offset)] => {
+            Some((minicbor::decode(bytes).ok()?, Offset::new(offset.cast_unsigned())))
+        }
+        _ => None,
+    }
+}
+
+/// The key of a recovery record.
+pub(crate) fn recovery_key(offset: Offset) -> PrimaryKey {
+    key(&integer(offset.get()))
+}
+
+/// The row of a recovery record: what it says, and where it is.
+pub(crate) fn recovery_row(recovered: &Recovered, offset: Offset) -> Row {
+    let bytes = minicbor::to_vec(recovered).expect("writing to memory does not fail");
+    vec![Value::Bytes(bytes), integer(offset.get())]
+}
+
+/// Reads a recovery and where its record is back; `None` when the row is not one.
+#[must_use]
+pub fn recovery_from_row(row: &[Value]) -> Option<(Recovered, Offset)> {
     match row {
         [Value::Bytes(bytes), Value::Int(offset)] => {
             Some((minicbor::decode(bytes).ok()?, Offset::new(offset.cast_unsigned())))

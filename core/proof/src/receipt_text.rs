@@ -94,6 +94,11 @@ impl VerifiedReceipt {
                 line(f, "user's actor", &user.actor)
             }
             Change::DropUser { name } => line(f, "dropped user", &printable(name)),
+            Change::Recovered(recovered) => {
+                line(f, "recovered", &recovered.area.as_str())?;
+                line(f, "file", &printable(&recovered.file))?;
+                line(f, "reason", &printable(&recovered.reason))
+            }
             Change::KeysRotated(rotated) => line(f, "began key epoch", &rotated.epoch),
             Change::SubjectErased { subject, key, reason } => {
                 line(f, "erased subject", &printable(subject))?;

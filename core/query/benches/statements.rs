@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use craton_query::{
-    Catalog, Context, Direction, Functions, HistoryEntry, InsertCheck, KeyRange, PlanKind, RowSource, Scan,
-    SourceError, SqlError, limits,
+    Catalog, Context, Direction, Functions, HistoryEntry, InsertCheck, KeyRange, PlanKind, RecoveryEntry, RowSource,
+    Scan, SourceError, SqlError, limits,
 };
 use craton_types::{Offset, PrimaryKey, TableId, TableSchema, Timestamp, Value, VersionedRow};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -119,6 +119,10 @@ impl Functions for Memory {
     }
 
     fn history(&self, _: &TableSchema) -> Result<Vec<HistoryEntry>, SqlError> {
+        Ok(Vec::new())
+    }
+
+    fn recoveries(&self) -> Result<Vec<RecoveryEntry>, SqlError> {
         Ok(Vec::new())
     }
 }

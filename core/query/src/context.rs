@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use craton_types::{PrimaryKey, TableSchema, Timestamp, Value};
 
-use crate::SqlError;
+use crate::{RecoveryEntry, SqlError};
 
 /// The tables that a statement can name.
 pub trait Catalog {
@@ -40,6 +40,13 @@ pub trait Functions {
     /// # Errors
     /// When the log cannot be read.
     fn history(&self, table: &TableSchema) -> Result<Vec<HistoryEntry>, SqlError>;
+
+    /// `craton_recoveries`: what the node mended by itself, in this database and in what all databases share; oldest
+    /// first.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn recoveries(&self) -> Result<Vec<RecoveryEntry>, SqlError>;
 }
 
 /// One row of `craton_history('table')`.

@@ -28,6 +28,7 @@ pub mod limits;
 mod overlay;
 mod parse;
 mod plan;
+mod recovery;
 mod source;
 mod statement;
 pub mod text;
@@ -45,6 +46,7 @@ pub use plan::{
     CopyIn, CopyOut, CreateTable, DropTable, Plan, PlanKind, ResultColumn, SelectPlan, SetRetention, SetVariable,
     SubjectPlan, SubjectRequest, TransactionModes, WritePlan, plan,
 };
+pub use recovery::RecoveryEntry;
 pub use source::{RowSource, Scan, SourceError};
 pub use statement::{AsOf, Statement};
 pub use variables::{SERVER_VERSION, Variables};

@@ -152,6 +152,98 @@ pub enum Change {
         #[n(2)]
         retention: Option<Retention>,
     },
+    /// The node mended something by itself. It stands in a record of kind [`crate::RecordKind::Recovery`], in plain text:
+    /// it names files and positions, and nothing of what they hold.
+    #[n(13)]
+    Recovered(#[n(0)] Recovered),
+}
+
+/// What was found damaged or unfinished, and what was done about it. Nothing that was acknowledged was lost by it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Recovered {
+    /// How often the node had been opened when it was found.
+    #[n(0)]
+    pub generation: u64,
+    /// What kind of file it was in.
+    #[n(1)]
+    pub area: RecoveryArea,
+    /// The file's name within its area's directory.
+    #[n(2)]
+    pub file: String,
+    /// The first byte concerned.
+    #[n(3)]
+    pub start: u64,
+    /// One past the last byte concerned; equal to `start` when it is the file as a whole.
+    #[n(4)]
+    pub end: u64,
+    /// What was wrong.
+    #[n(5)]
+    pub reason: String,
+    /// What was done.
+    #[n(6)]
+    pub action: RecoveryAction,
+}
+
+/// A kind of file in [`Recovered`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum RecoveryArea {
+    /// The node's write-ahead log.
+    #[n(0)]
+    WriteAheadLog,
+    /// The write-ahead log's superblock.
+    #[n(1)]
+    Superblock,
+    /// The tenant's log.
+    #[n(2)]
+    Log,
+    /// The indexes and hash files beside the tenant's log.
+    #[n(3)]
+    LogIndex,
+    /// The tenant's view.
+    #[n(4)]
+    View,
+}
+
+impl RecoveryArea {
+    /// The name that SQL shows.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WriteAheadLog => "write_ahead_log",
+            Self::Superblock => "superblock",
+            Self::Log => "log",
+            Self::LogIndex => "log_index",
+            Self::View => "view",
+        }
+    }
+}
+
+/// What was done in [`Recovered`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum RecoveryAction {
+    /// The bytes of an interrupted write were copied to a file of their own and cut off.
+    #[n(0)]
+    SetAside,
+    /// It was derived from the log again.
+    #[n(1)]
+    Rebuilt,
+    /// It was written again from whole copies.
+    #[n(2)]
+    Rewritten,
+}
+
+impl RecoveryAction {
+    /// The name that SQL shows.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SetAside => "set_aside",
+            Self::Rebuilt => "rebuilt",
+            Self::Rewritten => "rewritten",
+        }
+    }
 }
 
 /// A key epoch: which stored data key its key is derived from, and with which salt.

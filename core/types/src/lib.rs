@@ -23,8 +23,8 @@ mod value;
 mod write;
 
 pub use change::{
-    CHANGE_VERSION, Change, ChangeDecodeError, DatabaseDefinition, KeysRotated, RecordSummary, RotationReason,
-    RowChange, TableSummary, UserDefinition,
+    CHANGE_VERSION, Change, ChangeDecodeError, DatabaseDefinition, KeysRotated, RecordSummary, Recovered,
+    RecoveryAction, RecoveryArea, RotationReason, RowChange, TableSummary, UserDefinition,
 };
 pub use hash::Hash;
 pub use id::{

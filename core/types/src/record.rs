@@ -59,6 +59,8 @@ pub enum RecordKind {
     /// A rule for what follows. A record whose key epoch is not the one before announces that epoch in one plain
     /// chunk, a [`crate::KeysRotated`] change.
     Policy = 5,
+    /// What the node mended by itself: one plain chunk, a [`crate::Recovered`] change.
+    Recovery = 6,
     /// Application events of a named stream, one in each chunk, and no summary: the stream's first record, a data
     /// record, names it.
     Events = 7,
@@ -74,6 +76,7 @@ impl RecordKind {
             3 => Some(Self::Cosignature),
             4 => Some(Self::Erasure),
             5 => Some(Self::Policy),
+            6 => Some(Self::Recovery),
             7 => Some(Self::Events),
             _ => None,
         }
@@ -86,7 +89,7 @@ impl RecordKind {
         match self {
             Self::Data | Self::Erasure => Some(1),
             Self::Events => Some(0),
-            Self::Checkpoint | Self::Cosignature | Self::Policy => None,
+            Self::Checkpoint | Self::Cosignature | Self::Policy | Self::Recovery => None,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The engine's own SQL functions.
 
-use craton_query::{Functions, HistoryEntry, SqlError, SqlState, Variables};
-use craton_types::{Change, Offset, PrimaryKey, TableSchema};
+use craton_kernel::{RECOVERY_TABLE, recovery_from_row};
+use craton_query::{Functions, HistoryEntry, RecoveryEntry, SqlError, SqlState, Variables};
+use craton_types::{Change, Direction, KeyRange, Offset, PrimaryKey, TableSchema};
 
 use super::sql_error;
-use crate::Tenant;
 use crate::clock::random_array;
+use crate::tenant::SharedTenant;
+use crate::{EngineError, Tenant};
 
 /// What the functions of one statement need.
 pub(super) struct SessionFunctions<'a> {
@@ -77,4 +79,37 @@ impl Functions for SessionFunctions<'_> {
         }
         Ok(entries)
     }
+
+    fn recoveries(&self) -> Result<Vec<RecoveryEntry>, SqlError> {
+        let mut entries = recoveries_of(self.database.node.tenants.system(), true).map_err(sql_error)?;
+        entries.extend(recoveries_of(&self.database.tenant, false).map_err(sql_error)?);
+        entries.sort_by_key(|entry| entry.time);
+        Ok(entries)
+    }
+}
+
+/// The recoveries that a tenant's log records now, whatever the session's place in the past.
+fn recoveries_of(tenant: &SharedTenant, is_node: bool) -> Result<Vec<RecoveryEntry>, EngineError> {
+    let failed = |source| tenant.projection_error(source);
+    let snapshot = tenant.projection.snapshot();
+    let rows = snapshot
+        .scan(RECOVERY_TABLE, KeyRange::all(), Direction::Forward, snapshot.end())
+        .map_err(failed)?;
+    let mut entries = Vec::new();
+    for row in rows {
+        let (_, row) = row.map_err(failed)?;
+        let Some((recovered, offset)) = recovery_from_row(&row.row) else {
+            continue;
+        };
+        let headers = tenant.log.read_headers(offset, 1);
+        let headers = headers.map_err(|source| tenant.log_error(source))?;
+        let Some(header) = headers.first() else { continue };
+        entries.push(RecoveryEntry {
+            is_node,
+            position: offset.get(),
+            time: header.timestamp,
+            recovered,
+        });
+    }
+    Ok(entries)
 }

@@ -11,7 +11,7 @@ use super::memory::row_bytes;
 use super::{Memory, ResultSet};
 use crate::expression::{Accumulator, Expression, compare_for_sort, equal_key};
 use crate::plan::{Grouping, Input, SelectPlan, SortKey, check_parameters};
-use crate::{Context, RowSource, SqlError, SqlState};
+use crate::{Context, RowSource, SqlError, SqlState, recovery};
 
 /// Runs a `SELECT`.
 ///
@@ -107,6 +107,14 @@ fn for_each_input(
         Input::History(table) => {
             for entry in context.functions.history(table)? {
                 if filtered(&input::history_row(table, &entry)?)? == Flow::Stop {
+                    break;
+                }
+            }
+            Ok(())
+        }
+        Input::Recoveries => {
+            for entry in context.functions.recoveries()? {
+                if filtered(&recovery::row(&entry))? == Flow::Stop {
                     break;
                 }
             }

@@ -64,6 +64,7 @@ impl Lines {
         match &select.input {
             Input::OneRow => self.push(depth, "Result"),
             Input::Rows(_) => self.push(depth, "Catalog Scan"),
+            Input::Recoveries => self.push(depth, "Recovery Scan"),
             Input::History(table) => self.push(depth, format_args!("History Scan on {}", table.name)),
             Input::Table { table, access } => self.access(table, access, depth),
         }

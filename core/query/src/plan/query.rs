@@ -98,6 +98,8 @@ pub(crate) enum Input {
     },
     /// `craton_history('table')`.
     History(Arc<TableSchema>),
+    /// `craton_recoveries`.
+    Recoveries,
     /// Rows known when the plan was made.
     Rows(Arc<[Row]>),
 }
@@ -425,6 +427,7 @@ pub(super) enum SourceKind {
     Nothing,
     Table(Arc<TableSchema>),
     History(Arc<TableSchema>, Vec<Column>),
+    Recoveries(Vec<Column>),
     Rows(Arc<[Row]>, Vec<Column>),
 }
 
@@ -433,7 +436,9 @@ impl Source {
         match &self.kind {
             SourceKind::Nothing => Scope::empty(),
             SourceKind::Table(table) => Scope::table(&self.alias, &table.columns),
-            SourceKind::History(_, columns) | SourceKind::Rows(_, columns) => Scope::table(&self.alias, columns),
+            SourceKind::History(_, columns) | SourceKind::Recoveries(columns) | SourceKind::Rows(_, columns) => {
+                Scope::table(&self.alias, columns)
+            }
         }
     }
 
@@ -441,6 +446,7 @@ impl Source {
         match self.kind {
             SourceKind::Nothing => (Input::OneRow, condition),
             SourceKind::History(table, _) => (Input::History(table), condition),
+            SourceKind::Recoveries(_) => (Input::Recoveries, condition),
             SourceKind::Rows(rows, _) => (Input::Rows(rows), condition),
             SourceKind::Table(table) => {
                 let (access, filter) = access::choose(&table, condition, parameters);

@@ -10,7 +10,7 @@ use super::query::{Source, SourceKind, refuse_if};
 use crate::expression::fold;
 use crate::parse::position;
 use crate::types::{full_type_name, type_name};
-use crate::{Catalog, SqlError, SqlState};
+use crate::{Catalog, SqlError, SqlState, recovery};
 
 /// The name of a relation in schema `public`, or in none.
 pub(super) fn name_of(name: &ast::ObjectName) -> Result<String, SqlError> {
@@ -127,6 +127,12 @@ impl Planner<'_> {
                 .ok_or_else(|| SqlError::undefined_table(&format!("{schema}.{relation}")).at(start_of_name(name)))?;
             self.reads_catalog = true;
             return Ok((SourceKind::Rows(rows.into(), columns), relation.clone()));
+        }
+        if name_of(name).is_ok_and(|folded| folded == recovery::RECOVERIES && self.catalog.table(&folded).is_none()) {
+            return Ok((
+                SourceKind::Recoveries(recovery::columns()),
+                recovery::RECOVERIES.to_owned(),
+            ));
         }
         let table = self.table(name)?;
         let own_name = table.name.clone();

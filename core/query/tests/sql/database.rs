@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use craton_query::{
-    AsOf, Catalog, Context, Direction, Functions, HistoryEntry, InsertCheck, KeyRange, Plan, PlanKind, ResultSet,
-    RowSource, Scan, SourceError, SqlError, SqlState, Statement, Variables, limits, text,
+    AsOf, Catalog, Context, Direction, Functions, HistoryEntry, InsertCheck, KeyRange, Plan, PlanKind, RecoveryEntry,
+    ResultSet, RowSource, Scan, SourceError, SqlError, SqlState, Statement, Variables, limits, text,
 };
 use craton_types::{
     ColumnType, Expected, Offset, PrimaryKey, RowWrite, TableId, TableSchema, Timestamp, Value, VersionedRow,
@@ -91,6 +91,10 @@ impl Functions for Database {
 
     fn history(&self, table: &TableSchema) -> Result<Vec<HistoryEntry>, SqlError> {
         Ok(self.history.get(&table.id).cloned().unwrap_or_default())
+    }
+
+    fn recoveries(&self) -> Result<Vec<RecoveryEntry>, SqlError> {
+        Ok(Vec::new())
     }
 }
 

@@ -113,6 +113,13 @@ fn change(receipt: &VerifiedReceipt, change: &Change) -> Json {
             "table": name,
             "retention": retention.map(|retention| retention.to_string()),
         }),
+        Change::Recovered(recovered) => json!({
+            "kind": "recovered",
+            "area": recovered.area.as_str(),
+            "file": recovered.file,
+            "reason": recovered.reason,
+            "action": recovered.action.as_str(),
+        }),
         Change::KeysRotated(rotated) => json!({ "kind": "keys_rotated", "epoch": rotated.epoch.get() }),
     }
 }
