@@ -23,48 +23,95 @@ pub(crate) enum Told {
 /// All entries that were proposed, in order.
 #[derive(Clone, Default)]
 pub(crate) struct History {
+    settled: Arc<Settled>,
+    /// Those after the settled ones.
     entries: Vec<(Arc<Entry>, Told)>,
+}
+
+/// Entries that were checked record by record. Later checks see by the chain of hashes that their records are the
+/// same, without reading them again.
+#[derive(Default)]
+struct Settled {
+    proposed: usize,
+    present: Vec<Arc<Entry>>,
+    tenants: [Chain; TENANTS],
+}
+
+/// A tenant's chain and tree up to some record.
+#[derive(Clone, Default)]
+struct Chain {
+    last_hash: Hash,
+    tree: Frontier,
 }
 
 impl History {
     /// Notes that an entry is proposed, and returns its number.
     pub(crate) fn propose(&mut self, entry: &Arc<Entry>) -> usize {
         self.entries.push((Arc::clone(entry), Told::Nothing));
-        self.entries.len() - 1
+        self.proposed() - 1
     }
 
     pub(crate) fn tell(&mut self, number: usize, told: Told) {
-        self.entries[number].1 = told;
+        self.entries[number - self.settled.proposed].1 = told;
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+    /// How many entries were proposed.
+    pub(crate) fn proposed(&self) -> usize {
+        self.settled.proposed + self.entries.len()
     }
 
+    /// How many entries that are not settled were acknowledged.
     pub(crate) fn acknowledged(&self) -> usize {
-        self.entries
-            .iter()
-            .filter(|(_, told)| *told == Told::Acknowledged)
-            .count()
+        self.count(Told::Acknowledged)
+    }
+
+    /// How many entries that are not settled were refused.
+    pub(crate) fn refused(&self) -> usize {
+        self.count(Told::Refused)
     }
 
     /// Entries that nobody was told about.
     pub(crate) fn unknown(&self) -> usize {
-        self.entries.iter().filter(|(_, told)| *told == Told::Nothing).count()
+        self.count(Told::Nothing)
+    }
+
+    fn count(&self, wanted: Told) -> usize {
+        self.entries.iter().filter(|(_, told)| *told == wanted).count()
     }
 
     /// Compares a node that was opened after a crash with what clients were told, and notes what became of entries
     /// that nobody was told about: from now on they count as acknowledged or refused.
     pub(crate) fn check(&mut self, node: &Node) -> Result<(), String> {
+        self.compare(node).map(|_| ())
+    }
+
+    /// Checks as [`History::check`] does; what is there now counts as settled.
+    pub(crate) fn settle(&mut self, node: &Node) -> Result<(), String> {
+        let (present, tenants) = self.compare(node)?;
+        self.settled = Arc::new(Settled {
+            proposed: self.proposed(),
+            present: self.settled.present.iter().cloned().chain(present).collect(),
+            tenants,
+        });
+        self.entries.clear();
+        Ok(())
+    }
+
+    fn compare(&mut self, node: &Node) -> Result<(Vec<Arc<Entry>>, [Chain; TENANTS]), String> {
         let mut records = Vec::new();
-        for tenant in 0..TENANTS {
-            let read = node.records(tenant).map_err(|error| format!("cannot read: {error}"))?;
-            check_tree(node, tenant, &read)?;
+        let mut tenants = self.settled.tenants.clone();
+        for (tenant, chain) in tenants.iter_mut().enumerate() {
+            let read = node.records(tenant, chain.tree.size());
+            let read = read.map_err(|error| format!("cannot read: {error}"))?;
+            chain.extend(&read).map_err(|what| format!("tenant {tenant}: {what}"))?;
+            if chain.tree.root() != node.tree(tenant).root() || chain.tree.size() != node.tree(tenant).size() {
+                return Err(format!("the Merkle tree of tenant {tenant} is not that of its records"));
+            }
             records.push(read);
         }
         let mut rest: Vec<&[Record]> = records.iter().map(Vec::as_slice).collect();
         let mut present = Vec::new();
-        for (number, (entry, told)) in self.entries.iter_mut().enumerate() {
+        for (number, (entry, told)) in (self.settled.proposed..).zip(&mut self.entries) {
             let found = take(entry, &mut rest);
             match (found, *told) {
                 (Found::All, Told::Acknowledged) | (Found::None, Told::Refused) => {}
@@ -82,7 +129,35 @@ impl History {
                 "tenant {tenant} has a record at {offset} that was never proposed, or is there twice"
             ));
         }
-        check_entries(node, &present)
+        self.check_entries(node, &present)?;
+        Ok((present, tenants))
+    }
+
+    /// The write-ahead log gave the last of the entries that are there, in order, and nothing else.
+    fn check_entries(&self, node: &Node, present: &[Arc<Entry>]) -> Result<(), String> {
+        let mut expected = self.settled.present.iter().chain(present).rev();
+        for recovered in node.recovered.iter().rev() {
+            if expected.next().is_none_or(|entry| entry.encode() != recovered.payload) {
+                return Err(format!(
+                    "entry {} of the write-ahead log was never proposed there",
+                    recovered.index
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Chain {
+    fn extend(&mut self, records: &[Record]) -> Result<(), String> {
+        for record in records {
+            if record.header.previous_hash != self.last_hash {
+                return Err(format!("the chain breaks at {}", record.header.offset));
+            }
+            self.last_hash = record_hash(&record.header.encode());
+            self.tree.push(self.last_hash);
+        }
+        Ok(())
     }
 }
 
@@ -112,40 +187,4 @@ fn take(entry: &Entry, rest: &mut [&[Record]]) -> Found {
         taken if taken == entry.commands.len() => Found::All,
         _ => Found::Some,
     }
-}
-
-/// The chain and the Merkle tree, computed again from the records.
-fn check_tree(node: &Node, tenant: usize, records: &[Record]) -> Result<(), String> {
-    let mut tree = Frontier::new();
-    let mut previous = Hash::default();
-    for record in records {
-        if record.header.previous_hash != previous {
-            return Err(format!(
-                "the chain of tenant {tenant} breaks at {}",
-                record.header.offset
-            ));
-        }
-        previous = record_hash(&record.header.encode());
-        tree.push(previous);
-    }
-    if tree.root() != node.root(tenant) {
-        return Err(format!("the Merkle tree of tenant {tenant} is not that of its records"));
-    }
-    Ok(())
-}
-
-/// The write-ahead log gave the last of the entries that are there, in order, and nothing else.
-fn check_entries(node: &Node, present: &[Arc<Entry>]) -> Result<(), String> {
-    let Some(skipped) = present.len().checked_sub(node.recovered.len()) else {
-        return Err("the write-ahead log has more entries than were proposed".to_owned());
-    };
-    for (entry, recovered) in present[skipped..].iter().zip(&node.recovered) {
-        if entry.encode() != recovered.payload {
-            return Err(format!(
-                "entry {} of the write-ahead log is another one",
-                recovered.index
-            ));
-        }
-    }
-    Ok(())
 }

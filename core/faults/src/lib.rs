@@ -13,7 +13,10 @@
 
 mod campaign;
 pub mod crash_points;
+pub mod files;
+pub mod flips;
 mod history;
+pub mod io_errors;
 mod node;
 mod workload;
 mod writer;

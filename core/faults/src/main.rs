@@ -8,10 +8,15 @@ use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
 use craton_faults::crash_points::{self, CrashPointOptions};
+use craton_faults::files::{self, FileOptions};
+use craton_faults::flips::{self, FlipOptions};
+use craton_faults::io_errors::{self, IoErrorOptions};
 use craton_faults::{Campaign, Defect, Summary};
 
 /// How many cases pass between two lines of progress.
 const PROGRESS_EVERY: u64 = 5_000;
+/// The same for cases that take microseconds.
+const SHORT_CASES_PROGRESS_EVERY: u64 = 200_000;
 
 #[derive(Parser)]
 #[command(about = "Fault campaigns against Craton's logs and server")]
@@ -30,6 +35,27 @@ enum Command {
         /// How many crashes
         #[arg(long, default_value_t = 50_000)]
         count: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Every changing call to the disk fails: EIO, ENOSPC, short write; once or from then on
+    IoErrors {
+        /// How many operations the run has whose calls fail
+        #[arg(long, default_value_t = 1_000)]
+        operations: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Every byte of a write-ahead log and of a tenant log flipped, and every bit of their headers
+    Flips {
+        /// How many bytes of payload each of the logs has
+        #[arg(long, default_value_t = 1_048_576)]
+        log_bytes: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Missing, emptied, cut, stale and swapped files and directories
+    Files {
         #[command(flatten)]
         common: Common,
     },
@@ -52,7 +78,7 @@ struct Common {
 }
 
 impl Common {
-    fn campaign(&self, name: &'static str, arguments: &str) -> Campaign {
+    fn campaign(&self, name: &'static str, arguments: &str, progress_every: u64) -> Campaign {
         let mut replay = format!("{arguments} --seed {}", self.seed);
         if let Some(defect) = self.defect {
             let defect = clap::ValueEnum::to_possible_value(&defect).expect("no value is hidden");
@@ -64,7 +90,7 @@ impl Common {
         };
         Campaign::new(name, replay)
             .only(self.case.clone())
-            .report_every(PROGRESS_EVERY, Box::new(progress))
+            .report_every(progress_every, Box::new(progress))
     }
 }
 
@@ -74,7 +100,7 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let summary = match cli.campaign {
         Command::CrashPoints { count, common } => {
-            let campaign = common.campaign("crash-points", "");
+            let campaign = common.campaign("crash-points", "", PROGRESS_EVERY);
             let options = CrashPointOptions {
                 count,
                 seed: common.seed,
@@ -82,6 +108,42 @@ fn main() -> ExitCode {
                 defect: common.defect,
             };
             crash_points::run(&campaign, options);
+            campaign.finish()
+        }
+        Command::IoErrors { operations, common } => {
+            let campaign = common.campaign("io-errors", &format!(" --operations {operations}"), PROGRESS_EVERY);
+            let options = IoErrorOptions {
+                operations,
+                seed: common.seed,
+                threads: common.threads,
+                defect: common.defect,
+            };
+            io_errors::run(&campaign, options);
+            campaign.finish()
+        }
+        Command::Flips { log_bytes, common } => {
+            let campaign = common.campaign(
+                "flips",
+                &format!(" --log-bytes {log_bytes}"),
+                SHORT_CASES_PROGRESS_EVERY,
+            );
+            let options = FlipOptions {
+                log_bytes,
+                seed: common.seed,
+                threads: common.threads,
+                defect: common.defect,
+            };
+            flips::run(&campaign, options);
+            campaign.finish()
+        }
+        Command::Files { common } => {
+            let campaign = common.campaign("files", "", PROGRESS_EVERY);
+            let options = FileOptions {
+                seed: common.seed,
+                threads: common.threads,
+                defect: common.defect,
+            };
+            files::run(&campaign, options);
             campaign.finish()
         }
     };

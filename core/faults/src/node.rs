@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use craton_crypto::SecretBytes;
-use craton_crypto::record_hash;
 use craton_log::{Disk, SealedBatch, TenantLog, TenantLogError, TenantLogOptions, Wal, WalEntry, WalError, WalOptions};
+use craton_proof::Frontier;
 use craton_types::{Hash, LogIndex, NodeId, Offset, Record, Term};
 
 use crate::workload::{Entry, TENANTS, random_fill, record, tenant_id};
@@ -18,6 +18,9 @@ use crate::workload::{Entry, TENANTS, random_fill, record, tenant_id};
 pub(crate) const WAL_DIR: &str = "/node/wal";
 const TERM: Term = Term::new(1);
 const WRAPPING_KEY: [u8; 32] = [7; 32];
+
+/// How many headers are read at once on the way back to where the write-ahead log begins.
+const HEADERS_AT_ONCE: u64 = 32;
 
 /// Where a tenant's log is.
 pub(crate) fn tenant_dir(tenant: usize) -> PathBuf {
@@ -33,6 +36,8 @@ pub enum Defect {
     EarlyAcknowledgement,
     /// The write-ahead log forgets entries before the tenant logs are synced.
     EarlyPurge,
+    /// Records are read without being checked.
+    UncheckedReads,
 }
 
 /// How a node is kept.
@@ -48,12 +53,14 @@ pub(crate) struct NodeOptions {
 pub(crate) enum NodeError {
     #[error("write-ahead log: {0}")]
     Wal(#[from] WalError),
+    /// The write-ahead log could not forget; nothing depends on that.
+    #[error("purging the write-ahead log: {0}")]
+    Purge(#[source] WalError),
     #[error("log of tenant {tenant}: {source}")]
     Log { tenant: usize, source: TenantLogError },
     /// A log holds records of entries that the write-ahead log never had.
     #[error("the log of tenant {tenant} has records of entry {index}, the write-ahead log ends at {last}")]
     Ahead { tenant: usize, index: u64, last: u64 },
-    /// The write-ahead log does not begin where the tenant logs are durable.
     #[error("an entry of the write-ahead log does not decode")]
     Entry,
 }
@@ -189,7 +196,7 @@ impl Node {
                 }
             }
         }
-        Ok(self.wal.purge(LogIndex::new(self.applied))?)
+        self.wal.purge(LogIndex::new(self.applied)).map_err(NodeError::Purge)
     }
 
     /// Ends the write-ahead log as a clean stop does.
@@ -200,14 +207,16 @@ impl Node {
         }
     }
 
-    /// All records of a tenant.
-    pub(crate) fn records(&self, tenant: usize) -> Result<Vec<Record>, NodeError> {
-        read_all(&self.logs[tenant].log, tenant)
+    /// The records of a tenant from an offset on.
+    pub(crate) fn records(&self, tenant: usize, from: u64) -> Result<Vec<Record>, NodeError> {
+        let reader = self.logs[tenant].log.reader();
+        let records = reader.read_range(Offset::new(from), usize::MAX, u64::MAX);
+        records.map_err(|source| NodeError::Log { tenant, source })
     }
 
-    /// The root of a tenant's Merkle tree.
-    pub(crate) fn root(&self, tenant: usize) -> Hash {
-        self.logs[tenant].log.tree().root()
+    /// The tree of a tenant's log.
+    pub(crate) fn tree(&self, tenant: usize) -> &Frontier {
+        self.logs[tenant].log.tree()
     }
 }
 
@@ -220,27 +229,32 @@ pub(crate) fn open_log(disk: &Arc<dyn Disk>, options: NodeOptions, tenant: usize
         .map_err(|source| NodeError::Log { tenant, source })
 }
 
-fn read_all(log: &TenantLog, tenant: usize) -> Result<Vec<Record>, NodeError> {
-    let records = log.reader().read_range(Offset::ZERO, usize::MAX, u64::MAX);
-    records.map_err(|source| NodeError::Log { tenant, source })
-}
-
 /// Goes back to the first record of what the write-ahead log gives again; appending that is comparing.
 fn rewind(log: TenantLog, tenant: usize, first: LogIndex, last: LogIndex) -> Result<Log, NodeError> {
-    let records = read_all(&log, tenant)?;
-    if let Some(newest) = records.last().map(|record| record.header.timestamp.get())
-        && newest > last.get()
-    {
-        let (index, last) = (newest, last.get());
-        return Err(NodeError::Ahead { tenant, index, last });
+    let reader = log.reader();
+    let mut end = log.next_offset().get();
+    let mut last_hash = log.last_hash();
+    loop {
+        let from = end.saturating_sub(HEADERS_AT_ONCE);
+        let count = usize::try_from(end - from).expect("few");
+        let headers = reader.read_headers(Offset::new(from), count);
+        let headers = headers.map_err(|source| NodeError::Log { tenant, source })?;
+        for header in headers.iter().rev() {
+            let index = header.timestamp.get();
+            if index > last.get() {
+                let last = last.get();
+                return Err(NodeError::Ahead { tenant, index, last });
+            }
+            if index < first.get() {
+                let next = end;
+                return Ok(Log { log, last_hash, next });
+            }
+            last_hash = header.previous_hash;
+            end -= 1;
+        }
+        if end == 0 {
+            let (last_hash, next) = (Hash::default(), 0);
+            return Ok(Log { log, last_hash, next });
+        }
     }
-    let kept = records.partition_point(|record| record.header.timestamp.get() < first.get());
-    let last_hash = records[..kept]
-        .last()
-        .map_or(Hash::default(), |record| record_hash(&record.header.encode()));
-    Ok(Log {
-        log,
-        last_hash,
-        next: kept as u64,
-    })
 }

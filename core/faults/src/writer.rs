@@ -32,6 +32,14 @@ impl Writer {
         }
     }
 
+    /// The same client, without a node: it was told the same and will decide the same.
+    pub(crate) fn fork(&self) -> Self {
+        let history = self.history.lock().clone();
+        let mut fork = Self::new(self.options, self.seed, self.command_bytes_max, history);
+        fork.decisions = self.decisions.clone();
+        fork
+    }
+
     /// Opens the node and checks that it keeps to what clients were told. `salt` is another one each time.
     pub(crate) fn open(&mut self, disk: &MemoryDisk, salt: u64) -> Result<Result<(), String>, NodeError> {
         self.node = None;
@@ -46,6 +54,12 @@ impl Writer {
         Ok(checked)
     }
 
+    /// Settles what the open node holds, see [`History::settle`].
+    pub(crate) fn settle(&mut self) -> Result<(), String> {
+        let node = self.node.as_ref().expect("the node was opened");
+        self.history.lock().settle(node)
+    }
+
     /// Does the next thing: an entry, two entries of which the second is encrypted before the first is written, or a
     /// flush. An error ends the node.
     pub(crate) fn step(&mut self) -> Result<(), NodeError> {
@@ -54,6 +68,11 @@ impl Writer {
             6..8 => self.propose_two(),
             _ => self.node().flush(),
         }
+    }
+
+    /// Flushes when told to.
+    pub(crate) fn flush_if(&mut self, flush: bool) -> Result<(), NodeError> {
+        if flush { self.node().flush() } else { Ok(()) }
     }
 
     /// Writes one entry.
@@ -129,7 +148,11 @@ impl Writer {
 
     fn propose(&mut self) -> (usize, Arc<Entry>) {
         let mut history = self.history.lock();
-        let entry = Arc::new(Entry::make(self.seed, history.len() as u64, self.command_bytes_max));
+        let entry = Arc::new(Entry::make(
+            self.seed,
+            history.proposed() as u64,
+            self.command_bytes_max,
+        ));
         let number = history.propose(&entry);
         if self.options.defect == Some(Defect::EarlyAcknowledgement) {
             history.tell(number, Told::Acknowledged);

@@ -1,25 +1,60 @@
 //! Every campaign in its short form, and the proof that each of them can fail.
 
 use craton_faults::crash_points::{self, CrashPointOptions};
+use craton_faults::files::{self, FileOptions};
+use craton_faults::flips::{self, FlipOptions};
+use craton_faults::io_errors::{self, IoErrorOptions};
 use craton_faults::{Campaign, Defect, Summary};
 
-fn crash_points(count: u64, defect: Option<Defect>) -> Summary {
-    let campaign = Campaign::new("crash-points", " --seed 1".to_owned());
-    let options = CrashPointOptions {
+fn campaign(run: impl FnOnce(&Campaign)) -> Summary {
+    let campaign = Campaign::new("campaign", String::new());
+    run(&campaign);
+    campaign.finish()
+}
+
+const fn crash_points(count: u64, defect: Option<Defect>) -> CrashPointOptions {
+    CrashPointOptions {
         count,
         seed: 1,
         threads: 2,
         defect,
-    };
-    crash_points::run(&campaign, options);
-    campaign.finish()
+    }
 }
 
-fn assert_clean(summary: &Summary) {
+const fn io_errors(defect: Option<Defect>) -> IoErrorOptions {
+    IoErrorOptions {
+        operations: 12,
+        seed: 1,
+        threads: 2,
+        defect,
+    }
+}
+
+const fn flips(defect: Option<Defect>) -> FlipOptions {
+    FlipOptions {
+        log_bytes: 6_000,
+        seed: 1,
+        threads: 2,
+        defect,
+    }
+}
+
+const fn files(defect: Option<Defect>) -> FileOptions {
+    FileOptions {
+        seed: 1,
+        threads: 2,
+        defect,
+    }
+}
+
+/// No promise was broken, and the cases ended in all of these ways.
+fn assert_clean(summary: &Summary, outcomes: &[&str]) {
     assert_eq!(summary.violation_count, 0, "{:#?}", summary.violations);
+    for outcome in outcomes {
+        assert!(summary.outcomes.contains_key(outcome), "{outcome}: {summary:#?}");
+    }
 }
 
-/// A violation names its case, and repeating only that case finds it again.
 fn assert_found(summary: &Summary) {
     assert!(summary.violation_count > 0, "the defect was not found: {summary:#?}");
     let first = &summary.violations[0];
@@ -28,15 +63,37 @@ fn assert_found(summary: &Summary) {
 
 #[test]
 fn no_crash_loses_or_doubles_anything() {
+<<<<<<< HEAD
     let summary = crash_points(1_200, None);
     assert_clean(&summary);
     assert!(summary.cases >= 1_200);
     for outcome in ["an entry under way was kept", "an entry under way was lost"] {
         assert!(summary.outcomes.contains_key(outcome), "{summary:#?}");
+=======
+    let summary = campaign(|campaign| crash_points::run(campaign, crash_points(400, None)));
+    assert!(summary.cases >= 400);
+    assert_clean(
+        &summary,
+        &["an entry under way was kept", "an entry under way was lost"],
+    );
+}
+
+#[test]
+fn crashes_find_planted_defects_and_each_is_found_again_alone() {
+    for defect in [Defect::LyingDisk, Defect::EarlyAcknowledgement, Defect::EarlyPurge] {
+        let options = crash_points(450, Some(defect));
+        let summary = campaign(|campaign| crash_points::run(campaign, options));
+        assert_found(&summary);
+        let only = Campaign::new("crash-points", String::new()).only(Some(summary.violations[0].case.clone()));
+        crash_points::run(&only, options);
+        let again = only.finish();
+        assert_eq!((again.cases, again.violation_count), (1, 1), "{defect:?}");
+>>>>>>> 2eab47c (Fault campaigns: every failing call, every flipped byte, every wrong file)
     }
 }
 
 #[test]
+<<<<<<< HEAD
 fn crashes_find_planted_defects() {
     for defect in [Defect::LyingDisk, Defect::EarlyAcknowledgement, Defect::EarlyPurge] {
         let summary = crash_points(1_200, Some(defect));
@@ -53,4 +110,53 @@ fn crashes_find_planted_defects() {
         let again = campaign.finish();
         assert_eq!((again.cases, again.violation_count), (1, 1), "{defect:?}");
     }
+=======
+fn no_failing_call_loses_what_was_acknowledged_or_keeps_what_was_refused() {
+    let summary = campaign(|campaign| io_errors::run(campaign, io_errors(None)));
+    let outcomes = [
+        "the write-ahead log stopped the node",
+        "a tenant log stopped the node",
+        "entries were refused",
+        "nobody noticed and nothing was lost",
+    ];
+    assert_clean(&summary, &outcomes);
+}
+
+#[test]
+fn failing_calls_find_an_early_acknowledgement() {
+    let options = io_errors(Some(Defect::EarlyAcknowledgement));
+    assert_found(&campaign(|campaign| io_errors::run(campaign, options)));
+}
+
+#[test]
+fn every_flipped_byte_is_found_or_harms_nothing() {
+    let summary = campaign(|campaign| flips::run(campaign, flips(None)));
+    let outcomes = [
+        "tenant log: found when opened",
+        "tenant log: found when read",
+        "tenant log: mended",
+        "write-ahead log: found when opened",
+    ];
+    assert_clean(&summary, &outcomes);
+}
+
+#[test]
+fn flips_find_a_log_that_serves_without_checking() {
+    assert_found(&campaign(|campaign| {
+        flips::run(campaign, flips(Some(Defect::UncheckedReads)))
+    }));
+}
+
+#[test]
+fn wrong_files_are_found_or_harm_nothing() {
+    let summary = campaign(|campaign| files::run(campaign, files(None)));
+    assert_clean(&summary, &["an error when opening", "mended, or nothing was missing"]);
+}
+
+#[test]
+fn wrong_files_find_a_disk_that_lies() {
+    assert_found(&campaign(|campaign| {
+        files::run(campaign, files(Some(Defect::LyingDisk)))
+    }));
+>>>>>>> 2eab47c (Fault campaigns: every failing call, every flipped byte, every wrong file)
 }
