@@ -1,17 +1,16 @@
-//! Files that are not what was written: missing, emptied, cut, of an earlier time, in the place of another, all files of
-//! a directory of an earlier time.
+//! Files that are not what was written: missing, emptied, cut, of an earlier time, in the place of another, the whole
+//! write-ahead log of an earlier time.
 //!
 //! A node that finds such files says so with an error, mends what is derived, or holds everything that was
 //! acknowledged. It never opens with less.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use craton_log::testing::{Crash, MemoryDisk};
 
 use crate::campaign::{Campaign, Next};
 use crate::history::History;
-use crate::node::{Defect, NodeOptions};
+use crate::node::{Defect, NodeOptions, WAL_DIR};
 use crate::writer::Writer;
 
 const COMMAND_BYTES_MAX: u64 = 700;
@@ -136,13 +135,11 @@ impl World {
                 harms.push(Harm::Swapped { one, other });
             }
         }
-        let directories: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
-        for directory in directories {
-            harms.push(Harm::EmptyDirectory(directory.to_path_buf()));
-            for time in 0..self.earlier.len() {
-                let directory = directory.to_path_buf();
-                harms.push(Harm::StaleDirectory { directory, time });
-            }
+        let directory = PathBuf::from(WAL_DIR);
+        harms.push(Harm::EmptyDirectory(directory.clone()));
+        for time in 0..self.earlier.len() {
+            let directory = directory.clone();
+            harms.push(Harm::StaleDirectory { directory, time });
         }
         harms
     }

@@ -11,7 +11,7 @@ use craton_crypto::{SecretBytes, record_hash};
 use craton_log::testing::MemoryDisk;
 use craton_log::{TenantLog, TenantLogError, TenantLogOptions, Wal, WalEntry, WalError, WalOptions};
 use craton_proof::HashReader;
-use craton_types::{Hash, LogIndex, Offset, Record, Term};
+use craton_types::{Hash, LogIndex, NodeId, Offset, Record, Term};
 
 use crate::campaign::{Campaign, Next};
 use crate::node::Defect;
@@ -35,6 +35,8 @@ const LOG_DIR: &str = "/flips/log";
 pub struct FlipOptions {
     /// How long each of the two logs is.
     pub log_bytes: u64,
+    /// Every so many bytes one is flipped; 1 flips each.
+    pub every: usize,
     /// Decides what is written.
     pub seed: u64,
     /// How many cases go on beside each other.
@@ -129,7 +131,7 @@ impl Logs {
     fn open_wal(&self, disk: &MemoryDisk, salt: u64) -> Result<Wal, WalError> {
         let options = WalOptions {
             segment_bytes: self.segment_bytes(),
-            wrapping_key: SecretBytes::new([9; 32]),
+            ..WalOptions::new(NodeId::new(1), SecretBytes::new([9; 32]))
         };
         let random = random_fill(self.options.seed ^ (salt << 32));
         Wal::open(Arc::new(disk.clone()), Path::new(WAL_DIR), options, random).map(|(wal, _)| wal)
@@ -165,6 +167,9 @@ impl Logs {
     fn flip_stretch(&self, campaign: &Campaign, number: u64, stretch: &Stretch) {
         for (at, is_header) in stretch.headers.iter().enumerate() {
             let position = stretch.start + at;
+            if !position.is_multiple_of(self.options.every.max(1)) {
+                continue;
+            }
             let all_bits: &[u8] = &[1, 2, 4, 8, 16, 32, 64, 128];
             let masks = if *is_header {
                 all_bits
@@ -193,7 +198,7 @@ impl Logs {
     fn check_wal(&self, disk: &MemoryDisk) -> Result<&'static str, String> {
         let wal = match self.open_wal(disk, 1) {
             Ok(wal) => wal,
-            Err(WalError::Corrupt { .. } | WalError::WrongKey { .. }) => {
+            Err(WalError::Corrupt { .. } | WalError::WrongKey { .. } | WalError::Superblock { .. }) => {
                 return Ok("write-ahead log: found when opened");
             }
             Err(error) => return Err(format!("an error that does not name the damage: {error}")),

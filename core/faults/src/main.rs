@@ -51,6 +51,9 @@ enum Command {
         /// How many bytes of payload each of the logs has
         #[arg(long, default_value_t = 1_048_576)]
         log_bytes: u64,
+        /// Flips one of so many bytes
+        #[arg(long, default_value_t = 1)]
+        every: usize,
         #[command(flatten)]
         common: Common,
     },
@@ -121,14 +124,19 @@ fn main() -> ExitCode {
             io_errors::run(&campaign, options);
             campaign.finish()
         }
-        Command::Flips { log_bytes, common } => {
+        Command::Flips {
+            log_bytes,
+            every,
+            common,
+        } => {
             let campaign = common.campaign(
                 "flips",
-                &format!(" --log-bytes {log_bytes}"),
+                &format!(" --log-bytes {log_bytes} --every {every}"),
                 SHORT_CASES_PROGRESS_EVERY,
             );
             let options = FlipOptions {
                 log_bytes,
+                every,
                 seed: common.seed,
                 threads: common.threads,
                 defect: common.defect,

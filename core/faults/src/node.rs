@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use craton_crypto::SecretBytes;
-use craton_log::{Disk, SealedBatch, TenantLog, TenantLogError, TenantLogOptions, Wal, WalEntry, WalError, WalOptions};
+use craton_log::{
+    Disk, SealedBatch, TenantLog, TenantLogError, TenantLogOptions, Vote, Wal, WalEntry, WalError, WalOptions,
+};
 use craton_proof::Frontier;
 use craton_types::{Hash, LogIndex, NodeId, Offset, Record, Term};
 
@@ -16,7 +18,7 @@ use crate::workload::{Entry, TENANTS, random_fill, record, tenant_id};
 
 /// Where the write-ahead log is.
 pub(crate) const WAL_DIR: &str = "/node/wal";
-const TERM: Term = Term::new(1);
+const NODE: NodeId = NodeId::new(1);
 const WRAPPING_KEY: [u8; 32] = [7; 32];
 
 /// How many headers are read at once on the way back to where the write-ahead log begins.
@@ -82,6 +84,7 @@ struct Log {
 pub(crate) struct Node {
     options: NodeOptions,
     wal: Wal,
+    term: Term,
     logs: Vec<Log>,
     /// The last entry that was applied.
     applied: u64,
@@ -104,15 +107,19 @@ impl Node {
         }
         let wal_options = WalOptions {
             segment_bytes: options.wal_segment_bytes,
-            ..WalOptions::new(NodeId::new(1), SecretBytes::new(WRAPPING_KEY))
+            ..WalOptions::new(NODE, SecretBytes::new(WRAPPING_KEY))
         };
-        let (wal, _) = Wal::open(Arc::clone(disk), Path::new(WAL_DIR), wal_options, random_fill(seed))?;
+        let (mut wal, _) = Wal::open(Arc::clone(disk), Path::new(WAL_DIR), wal_options, random_fill(seed))?;
+        // Every opening is a new term, and the node its own and only voter.
+        let term = wal.vote().term.max(wal.last_term().unwrap_or_default()).next();
+        wal.record_vote(Vote { term, voted_for: NODE })?;
         let last = wal.last_index().unwrap_or_default();
         let first = wal.first_index().unwrap_or(last.next());
         let recovered: Vec<WalEntry> = wal.entries_from(first)?.collect::<Result<_, _>>()?;
         let mut node = Self {
             options,
             wal,
+            term,
             logs: Vec::new(),
             applied: first.get() - 1,
             recovered: Vec::new(),
@@ -132,7 +139,7 @@ impl Node {
     pub(crate) fn place(&mut self, entry: &Entry) -> Result<Placed, NodeError> {
         let entries = [WalEntry {
             index: self.wal.next_index(),
-            term: TERM,
+            term: self.term,
             payload: entry.encode(),
         }];
         let batch = self.wal.place(&entries)?.seal(&entries, Vec::new());
@@ -197,6 +204,14 @@ impl Node {
             }
         }
         self.wal.purge(LogIndex::new(self.applied)).map_err(NodeError::Purge)
+    }
+
+    /// Reserves the next segment of the write-ahead log, as a thread of the engine does.
+    pub(crate) fn reserve(&mut self) -> Result<(), NodeError> {
+        match self.wal.space().reserve() {
+            Ok(()) | Err(WalError::NoSpace { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Ends the write-ahead log as a clean stop does.

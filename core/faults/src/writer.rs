@@ -60,12 +60,13 @@ impl Writer {
         self.history.lock().settle(node)
     }
 
-    /// Does the next thing: an entry, two entries of which the second is encrypted before the first is written, or a
-    /// flush. An error ends the node.
+    /// Does the next thing: an entry, two entries of which the second is encrypted before the first is written, a
+    /// flush, or what else goes on. An error ends the node.
     pub(crate) fn step(&mut self) -> Result<(), NodeError> {
         match self.decisions.below(10) {
             0..6 => self.propose_one(),
             6..8 => self.propose_two(),
+            8 => self.node().reserve(),
             _ => self.node().flush(),
         }
     }
