@@ -18,6 +18,7 @@ pub mod flips;
 mod history;
 pub mod io_errors;
 mod node;
+pub mod server;
 mod workload;
 mod writer;
 

@@ -3,6 +3,7 @@
 //! Exit code 0: no promise was broken; 1: some were, each with the command that repeats it; 2: bad usage.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -11,12 +12,16 @@ use craton_faults::crash_points::{self, CrashPointOptions};
 use craton_faults::files::{self, FileOptions};
 use craton_faults::flips::{self, FlipOptions};
 use craton_faults::io_errors::{self, IoErrorOptions};
+use craton_faults::server::{self, ServerOptions};
 use craton_faults::{Campaign, Defect, Summary};
 
 /// How many cases pass between two lines of progress.
 const PROGRESS_EVERY: u64 = 5_000;
 /// The same for cases that take microseconds.
 const SHORT_CASES_PROGRESS_EVERY: u64 = 200_000;
+
+/// The same for cases that take a second.
+const CYCLES_PROGRESS_EVERY: u64 = 10;
 
 #[derive(Parser)]
 #[command(about = "Fault campaigns against Craton's logs and server")]
@@ -57,11 +62,47 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Real servers under load from a real driver, killed with SIGKILL
+    KillNine {
+        /// How many kills
+        #[arg(long, default_value_t = 300)]
+        cycles: u64,
+        #[command(flatten)]
+        server: ServerBinary,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Real servers under load on an ext4 file system that is cut off from its device; needs root and loop devices
+    PowerCut {
+        /// How many cuts
+        #[arg(long, default_value_t = 50)]
+        cycles: u64,
+        #[command(flatten)]
+        server: ServerBinary,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Missing, emptied, cut, stale and swapped files and directories
     Files {
         #[command(flatten)]
         common: Common,
     },
+}
+
+#[derive(Args)]
+struct ServerBinary {
+    /// The craton-server to run; by default the one beside this program
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+}
+
+impl ServerBinary {
+    fn path(self) -> anyhow::Result<PathBuf> {
+        match self.server {
+            Some(path) => Ok(path),
+            None => Ok(std::env::current_exe()?.with_file_name("craton-server")),
+        }
+    }
 }
 
 #[derive(Args)]
@@ -101,7 +142,36 @@ impl Common {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let started = Instant::now();
-    let summary = match cli.campaign {
+    let told = run(cli.campaign).and_then(|ended| match ended {
+        Ended::Skipped(why) => {
+            writeln!(std::io::stdout(), "skipped: {why}")?;
+            Ok(0)
+        }
+        Ended::Ran(summary) => {
+            tell(&summary, started.elapsed().as_secs_f64(), cli.json)?;
+            Ok(summary.violation_count)
+        }
+    });
+    match told {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            // Without an error stream there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "craton-faults: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// How a campaign ended.
+enum Ended {
+    Ran(Summary),
+    /// This machine cannot run it.
+    Skipped(String),
+}
+
+fn run(command: Command) -> anyhow::Result<Ended> {
+    let campaign = match command {
         Command::CrashPoints { count, common } => {
             let campaign = common.campaign("crash-points", "", PROGRESS_EVERY);
             let options = CrashPointOptions {
@@ -111,7 +181,7 @@ fn main() -> ExitCode {
                 defect: common.defect,
             };
             crash_points::run(&campaign, options);
-            campaign.finish()
+            campaign
         }
         Command::IoErrors { operations, common } => {
             let campaign = common.campaign("io-errors", &format!(" --operations {operations}"), PROGRESS_EVERY);
@@ -122,18 +192,15 @@ fn main() -> ExitCode {
                 defect: common.defect,
             };
             io_errors::run(&campaign, options);
-            campaign.finish()
+            campaign
         }
         Command::Flips {
             log_bytes,
             every,
             common,
         } => {
-            let campaign = common.campaign(
-                "flips",
-                &format!(" --log-bytes {log_bytes} --every {every}"),
-                SHORT_CASES_PROGRESS_EVERY,
-            );
+            let arguments = format!(" --log-bytes {log_bytes} --every {every}");
+            let campaign = common.campaign("flips", &arguments, SHORT_CASES_PROGRESS_EVERY);
             let options = FlipOptions {
                 log_bytes,
                 every,
@@ -142,7 +209,20 @@ fn main() -> ExitCode {
                 defect: common.defect,
             };
             flips::run(&campaign, options);
-            campaign.finish()
+            campaign
+        }
+        Command::KillNine { cycles, server, common } => {
+            let campaign = common.campaign("kill-nine", "", CYCLES_PROGRESS_EVERY);
+            server::kill_nine(&campaign, &server_options(cycles, server, &common)?)?;
+            campaign
+        }
+        Command::PowerCut { cycles, server, common } => {
+            if let Some(why) = server::missing_privilege() {
+                return Ok(Ended::Skipped(why));
+            }
+            let campaign = common.campaign("power-cut", "", CYCLES_PROGRESS_EVERY);
+            server::power_cut(&campaign, &server_options(cycles, server, &common)?)?;
+            campaign
         }
         Command::Files { common } => {
             let campaign = common.campaign("files", "", PROGRESS_EVERY);
@@ -152,14 +232,19 @@ fn main() -> ExitCode {
                 defect: common.defect,
             };
             files::run(&campaign, options);
-            campaign.finish()
+            campaign
         }
     };
-    let seconds = started.elapsed().as_secs_f64();
-    match tell(&summary, seconds, cli.json) {
-        Ok(()) if summary.violation_count == 0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    }
+    Ok(Ended::Ran(campaign.finish()))
+}
+
+fn server_options(cycles: u64, server: ServerBinary, common: &Common) -> anyhow::Result<ServerOptions> {
+    Ok(ServerOptions {
+        cycles,
+        seed: common.seed,
+        server: server.path()?,
+        defect: common.defect,
+    })
 }
 
 fn tell(summary: &Summary, seconds: f64, json: bool) -> anyhow::Result<()> {
