@@ -78,6 +78,7 @@ export function connectionOf(cluster: Cluster): Connection {
         verifier_key: `${host}/ten_01kak6mvtjfp0bpz9x3c2d4e5f+a9c1f2d3+Ab4pSxB1rXc9m2Jv0o7hKd3sQyTgE5uLwZfVnRkMaOcH`,
       },
     ],
+    witness_keys: ['platform.craton.localhost/witness+5d0c77e1+BMPTw0r8vQmYb1kqXnJt4sLhZaGdRf2eUo6iWc9xV3Np'],
   };
 }
 

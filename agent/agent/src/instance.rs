@@ -6,7 +6,7 @@
 //!   process.json     the running process                       token.pub                verifies login tokens
 //!   process.lock     held by the process until it ends         master.key               root of the instance's keys
 //!   admin.sock       the server's admin interface              server.log  server.log.1 what the server wrote
-//!   data/            the server's own directory
+//!   data/            the server's own directory      witnesses.json                         who cosigns the logs
 //! ```
 
 use std::{
@@ -133,6 +133,10 @@ impl InstanceDirectory {
         self.path.join("token.pub")
     }
 
+    pub(crate) fn witness_file(&self) -> PathBuf {
+        self.path.join("witnesses.json")
+    }
+
     pub(crate) fn process_record(&self) -> PathBuf {
         self.path.join("process.json")
     }
@@ -188,6 +192,16 @@ impl InstanceDirectory {
         let changed = file::read(&self.token_key())?.as_deref() != Some(wanted);
         if changed {
             file::write(&self.token_key(), wanted)?;
+        }
+        Ok(changed)
+    }
+
+    /// Brings the file of the witnesses up to date. Returns whether it changed.
+    pub(crate) fn write_witnesses(&self, desired: &DesiredInstance) -> Result<bool, FileError> {
+        let wanted = serde_json::json!({ "witnesses": desired.witnesses }).to_string();
+        let changed = file::read(&self.witness_file())?.as_deref() != Some(wanted.as_bytes());
+        if changed {
+            file::write(&self.witness_file(), wanted.as_bytes())?;
         }
         Ok(changed)
     }

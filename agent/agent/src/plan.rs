@@ -134,6 +134,7 @@ mod tests {
             databases: vec!["main".into()],
             users: vec![],
             token_verification_key: String::new(),
+            witnesses: vec![],
         };
         DesiredState::new(
             NodeId::parse("node_01h455vb4pex5vsknk084sn02q").unwrap(),

@@ -16,6 +16,10 @@ pub const USERS_MAX: usize = 64;
 pub const HOSTNAMES_MAX: usize = 8;
 /// The longest name of a host, cluster, database or user, in bytes (a DNS name has at most 253).
 pub const NAME_BYTES_MAX: usize = 253;
+/// The most witnesses of one instance.
+pub const WITNESSES_MAX: usize = 8;
+/// The longest URL or key of a witness, in bytes.
+pub const WITNESS_BYTES_MAX: usize = 2_048;
 /// The longest key, certificate chain or certificate request in PEM, in bytes.
 pub const PEM_BYTES_MAX: usize = 16 * 1024;
 
@@ -102,6 +106,15 @@ impl fmt::Debug for DesiredUser {
     }
 }
 
+/// Who is asked to cosign the checkpoints of an instance's logs (C2SP tlog-witness).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DesiredWitness {
+    /// The prefix of its API.
+    pub url: String,
+    /// What verifies its cosignatures (C2SP tlog-cosignature, a *vkey*).
+    pub verifier_key: String,
+}
+
 /// One database server that the node shall run.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DesiredInstance {
@@ -121,6 +134,8 @@ pub struct DesiredInstance {
     pub users: Vec<DesiredUser>,
     /// The Ed25519 public key (PEM, SubjectPublicKeyInfo) that verifies the platform's short login tokens.
     pub token_verification_key: String,
+    /// Who cosigns the checkpoints of the databases' logs.
+    pub witnesses: Vec<DesiredWitness>,
 }
 
 impl DesiredInstance {
@@ -141,6 +156,18 @@ impl DesiredInstance {
             self.token_verification_key.len(),
             PEM_BYTES_MAX,
         )?;
+        at_most("instances[].witnesses", self.witnesses.len(), WITNESSES_MAX)?;
+        for text in self
+            .witnesses
+            .iter()
+            .flat_map(|witness| [&witness.url, &witness.verifier_key])
+        {
+            at_most(
+                "instances[].witnesses[].url or verifier_key",
+                text.len(),
+                WITNESS_BYTES_MAX,
+            )?;
+        }
         for name in self.hostnames.iter().chain(&self.databases) {
             at_most("instances[].hostnames[] or databases[]", name.len(), NAME_BYTES_MAX)?;
         }
@@ -381,6 +408,10 @@ pub(crate) mod tests {
                 compliance: false,
             }],
             token_verification_key: "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n".into(),
+            witnesses: vec![DesiredWitness {
+                url: "https://platform.example/witness".into(),
+                verifier_key: "platform.example/witness+00000000+key".into(),
+            }],
         }
     }
 

@@ -108,6 +108,12 @@ impl AddCheckpoint {
         self.claimed().origin
     }
 
+    /// How many records the checkpoint claims to cover.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.claimed().size
+    }
+
     /// What the checkpoint claims. It was parsed before.
     fn claimed(&self) -> Checkpoint {
         Checkpoint::parse_unverified_note(&self.checkpoint).expect("a request is made of a checkpoint")

@@ -6,6 +6,7 @@ use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use craton_platform_fleet::Fleet;
 use craton_platform_http::Problem;
 use craton_platform_kernel::Environment;
 use prometheus::{
@@ -22,6 +23,7 @@ pub(crate) struct Metrics {
     durations: HistogramVec,
     log_records: IntGauge,
     view_lag: IntGaugeVec,
+    witness_requests: IntCounterVec,
 }
 
 impl Metrics {
@@ -47,6 +49,14 @@ impl Metrics {
             ),
             &["view"],
         )?;
+        let witness_requests = IntCounterVec::new(
+            Opts::new(
+                "craton_platform_witness_requests_total",
+                "Checkpoints that clusters' logs asked to be cosigned, by the answer",
+            ),
+            &["answer"],
+        )?;
+        registry.register(Box::new(witness_requests.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(durations.clone()))?;
         registry.register(Box::new(log_records.clone()))?;
@@ -57,14 +67,19 @@ impl Metrics {
             durations,
             log_records,
             view_lag,
+            witness_requests,
         })
     }
 
-    fn render(&self, health: &Health) -> Result<Vec<u8>, prometheus::Error> {
+    fn render(&self, health: &Health, fleet: &Fleet) -> Result<Vec<u8>, prometheus::Error> {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.log_records.set(gauge(health.head()));
         for (view, lag) in health.lags() {
             self.view_lag.with_label_values(&[view]).set(gauge(lag));
+        }
+        for (answer, total) in fleet.witness_answers() {
+            let counter = self.witness_requests.with_label_values(&[answer]);
+            counter.inc_by(total.saturating_sub(counter.get()));
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -94,9 +109,9 @@ pub(crate) async fn record(
 }
 
 /// The router of the metrics listener.
-pub(crate) fn router(metrics: Metrics, health: Health) -> Router {
+pub(crate) fn router(metrics: Metrics, health: Health, fleet: Fleet) -> Router {
     let render = move || async move {
-        match metrics.render(&health) {
+        match metrics.render(&health, &fleet) {
             Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
             Err(error) => Problem::internal(&error).into_response(),
         }

@@ -98,7 +98,11 @@ impl Platform {
             working.spawn(view.clone().run(events.clone(), stop_working.clone()));
         }
         let ledger = Ledger::new(events.clone(), Arc::new(views.clone()), environment.clone());
-        let fleet = fleet(&settings, ledger.clone(), fleet_view, master_key.as_ref())?;
+        let witness_url = format!("{public_url}/witness");
+        let witnessed = stores.witnessed.clone();
+        let config = fleet_config(&settings, witness_url);
+        let fleet = Fleet::new(config, ledger.clone(), fleet_view, witnessed, master_key.as_ref());
+        let fleet = fleet.context("the fleet's keys do not open")?;
         let agents = fleet.bind().await?;
         let agents_address = agents.local_address()?;
         let identity = Identity::new(IdentityParts {
@@ -130,7 +134,7 @@ impl Platform {
         let mut serving = JoinSet::new();
         let failure = Arc::new(OnceLock::new());
         serving.spawn(run_fleet(fleet, agents, stop_serving.clone(), failure.clone()));
-        let metrics = metrics::router(state.metrics.clone(), health);
+        let metrics = metrics::router(state.metrics.clone(), health, state.fleet.clone());
         serving.spawn(private.serve(metrics, stop_serving.clone()));
         serving.spawn(public.serve(router::router(state), stop_serving.clone()));
         tracing::info!(%address, %agents_address, %metrics_address, %public_url, "the platform serves");
@@ -201,12 +205,14 @@ impl Platform {
     }
 }
 
-fn fleet(settings: &Settings, ledger: Ledger, view: ReadModel, master_key: &FileMasterKey) -> anyhow::Result<Fleet> {
+fn fleet_config(settings: &Settings, witness_url: String) -> FleetConfig {
     let mut config = FleetConfig::new(settings.data_dir.join("vault"), settings.agent_listen);
     config.listener_names.extend(settings.agent_host.iter().cloned());
     config.default_region.clone_from(&settings.region);
     config.domain.clone_from(&settings.cluster_domain);
-    Fleet::new(config, ledger, view, master_key).context("the fleet's keys do not open")
+    config.witness_name = format!("{}/witness", settings.log_origin);
+    config.witness_url = witness_url;
+    config
 }
 
 /// Serves agents until the platform stops. Running databases are not touched by that.

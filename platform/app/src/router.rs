@@ -93,6 +93,11 @@ fn api_routes() -> OpenApiRouter<AppState> {
         .merge(craton_platform_fleet::routes())
 }
 
+/// The routes below `/witness`, which logs call; a checkpoint's own signature is the credential.
+fn witness_routes() -> OpenApiRouter<AppState> {
+    craton_platform_fleet::witness_routes()
+}
+
 /// The routes about the platform itself, which need no credential.
 fn service_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::default()
@@ -106,6 +111,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::document())
         .merge(auth_routes())
         .merge(api_routes())
+        .merge(witness_routes())
         .merge(service_routes())
 }
 
@@ -124,6 +130,7 @@ pub(crate) fn router(state: AppState) -> Router {
     };
     let auth = Router::from(auth_routes()).layer(authenticated(&state.auth_rate));
     let api = Router::from(api_routes()).layer(authenticated(&state.api_rate));
+    let witness = Router::from(witness_routes()).layer(limited(&state.api_rate));
     let layers = ServiceBuilder::new()
         .layer(from_fn_with_state(state.environment.clone(), request_id))
         .layer(from_fn_with_state(state.public_url.clone(), security_headers))
@@ -136,6 +143,7 @@ pub(crate) fn router(state: AppState) -> Router {
     Router::new()
         .merge(auth)
         .merge(api)
+        .merge(witness)
         .merge(Router::from(service_routes()))
         .route(
             "/api/v1/openapi.json",

@@ -16,6 +16,7 @@ mod event_store;
 mod session_store;
 mod stores;
 mod table;
+mod witness_store;
 
 pub use error::OpenError;
 pub use event_store::EngineEventStore;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use craton_engine::Craton;
-use craton_platform_kernel::{CredentialUse, SessionStore};
+use craton_platform_kernel::{CredentialUse, SessionStore, WitnessStore};
 
 use crate::credential_use::EngineCredentialUse;
 use crate::event_store::EngineEventStore;
 use crate::session_store::EngineSessionStore;
 use crate::table::Table;
-use crate::{OpenError, credential_use, session_store};
+use crate::witness_store::EngineWitnessStore;
+use crate::{OpenError, credential_use, session_store, witness_store};
 
 /// The database of the ledger: events and nothing else.
 pub const LEDGER_DATABASE: &str = "platform";
@@ -25,6 +26,8 @@ pub struct Stores {
     pub sessions: Arc<dyn SessionStore>,
     /// When credentials were used.
     pub credential_use: Arc<dyn CredentialUse>,
+    /// What was cosigned as a witness.
+    pub witnessed: Arc<dyn WitnessStore>,
 }
 
 impl std::fmt::Debug for Stores {
@@ -46,6 +49,10 @@ impl Stores {
             events: EngineEventStore::new(ledger),
             sessions: Arc::new(EngineSessionStore::new(open(session_store::CREATE).await?)),
             credential_use: Arc::new(EngineCredentialUse::new(open(credential_use::CREATE).await?)),
+            witnessed: Arc::new(EngineWitnessStore::new(
+                open(witness_store::CREATE).await?,
+                open(witness_store::CREATE_REFUSED).await?,
+            )),
         })
     }
 }

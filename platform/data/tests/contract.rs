@@ -8,7 +8,7 @@ use craton_engine::Craton;
 use craton_platform_data::Stores;
 use craton_platform_kernel::EventStore;
 use craton_platform_kernel::testing::{
-    credential_use_contract, environment, event_store_contract, session_store_contract,
+    credential_use_contract, environment, event_store_contract, session_store_contract, witness_store_contract,
 };
 
 fn open(directory: &Path) -> Craton {
@@ -32,6 +32,7 @@ async fn the_stores_keep_the_contracts_and_survive_a_restart() {
     event_store_contract(&stores.events, &environment).await;
     session_store_contract(&*stores.sessions, &environment).await;
     credential_use_contract(&*stores.credential_use, &environment).await;
+    witness_store_contract(&*stores.witnessed, &environment, "log.example/1").await;
     let before = stores.events.read_all(0, 1_000).await.expect("events");
     let log_key = stores.events.log_key();
     drop(stores);
@@ -46,6 +47,13 @@ async fn the_stores_keep_the_contracts_and_survive_a_restart() {
     // The contracts hold on a store that is not empty, too.
     event_store_contract(&stores.events, &environment).await;
     session_store_contract(&*stores.sessions, &environment).await;
+    let witnessed = stores.witnessed.latest("log.example/1").await.expect("readable");
+    assert_eq!(
+        witnessed.map(|witnessed| witnessed.size),
+        Some(7),
+        "what was cosigned is not forgotten"
+    );
+    witness_store_contract(&*stores.witnessed, &environment, "log.example/2").await;
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! What a node shall run, from the clusters that were placed on it. Pure.
 
 use craton_agent_protocol::{
-    ClusterId as WireClusterId, DesiredInstance, DesiredState, DesiredUser, NodeId as WireNodeId, RunState,
+    ClusterId as WireClusterId, DesiredInstance, DesiredState, DesiredUser, DesiredWitness, NodeId as WireNodeId,
+    RunState,
 };
 use craton_platform_kernel::{ClusterId, NodeId};
 
@@ -17,8 +18,17 @@ pub(crate) fn wire_cluster_id(cluster_id: ClusterId) -> WireClusterId {
     WireClusterId::parse(&cluster_id.to_string()).expect("both are the TypeID of a UUID with the prefix clu")
 }
 
+/// What every instance is given alike.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedSettings {
+    /// Verifies the platform's login tokens.
+    pub(crate) token_verification_key: String,
+    /// The platform as a witness.
+    pub(crate) witness: DesiredWitness,
+}
+
 /// One cluster's instance on each of its nodes; `None` when nothing of it should be anywhere.
-pub(crate) fn desired_instance(cluster: &ClusterState, token_verification_key: &str) -> Option<DesiredInstance> {
+pub(crate) fn desired_instance(cluster: &ClusterState, settings: &SharedSettings) -> Option<DesiredInstance> {
     let run_state = match cluster.lifecycle {
         // A cluster that failed to become ready keeps its instances, so that a retry finds them.
         Lifecycle::Provisioning | Lifecycle::Ready | Lifecycle::Failed => RunState::Running,
@@ -33,6 +43,10 @@ pub(crate) fn desired_instance(cluster: &ClusterState, token_verification_key: &
         // The control plane knows no lesser users: whoever it lets into a database owns what is in it.
         compliance: true,
     });
+    let external = cluster.witnesses.iter().map(|witness| DesiredWitness {
+        url: witness.url.clone(),
+        verifier_key: witness.verifier_key.clone(),
+    });
     Some(DesiredInstance {
         cluster_id: wire_cluster_id(cluster.cluster_id),
         name: cluster.name.clone(),
@@ -41,7 +55,8 @@ pub(crate) fn desired_instance(cluster: &ClusterState, token_verification_key: &
         log_origin: cluster.host.to_string(),
         databases: cluster.databases.clone(),
         users: users.collect(),
-        token_verification_key: token_verification_key.to_owned(),
+        token_verification_key: settings.token_verification_key.clone(),
+        witnesses: std::iter::once(settings.witness.clone()).chain(external).collect(),
     })
 }
 
@@ -50,17 +65,17 @@ pub(crate) fn desired_state<'a>(
     node_id: NodeId,
     generation: u64,
     clusters: impl IntoIterator<Item = &'a ClusterState>,
-    token_verification_key: &str,
+    settings: &SharedSettings,
 ) -> DesiredState {
     let instances = clusters
         .into_iter()
         .filter(|cluster| cluster.nodes.contains(&node_id))
-        .filter_map(|cluster| desired_instance(cluster, token_verification_key));
+        .filter_map(|cluster| desired_instance(cluster, settings));
     DesiredState::new(wire_node_id(node_id), generation, instances.collect())
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use craton_platform_kernel::{Environment, testing};
 
     use super::*;
@@ -68,6 +83,16 @@ mod tests {
         cluster::{Cluster, Event, tests::new_cluster},
         story::state,
     };
+
+    pub(crate) fn settings() -> SharedSettings {
+        SharedSettings {
+            token_verification_key: "key".into(),
+            witness: DesiredWitness {
+                url: "https://platform.example/witness".into(),
+                verifier_key: "platform.example/witness+00000000+key".into(),
+            },
+        }
+    }
 
     fn cluster_on(environment: &Environment, node: NodeId, lifecycle: Lifecycle) -> ClusterState {
         let placed = [
@@ -89,7 +114,7 @@ mod tests {
             cluster_on(&environment, there, Lifecycle::Ready),
             cluster_on(&environment, here, Lifecycle::Deleted),
         ];
-        let desired = desired_state(here, 3, &clusters, "key");
+        let desired = desired_state(here, 3, &clusters, &settings());
         assert_eq!(desired.instances.len(), 1);
         assert_eq!(desired.instances[0].cluster_id, wire_cluster_id(clusters[0].cluster_id));
         assert_eq!(desired.instances[0].users[0].databases, ["main"]);
@@ -109,7 +134,7 @@ mod tests {
         ] {
             let cluster = cluster_on(&environment, node, lifecycle);
             assert_eq!(
-                desired_instance(&cluster, "key").map(|i| i.run_state),
+                desired_instance(&cluster, &settings()).map(|i| i.run_state),
                 run_state,
                 "{lifecycle}"
             );
@@ -123,9 +148,9 @@ mod tests {
         let clusters: Vec<_> = (0..3)
             .map(|_| cluster_on(&environment, node, Lifecycle::Ready))
             .collect();
-        let forward = desired_state(node, 1, &clusters, "key").content_hash;
+        let forward = desired_state(node, 1, &clusters, &settings()).content_hash;
         assert_eq!(
-            desired_state(node, 9, clusters.iter().rev(), "key").content_hash,
+            desired_state(node, 9, clusters.iter().rev(), &settings()).content_hash,
             forward
         );
     }

@@ -1,9 +1,16 @@
 //! Puts the fleet together.
 
-use std::{collections::HashSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
+use craton_agent_protocol::DesiredWitness;
 use craton_crypto::FileMasterKey;
-use craton_platform_kernel::{ClusterId, Ledger, OperationId};
+use craton_platform_kernel::{ClusterId, Ledger, OperationId, WitnessStore};
 use craton_platform_sqlite::ReadModel;
 use jiff::SignedDuration;
 use parking_lot::Mutex;
@@ -12,10 +19,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     authority::{AGENT_AUTHORITY, Authority, AuthorityError, Vault, VaultError, probe_token::ProbeTokens},
+    desired::SharedSettings,
     health::HEARTBEAT_INTERVAL,
     link::{Links, listener::AgentListener},
     reconciler,
     view::FleetView,
+    witness::{LogWitness, WitnessKeyError},
 };
 
 /// What a fleet is started with.
@@ -35,6 +44,10 @@ pub struct FleetConfig {
     pub node_certificate_lifetime: SignedDuration,
     /// How long an instance's server certificate is valid.
     pub instance_certificate_lifetime: SignedDuration,
+    /// The name of the platform's key as a witness. Cosignatures bear it, so it must not change.
+    pub witness_name: String,
+    /// Where nodes reach the platform as a witness, without `/add-checkpoint`.
+    pub witness_url: String,
     /// How often agents say that they are alive.
     pub heartbeat_interval: Duration,
 }
@@ -51,6 +64,8 @@ impl FleetConfig {
             domain: "craton.localhost".to_owned(),
             node_certificate_lifetime: SignedDuration::from_hours(7 * 24),
             instance_certificate_lifetime: SignedDuration::from_hours(30 * 24),
+            witness_name: "platform.craton.localhost/witness".to_owned(),
+            witness_url: "http://localhost:8080/witness".to_owned(),
             heartbeat_interval: HEARTBEAT_INTERVAL,
         }
     }
@@ -62,6 +77,9 @@ pub enum FleetError {
     /// The secrets cannot be used.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The witness has no key.
+    #[error(transparent)]
+    Witness(#[from] WitnessKeyError),
     /// An authority cannot be used.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -84,6 +102,7 @@ pub(crate) struct Inner {
     pub(crate) vault: Vault,
     pub(crate) agent_authority: Authority,
     pub(crate) tokens: ProbeTokens,
+    pub(crate) witness: LogWitness,
     pub(crate) links: Links,
     /// Wakes the reconciler.
     pub(crate) wake: Notify,
@@ -97,13 +116,27 @@ pub(crate) struct Inner {
     pub(crate) shutdown: CancellationToken,
 }
 
+impl Inner {
+    /// What every instance is given alike.
+    pub(crate) fn shared_settings(&self) -> SharedSettings {
+        SharedSettings {
+            token_verification_key: self.tokens.public_key_pem().to_owned(),
+            witness: DesiredWitness {
+                url: self.witness.url().to_owned(),
+                verifier_key: self.witness.verifier_key(),
+            },
+        }
+    }
+}
+
 /// The fleet: clusters, nodes and operations. Cheap to clone.
 #[derive(Clone)]
 pub struct Fleet(pub(crate) Arc<Inner>);
 
 impl Fleet {
     /// Opens the fleet's secrets, making them at the first start. `read_model` is the one of
-    /// [`crate::projection`] and is among the views that `ledger` waits for.
+    /// [`crate::projection`] and is among the views that `ledger` waits for. `witnessed` is what the platform has cosigned
+    /// as a witness.
     ///
     /// # Errors
     /// When the vault cannot be opened with this master key.
@@ -111,12 +144,15 @@ impl Fleet {
         config: FleetConfig,
         ledger: Ledger,
         read_model: ReadModel,
+        witnessed: Arc<dyn WitnessStore>,
         master_key: &FileMasterKey,
     ) -> Result<Self, FleetError> {
         let environment = ledger.environment().clone();
         let vault = Vault::open(&config.vault_dir, master_key, environment.clone())?;
         let agent_authority = Authority::open_or_create(&vault, AGENT_AUTHORITY, "Craton agents", None, &environment)?;
         let tokens = ProbeTokens::open_or_create(&vault, &environment)?;
+        let (name, url) = (&config.witness_name, config.witness_url.clone());
+        let witness = LogWitness::open_or_create(&vault, &environment, witnessed, name, url)?;
         Ok(Self(Arc::new(Inner {
             config,
             ledger,
@@ -124,6 +160,7 @@ impl Fleet {
             vault,
             agent_authority,
             tokens,
+            witness,
             links: Links::default(),
             wake: Notify::new(),
             advancing: Mutex::default(),
@@ -131,6 +168,12 @@ impl Fleet {
             sessions: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         })))
+    }
+
+    /// Answers to logs that asked for a cosignature since the start, by a word for them.
+    #[must_use]
+    pub fn witness_answers(&self) -> BTreeMap<&'static str, u64> {
+        self.0.witness.answers()
     }
 
     /// Opens the agents' listener.

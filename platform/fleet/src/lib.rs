@@ -36,10 +36,11 @@ mod reconciler;
 mod schedule;
 mod time;
 mod view;
+mod witness;
 mod workflow;
 
 pub use authority::{AuthorityError, VaultError};
 pub use fleet::{Fleet, FleetConfig, FleetError};
-pub use http::routes;
+pub use http::{routes, witness_routes};
 pub use link::listener::AgentListener;
 pub use view::projection;

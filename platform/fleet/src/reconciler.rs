@@ -166,7 +166,7 @@ async fn pin_log_keys(fleet: &Inner, cluster: &ClusterState, snapshot: &Snapshot
 
 /// Gives a node's desired state its generation and sends it.
 async fn bring_desired_state(fleet: &Inner, node: &NodeState, look: &Look) -> Result<(), WorkflowError> {
-    let build = |generation| desired_state(node.node_id, generation, &look.clusters, fleet.tokens.public_key_pem());
+    let build = |generation| desired_state(node.node_id, generation, &look.clusters, &fleet.shared_settings());
     let desired = build(node.generation);
     let held = look.snapshot.held(node.node_id);
     let command = node::Command::ChangeDesiredState {
@@ -297,7 +297,7 @@ async fn take_step(
             matches!(phase, InstancePhase::Configuring | InstancePhase::Running)
         })),
         Step::Configured => {
-            let wanted = desired_instance(cluster, fleet.tokens.public_key_pem()).map(|i| i.content_hash());
+            let wanted = desired_instance(cluster, &fleet.shared_settings()).map(|i| i.content_hash());
             Ok(on_every_node(cluster, look, |phase, instance| {
                 phase == InstancePhase::Running && instance.applied == wanted
             }))
@@ -451,8 +451,7 @@ fn is_removed(fleet: &Inner, cluster: &ClusterState, look: &Look) -> bool {
         let Some(node) = look.nodes.get(node_id) else {
             return false;
         };
-        let wanted: DesiredState =
-            desired_state(*node_id, node.generation, &look.clusters, fleet.tokens.public_key_pem());
+        let wanted: DesiredState = desired_state(*node_id, node.generation, &look.clusters, &fleet.shared_settings());
         node.content_hash == Some(wanted.content_hash)
             && look
                 .snapshot

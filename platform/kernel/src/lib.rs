@@ -26,6 +26,7 @@ mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod token;
+mod witness;
 
 pub use aggregate::{Aggregate, EventCodecError, decode_event, encode_event};
 pub use environment::{Clock, Environment, Random};
@@ -44,3 +45,4 @@ pub use role::{Permission, Role};
 pub use session::{CredentialUse, SessionRecord, SessionStore};
 pub use stream::{StreamName, StreamNameError};
 pub use token::{SecretHash, SecretToken, TokenKind, TokenParseError};
+pub use witness::{RefusedCheckpoint, WitnessStore, WitnessedCheckpoint};

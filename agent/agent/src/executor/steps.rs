@@ -117,6 +117,7 @@ impl Executor {
     ) -> Result<(), StepError> {
         directory.choose_again_if_taken(self.config.listen_address, self.config.ports, taken)?;
         directory.write_token_key(wanted)?;
+        directory.write_witnesses(wanted)?;
         let (Some(settings), Some(facts)) = (directory.settings()?, directory.certificate_facts()?) else {
             return Ok(());
         };
@@ -139,7 +140,7 @@ impl Executor {
         settings: &Settings,
     ) -> Vec<OsString> {
         let listen = |port| SocketAddr::new(self.config.listen_address, port).to_string().into();
-        let pairs: [(&str, OsString); 10] = [
+        let pairs: [(&str, OsString); 11] = [
             ("--data-dir", directory.data().into()),
             ("--origin", wanted.log_origin.clone().into()),
             ("--listen", listen(settings.port)),
@@ -150,6 +151,7 @@ impl Executor {
             ("--master-key-file", directory.master_key().into()),
             ("--cluster-id", wanted.cluster_id.as_str().into()),
             ("--token-key-file", directory.token_key().into()),
+            ("--witness-file", directory.witness_file().into()),
         ];
         pairs
             .into_iter()
@@ -159,7 +161,9 @@ impl Executor {
 
     async fn configure(&self, directory: &InstanceDirectory, wanted: &DesiredInstance) -> Result<(), StepError> {
         let socket = directory.admin_socket();
-        if directory.write_token_key(wanted)? {
+        // Both are written, whichever of them changed.
+        let token_key_changed = directory.write_token_key(wanted)?;
+        if directory.write_witnesses(wanted)? || token_key_changed {
             self.driver.request(directory, Request::Reload).await?;
         }
         for database in &wanted.databases {

@@ -117,6 +117,7 @@ fn instance(run_state: RunState, users: &[&str]) -> DesiredInstance {
         databases: vec!["main".into()],
         users: users.iter().map(user).collect(),
         token_verification_key: "key".into(),
+        witnesses: vec![],
     }
 }
 

@@ -153,6 +153,22 @@ fn routes() -> Vec<Route> {
         ),
         route(
             "GET",
+            "/api/v1/orgs/{org}/clusters/{cluster}/witnesses",
+            Role(Permission::ReadClusters),
+            200,
+        ),
+        route(
+            "PUT",
+            "/api/v1/orgs/{org}/clusters/{cluster}/witnesses",
+            Role(Permission::ManageClusters),
+            200,
+        )
+        .with(|| Some(json!({ "external": [] }))),
+        route("GET", "/api/v1/witness-key", Public, 200),
+        // Nothing is no checkpoint, and everybody is told so.
+        route("POST", "/witness/add-checkpoint", Public, 400),
+        route(
+            "GET",
             "/api/v1/orgs/{org}/clusters/{cluster}/users",
             Role(Permission::ReadClusters),
             200,

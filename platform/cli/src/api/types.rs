@@ -111,6 +111,7 @@ pub(crate) struct Connection {
     pub(crate) uri: String,
     pub(crate) psql: String,
     pub(crate) log_keys: Vec<LogKey>,
+    pub(crate) witness_keys: Vec<String>,
 }
 
 /// The key that a database's log is signed with.

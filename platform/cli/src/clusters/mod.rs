@@ -274,6 +274,9 @@ fn connection(access: &ClusterAccess, cluster: &str, ca_file: Option<&PathBuf>) 
         for key in &connection.log_keys {
             text += &output::facts(&[(&format!("log key of {}", key.database), Some(key.verifier_key.clone()))]);
         }
+        for key in &connection.witness_keys {
+            text += &output::facts(&[("witness key", Some(key.clone()))]);
+        }
         text
     })?;
     Ok(ExitCode::SUCCESS)

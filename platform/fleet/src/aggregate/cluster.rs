@@ -34,6 +34,15 @@ pub(crate) struct NewCluster {
     pub(crate) created_at: Timestamp,
 }
 
+/// A witness of the cluster's logs beside the platform itself.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct ExternalWitness {
+    /// The prefix of its API.
+    pub(crate) url: String,
+    /// What verifies its cosignatures.
+    pub(crate) verifier_key: String,
+}
+
 /// What happened to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "type", content = "data")]
@@ -62,6 +71,8 @@ pub(crate) enum Event {
         scram_verifier: String,
         at: Timestamp,
     },
+    #[serde(rename = "cluster.witnesses_set")]
+    WitnessesSet { witnesses: Vec<ExternalWitness> },
     #[serde(rename = "cluster.deletion_requested")]
     DeletionRequested { operation_id: OperationId },
     #[serde(rename = "cluster.deleted")]
@@ -95,6 +106,9 @@ pub(crate) enum Command {
         user: String,
         scram_verifier: String,
         now: Timestamp,
+    },
+    SetWitnesses {
+        witnesses: Vec<ExternalWitness>,
     },
     RequestDeletion {
         operation_id: OperationId,
@@ -178,6 +192,7 @@ pub(crate) struct ClusterState {
     /// The operation that the cluster's last transitional state belongs to.
     pub(crate) operation_id: OperationId,
     pub(crate) log_keys: BTreeMap<String, String>,
+    pub(crate) witnesses: Vec<ExternalWitness>,
     pub(crate) created_at: Timestamp,
     pub(crate) ready_at: Option<Timestamp>,
     pub(crate) last_error: Option<String>,
@@ -267,6 +282,11 @@ impl Aggregate for Cluster {
                     at: now,
                 }]),
             },
+            Command::SetWitnesses { witnesses } => match cluster.lifecycle {
+                L::Deleting | L::Deleted => wrong_state,
+                _ if cluster.witnesses == witnesses => Ok(vec![]),
+                _ => Ok(vec![Event::WitnessesSet { witnesses }]),
+            },
             Command::RequestDeletion { operation_id } => match cluster.lifecycle {
                 L::Deleted => wrong_state,
                 L::Deleting => Ok(vec![]),
@@ -301,6 +321,7 @@ impl Aggregate for Cluster {
                 lifecycle: Lifecycle::Provisioning,
                 operation_id: new.operation_id,
                 log_keys: BTreeMap::new(),
+                witnesses: vec![],
                 created_at: new.created_at,
                 ready_at: None,
                 last_error: None,
@@ -337,6 +358,7 @@ impl Aggregate for Cluster {
                     user.password_rotated_at = Some(at);
                 }
             }
+            Event::WitnessesSet { witnesses } => cluster.witnesses = witnesses,
             Event::DeletionRequested { operation_id } => {
                 cluster.lifecycle = Lifecycle::Deleting;
                 cluster.operation_id = operation_id;
@@ -411,6 +433,15 @@ pub(crate) mod tests {
                     now,
                 },
             ),
+            (
+                "witnesses",
+                Command::SetWitnesses {
+                    witnesses: vec![ExternalWitness {
+                        url: "https://witness.example".into(),
+                        verifier_key: "key".into(),
+                    }],
+                },
+            ),
             ("delete", Command::RequestDeletion { operation_id }),
             ("mark deleted", Command::MarkDeleted),
         ];
@@ -440,6 +471,7 @@ pub(crate) mod tests {
                 "mark failed  yes no same no no",
                 "retry        same no yes same no",
                 "rotate       yes yes yes no no",
+                "witnesses    yes yes yes no no",
                 "delete       yes yes yes same no",
                 "mark deleted no no no yes same",
             ]

@@ -4,7 +4,7 @@
 //! ECDSA on P-256, which every driver's TLS understands.
 
 pub(crate) mod probe_token;
-mod vault;
+pub(crate) mod vault;
 
 use craton_agent_protocol::NodeId as WireNodeId;
 use craton_platform_kernel::{ClusterId, Environment, NodeId};

@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     pub(crate) drivers: Vec<Driver>,
     /// The keys that verify the databases' logs.
     pub(crate) log_keys: Vec<LogKey>,
+    /// The keys of the witnesses that cosign the logs, first the platform's own.
+    pub(crate) witness_keys: Vec<String>,
 }
 
 /// Shows how to connect
@@ -109,6 +111,9 @@ pub(crate) async fn get_connection(
         psql: target.psql(),
         drivers: target.drivers(),
         log_keys: log_keys.collect(),
+        witness_keys: std::iter::once(fleet.0.witness.verifier_key())
+            .chain(cluster.witnesses.iter().map(|witness| witness.verifier_key.clone()))
+            .collect(),
     }))
 }
 

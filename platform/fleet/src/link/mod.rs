@@ -256,7 +256,7 @@ mod tests {
     async fn a_desired_state_is_sent_once_on_each_link() {
         let node: NodeId = testing::environment().new_id();
         let links = Links::default();
-        let state = |generation| desired_state(node, generation, [], "key");
+        let state = |generation| desired_state(node, generation, [], &crate::desired::tests::settings());
         links.send_desired(node, state(1));
         for _ in 0..2 {
             let mut registration = links.register(node, (0, None));

@@ -21,7 +21,7 @@ use crate::aggregate::{
 
 const NAME: &str = "fleet";
 /// Grows when the schema or the JSON of a state changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The projection that the fleet's read model is made by.
 #[must_use]
@@ -165,6 +165,17 @@ impl FleetView {
         Ok(clusters.into_iter().next())
     }
 
+    /// The cluster of a host name, if it is not a tombstone.
+    pub(crate) async fn cluster_by_host(&self, host: &str) -> Result<Option<ClusterState>, StoreError> {
+        let clusters = self
+            .select(
+                "SELECT state FROM cluster WHERE state ->> '$.host' = ?1 AND lifecycle <> 'deleted'",
+                (host.to_owned(),),
+            )
+            .await?;
+        Ok(clusters.into_iter().next())
+    }
+
     /// Every cluster that is not a tombstone.
     pub(crate) async fn live_clusters(&self) -> Result<Vec<ClusterState>, StoreError> {
         self.select("SELECT state FROM cluster WHERE lifecycle <> 'deleted' ORDER BY id", ())
@@ -241,6 +252,7 @@ mod tests {
         let context = CommandContext::new(&Principal::System, environment.new_id());
         let new = new_cluster(&environment);
         let (org_id, id) = (new.org_id, new.cluster_id);
+        let host = new.host.clone();
         let stream = cluster::stream(org_id, id);
         let model = ReadModel::open(directory.path(), projection()).unwrap();
         let view = FleetView::new(model.clone());
@@ -262,6 +274,8 @@ mod tests {
             assert_eq!(view.cluster_by_id(id).await.unwrap(), replayed);
             let is_live = replayed.is_some_and(|cluster| cluster.lifecycle.as_str() != "deleted");
             assert_eq!(view.live_clusters().await.unwrap().len(), usize::from(is_live));
+            let by_host = view.cluster_by_host(host.as_str()).await.unwrap();
+            assert_eq!(by_host.is_some(), is_live);
             assert_eq!(
                 view.clusters_of(org_id, None, 10).await.unwrap().len(),
                 usize::from(is_live)

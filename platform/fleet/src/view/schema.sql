@@ -6,6 +6,7 @@ CREATE TABLE cluster (
     state TEXT NOT NULL
 ) STRICT;
 CREATE INDEX cluster_by_org ON cluster (org_id, id);
+CREATE INDEX cluster_by_host ON cluster (state ->> '$.host');
 
 CREATE TABLE node (
     id TEXT PRIMARY KEY,

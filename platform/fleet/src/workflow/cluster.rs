@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{WorkflowError, operation};
 use crate::{
     aggregate::{
-        cluster::{self, Cluster, ClusterState, Command, NewCluster},
+        cluster::{self, Cluster, ClusterState, Command, ExternalWitness, NewCluster},
         cluster_name::{self, ClusterName},
         operation::{Kind, OperationState},
     },
@@ -178,7 +178,7 @@ pub(crate) async fn rotate_password(
 }
 
 async fn until_applied(fleet: &Inner, cluster: &ClusterState) {
-    let wanted = desired_instance(cluster, fleet.tokens.public_key_pem()).map(|instance| instance.content_hash());
+    let wanted = desired_instance(cluster, &fleet.shared_settings()).map(|instance| instance.content_hash());
     let mut changes = fleet.links.watch();
     loop {
         let snapshot = fleet.links.snapshot();
@@ -192,6 +192,24 @@ async fn until_applied(fleet: &Inner, cluster: &ClusterState) {
             return;
         }
     }
+}
+
+/// Sets the witnesses of a cluster's logs beside the platform.
+pub(crate) async fn set_witnesses(
+    fleet: &Inner,
+    context: &CommandContext,
+    org_id: OrgId,
+    cluster_id: ClusterId,
+    witnesses: Vec<ExternalWitness>,
+) -> Result<(ClusterState, Receipt), WorkflowError> {
+    let command = Command::SetWitnesses { witnesses };
+    let executed = fleet
+        .ledger
+        .execute::<Cluster>(&cluster::stream(org_id, cluster_id), context, command)
+        .await?;
+    fleet.wake.notify_one();
+    let cluster = executed.state.ok_or(WorkflowError::NotFound)?;
+    Ok((cluster, executed.receipt))
 }
 
 /// Starts the deletion of a cluster. Asking again gives the same operation.

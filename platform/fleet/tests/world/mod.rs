@@ -45,6 +45,7 @@ impl Clock for WallClock {
 struct Disk {
     environment: Environment,
     store: Arc<testing::MemoryEventStore>,
+    witnessed: Arc<testing::MemoryWitnessStore>,
     directory: TempDir,
     configure: Box<dyn Fn(&mut FleetConfig) + Send + Sync>,
 }
@@ -78,6 +79,7 @@ impl World {
         let disk = Disk {
             environment,
             store,
+            witnessed: Arc::default(),
             directory,
             configure: Box::new(configure),
         };
@@ -175,7 +177,7 @@ impl Disk {
         let master_key = FileMasterKey::open(&path.join("master.key")).expect("a master key");
         let mut config = FleetConfig::new(path.join("vault"), address);
         (self.configure)(&mut config);
-        let fleet = Fleet::new(config, ledger, model, &master_key).expect("a fleet");
+        let fleet = Fleet::new(config, ledger, model, self.witnessed.clone(), &master_key).expect("a fleet");
         let listener = fleet.bind().await.expect("a listener");
         let address = listener.local_address().expect("bound");
         let (serving, stop) = (fleet.clone(), end_fleet.clone());

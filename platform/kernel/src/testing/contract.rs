@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     Actor, ActorKind, AppendError, CredentialUse, Environment, EventStore, NewEvent, OrgId, Position, RecordHash,
-    SecretHash, SessionRecord, SessionStore, StreamName, UserId,
+    RefusedCheckpoint, SecretHash, SessionRecord, SessionStore, StreamName, UserId, WitnessStore, WitnessedCheckpoint,
 };
 
 fn event(environment: &Environment, number: u64) -> NewEvent {
@@ -180,4 +180,47 @@ pub async fn credential_use_contract(store: &dyn CredentialUse, environment: &En
         Some(now + SignedDuration::from_secs(1))
     );
     assert_eq!(store.last_used("key_b").await.expect("read"), None);
+}
+
+/// Checks a witness's store for a log that it does not know: it ends with a checkpoint of 7 records.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn witness_store_contract(store: &dyn WitnessStore, environment: &Environment, origin: &str) {
+    let checkpoint = |size: u64, root: u8| WitnessedCheckpoint {
+        size,
+        root: [root; 32],
+        witnessed_at: environment.now(),
+    };
+    let latest = async || store.latest(origin).await.expect("latest");
+    let replace = async |old: Option<&WitnessedCheckpoint>, new: &WitnessedCheckpoint| {
+        store.replace(origin, old, new).await.expect("replace")
+    };
+    assert_eq!(latest().await, None);
+    let (three, five, seven) = (checkpoint(3, 1), checkpoint(5, 2), checkpoint(7, 3));
+    assert!(!replace(Some(&three), &five).await, "nothing is stored yet");
+    assert!(replace(None, &three).await);
+    assert!(!replace(None, &five).await, "something is stored");
+    assert_eq!(latest().await, Some(three));
+    // Of two that start from the same checkpoint one comes too late; so does one that read another root.
+    assert!(replace(Some(&three), &five).await);
+    assert!(!replace(Some(&three), &seven).await);
+    assert!(!replace(Some(&checkpoint(5, 9)), &seven).await);
+    assert_eq!(latest().await, Some(five));
+    assert!(replace(Some(&five), &seven).await);
+    assert!(replace(Some(&seven), &seven).await, "the same again");
+    assert_eq!(store.latest("log.example/other").await.expect("latest"), None);
+
+    assert_eq!(store.refused(origin).await.expect("refused"), None);
+    for size in [4, 9] {
+        let refused = RefusedCheckpoint {
+            reason: "other_root".to_owned(),
+            size,
+            note: "a note".to_owned(),
+            refused_at: environment.now(),
+        };
+        store.record_refused(origin, &refused).await.expect("recorded");
+        assert_eq!(store.refused(origin).await.expect("refused"), Some(refused));
+    }
+    assert_eq!(latest().await, Some(seven));
 }

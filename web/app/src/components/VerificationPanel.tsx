@@ -9,7 +9,7 @@ const DESCRIPTION =
 
 /** The key that makes receipts checkable without us, and the commands that fetch and check one. */
 export function VerificationPanel({ connection }: { connection: Connection }) {
-  const { log_keys: logKeys, psql, database } = connection;
+  const { log_keys: logKeys, witness_keys: witnessKeys, psql, database } = connection;
   const main = logKeys.find((key) => key.database === database);
   const others = logKeys.filter((key) => key !== main);
   return (
@@ -29,6 +29,19 @@ export function VerificationPanel({ connection }: { connection: Connection }) {
       ) : (
         <p className={styles.note}>The key appears once the cluster has signed its first checkpoint.</p>
       )}
+      {main ? (
+        <>
+          <h3>Witnesses</h3>
+          <p className={styles.note}>
+            A witness signs a checkpoint only if the log has grown, never if it was changed. Add{' '}
+            <code>--witness &lt;key&gt; --quorum 1</code> to the command, and a receipt also has to be of the history
+            that the witness has seen. The first one is this control plane.
+          </p>
+          {witnessKeys.map((key) => (
+            <CodeBlock key={key} text={key} what={`witness key of ${key.split('+')[0] ?? ''}`} wrap="characters" />
+          ))}
+        </>
+      ) : null}
       {others.length > 0 ? (
         <details className={styles.others}>
           <summary>Keys of the other databases</summary>

@@ -339,6 +339,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/orgs/{org}/clusters/{cluster}/witnesses": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Shows who witnesses a cluster's logs */
+        get: operations["get_cluster_witnesses"];
+        /**
+         * Sets who else witnesses a cluster's logs
+         * @description The platform is always one of them.
+         */
+        put: operations["set_cluster_witnesses"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/orgs/{org}/members": {
         parameters: {
             query?: never;
@@ -476,6 +497,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/witness-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Shows the platform's key as a witness */
+        get: operations["get_witness_key"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/auth/login/finish": {
         parameters: {
             query?: never;
@@ -604,6 +642,27 @@ export interface paths {
         get: operations["get_ready"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/witness/add-checkpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cosigns a checkpoint
+         * @description `add-checkpoint` of C2SP tlog-witness. Only logs of this platform's clusters are known. The checkpoint's own
+         *     signature is the only credential.
+         */
+        post: operations["add_checkpoint"];
         delete?: never;
         options?: never;
         head?: never;
@@ -782,6 +841,22 @@ export interface components {
          * @enum {string}
          */
         ClusterState: "provisioning" | "ready" | "degraded" | "failed" | "deleting" | "deleted";
+        /** @description Who witnesses a cluster's logs. */
+        ClusterWitnesses: {
+            /** @description Others. */
+            external: components["schemas"]["Witness"][];
+            /** @description What the platform has witnessed. */
+            logs: components["schemas"]["WitnessedLog"][];
+            /** @description The platform itself. */
+            platform: components["schemas"]["Witness"];
+        };
+        /** @description The cluster's witnesses after a change. */
+        ClusterWitnessesSet: {
+            /** @description The record of the change. */
+            receipt: components["schemas"]["Receipt"];
+            /** @description The witnesses. */
+            witnesses: components["schemas"]["ClusterWitnesses"];
+        };
         /** @description How to connect to a cluster. */
         Connection: {
             /** @description The database. */
@@ -807,6 +882,8 @@ export interface components {
             uri: string;
             /** @description The user. */
             user: string;
+            /** @description The keys of the witnesses that cosign the logs, first the platform's own. */
+            witness_keys: string[];
         };
         /** @description What the new key is to be. */
         CreateApiKey: {
@@ -1246,6 +1323,23 @@ export interface components {
             record_hash: components["schemas"]["RecordHash"];
         };
         RecordHash: string;
+        /** @description A checkpoint that was not cosigned because it shows another history. */
+        RefusedCheckpoint: {
+            /** @description The checkpoint as the log signed it: evidence. */
+            note: string;
+            /** @description `other_root`, `not_consistent` or `turned_back`. */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            refused_at: string;
+            /**
+             * Format: int64
+             * @description How many records it covers.
+             */
+            size: number;
+        };
         /** @description A new account. */
         Registered: {
             /** @description The record of the registration. */
@@ -1302,6 +1396,11 @@ export interface components {
         };
         /** @example ses_01h455vb4pex5vsknk084sn02q */
         SessionId: string;
+        /** @description The witnesses beside the platform. */
+        SetClusterWitnesses: {
+            /** @description All of them; others are asked no more. */
+            external: components["schemas"]["Witness"][];
+        };
         /** @description The role that a member is to have. */
         SetMember: {
             /** @description The role. */
@@ -1323,6 +1422,29 @@ export interface components {
         };
         /** @example usr_01h455vb4pex5vsknk084sn02q */
         UserId: string;
+        /** @description A witness: where it is asked, and what verifies it. */
+        Witness: {
+            /** @description The prefix of its API (C2SP tlog-witness), `https`. */
+            url: string;
+            /** @description What verifies its cosignatures, as C2SP's signed-note writes keys. */
+            verifier_key: string;
+        };
+        /** @description What the platform has witnessed of one database's log. */
+        WitnessedLog: {
+            /** @description The database. */
+            database: string;
+            refused: components["schemas"]["RefusedCheckpoint"] | null;
+            /**
+             * Format: int64
+             * @description How many records the last checkpoint covers that the platform cosigned.
+             */
+            size: number | null;
+            /**
+             * Format: date-time
+             * @description When it did.
+             */
+            witnessed_at: string | null;
+        };
     };
     responses: never;
     parameters: never;
@@ -2055,6 +2177,78 @@ export interface operations {
             };
         };
     };
+    get_cluster_witnesses: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The witnesses */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterWitnesses"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_cluster_witnesses: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetClusterWitnesses"];
+            };
+        };
+        responses: {
+            /** @description The witnesses */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterWitnessesSet"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_members: {
         parameters: {
             query?: {
@@ -2335,6 +2529,35 @@ export interface operations {
             };
         };
     };
+    get_witness_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The witness */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Witness"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     login_finish: {
         parameters: {
             query?: never;
@@ -2548,6 +2771,76 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_checkpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description Old size, consistency proof and checkpoint */
+        requestBody: {
+            content: {
+                "text/plain": string;
+            };
+        };
+        responses: {
+            /** @description The cosignature as a note's signature line */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description Malformed, or the old size is above the checkpoint's */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description Not signed by the log's key */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description An unknown log */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description The size that was cosigned last */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/x.tlog.size": string;
+                };
+            };
+            /** @description The proof does not show one history */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
                 };
             };
         };
