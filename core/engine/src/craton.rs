@@ -26,7 +26,7 @@ use crate::keyring::{Keyring, Opened};
 use crate::lock::DirectoryLock;
 use crate::proposer::{LogUse, ProposalQueue, Proposed, Proposer, ProposerCounters, WaitingEntries, proposal_queue};
 use crate::recoveries::Recoveries;
-use crate::scrub::Scrubber;
+use crate::scrub::{ScrubStatus, Scrubbed, Scrubber};
 use crate::tenant::SharedTenant;
 use crate::tenants::{SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
 use crate::{Clock, Commit, EngineError, Options, Random, Session, SyncPolicy, Tenant, Wait};
@@ -78,6 +78,7 @@ pub(crate) struct Inner {
     closing: Arc<Closing>,
     stopping: Arc<AtomicBool>,
     counters: Arc<ProposerCounters>,
+    scrubbed: Arc<Mutex<Scrubbed>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: DirectoryLock,
 }
@@ -123,6 +124,8 @@ pub struct EngineStatus {
     pub databases: Vec<DatabaseStatus>,
     /// How the write-ahead log was used since the node was opened.
     pub log_use: LogUse,
+    /// What reading the logs through in the background found.
+    pub scrub: ScrubStatus,
     /// Why nothing new can be written, if so: the disk is full. Reads go on, and writes when there is space again.
     pub read_only_reason: Option<&'static str>,
     /// Why the node stopped, if it did.
@@ -166,6 +169,7 @@ impl Craton {
             random,
             disk,
             sync_policy,
+            scrub,
         } = options;
         if let SyncPolicy::Group { delay_max } = sync_policy
             && !sync_policy.is_within_bounds()
@@ -251,10 +255,13 @@ impl Craton {
             node: Arc::clone(&node),
             closing: Arc::clone(&closing),
         };
+        let scrubbed = Arc::new(Mutex::new(Scrubbed::default()));
         let scrubber = Scrubber {
             node: Arc::clone(&node),
             recoveries,
             closing: Arc::clone(&closing),
+            options: scrub,
+            scrubbed: Arc::clone(&scrubbed),
         };
         let background_flusher = Arc::clone(&flusher);
         let threads = vec![
@@ -271,6 +278,7 @@ impl Craton {
             closing,
             stopping,
             counters,
+            scrubbed,
             threads: Mutex::new(threads),
             _lock: lock,
         }));
@@ -451,9 +459,16 @@ impl Craton {
         EngineStatus {
             databases,
             log_use: self.0.counters.read(),
+            scrub: self.scrub_status(),
             read_only_reason: self.read_only_reason(),
             stop_reason: node.health.stop_reason().map(str::to_owned),
         }
+    }
+
+    /// What reading the logs through in the background found.
+    #[must_use]
+    pub fn scrub_status(&self) -> ScrubStatus {
+        self.0.scrubbed.lock().status()
     }
 
     /// Why nothing new can be written, if so: the disk is full. Reads go on, and writes when there is space again.

@@ -47,9 +47,7 @@ impl Closing {
     /// Waits for the given time; whether the node closes.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         let mut state = self.state.lock();
-        if !state.closed {
-            self.changed.wait_for(&mut state, time);
-        }
+        self.changed.wait_while_for(&mut state, |state| !state.closed, time);
         state.closed
     }
 

@@ -65,6 +65,7 @@ pub use key_rotation::KeyEpochStatus;
 pub use keyring::KeyringError;
 pub use options::Options;
 pub use proposer::LogUse;
+pub use scrub::{DamagedRecord, ScrubOptions, ScrubStatus};
 pub use session::{Prepared, Response, Session, TransactionStatus};
 pub use subscription::Subscription;
 pub use sync_policy::{GROUP_DELAY_MAX, SyncPolicy, SyncPolicyError};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use craton_crypto::MasterKeyProvider;
 use craton_log::{Disk, RealDisk};
 
-use crate::{Clock, Craton, EngineError, Random, SyncPolicy, SystemClock, SystemRandom};
+use crate::{Clock, Craton, EngineError, Random, ScrubOptions, SyncPolicy, SystemClock, SystemRandom};
 
 /// What the logs' checkpoints begin with unless another origin is set.
 const ORIGIN_DEFAULT: &str = "craton.localhost";
@@ -34,6 +34,7 @@ pub struct Options {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) sync_policy: SyncPolicy,
+    pub(crate) scrub: ScrubOptions,
 }
 
 impl Default for Options {
@@ -45,6 +46,7 @@ impl Default for Options {
             random: Arc::new(SystemRandom),
             disk: Arc::new(RealDisk),
             sync_policy: SyncPolicy::default(),
+            scrub: ScrubOptions::default(),
         }
     }
 }
@@ -91,6 +93,13 @@ impl Options {
     #[must_use]
     pub fn sync_policy(mut self, sync_policy: SyncPolicy) -> Self {
         self.sync_policy = sync_policy;
+        self
+    }
+
+    /// How fast and how often the logs are read through in the background to find damage.
+    #[must_use]
+    pub fn scrub(mut self, scrub: ScrubOptions) -> Self {
+        self.scrub = scrub;
         self
     }
 

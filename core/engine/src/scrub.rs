@@ -1,21 +1,104 @@
-//! The scrubber: records what the node mended by itself.
+//! The scrubber: reads the tenants' logs through at a limited rate, so that damage is found before somebody needs what is
+//! damaged. What is derived is mended; what the node mended by itself is recorded.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use craton_types::{Offset, Recovered, RecoveryAction, RecoveryArea, Timestamp};
+use parking_lot::Mutex;
+
+use crate::applier::chain;
 use crate::craton::Node;
 use crate::flusher::Closing;
 use crate::recoveries::Recoveries;
+use crate::tenant::SharedTenant;
 
 /// How often it is looked whether something is to be recorded.
 const PERIOD: Duration = Duration::from_millis(250);
+/// How much is read at once, at the most.
+const STEP_BYTES_MAX: u64 = 256 * 1024;
+/// The most damaged records that are named. More are only counted in the log.
+const DAMAGED_MAX: usize = 1_024;
+
+/// How fast and how often the logs are read through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubOptions {
+    /// The most bytes read in a second; 0 for no scrubbing.
+    pub bytes_per_second: u64,
+    /// The time from the end of one pass to the beginning of the next.
+    pub pause: Duration,
+}
+
+impl Default for ScrubOptions {
+    fn default() -> Self {
+        Self {
+            bytes_per_second: 8 * 1024 * 1024,
+            pause: Duration::from_secs(3_600),
+        }
+    }
+}
+
+/// What the scrubber did since the node was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScrubStatus {
+    /// Bytes of records that it read.
+    pub bytes: u64,
+    /// When it last had read everything.
+    pub completed: Option<Timestamp>,
+    /// How long it held back to keep to its rate.
+    pub throttled: Duration,
+    /// What is damaged. Reading it gives an error; everything else is served.
+    pub damaged: Vec<DamagedRecord>,
+}
+
+/// A record that is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRecord {
+    /// Its database.
+    pub database: String,
+    /// Its position in the database's log.
+    pub position: Offset,
+    /// The first field that is wrong.
+    pub field: &'static str,
+}
+
+/// The scrubber's findings, shared with whoever asks for them.
+#[derive(Default)]
+pub(crate) struct Scrubbed {
+    bytes: u64,
+    completed: Option<Timestamp>,
+    throttled: Duration,
+    damaged: BTreeMap<(String, Offset), &'static str>,
+}
+
+impl Scrubbed {
+    pub(crate) fn status(&self) -> ScrubStatus {
+        let damaged = self.damaged.iter().map(|((database, position), field)| DamagedRecord {
+            database: database.clone(),
+            position: *position,
+            field,
+        });
+        ScrubStatus {
+            bytes: self.bytes,
+            completed: self.completed,
+            throttled: self.throttled,
+            damaged: damaged.collect(),
+        }
+    }
+}
 
 /// What the scrubber thread works with.
 pub(crate) struct Scrubber {
     pub(crate) node: Arc<Node>,
     pub(crate) recoveries: Arc<Recoveries>,
     pub(crate) closing: Arc<Closing>,
+    pub(crate) options: ScrubOptions,
+    pub(crate) scrubbed: Arc<Mutex<Scrubbed>>,
 }
+
+/// The node closes.
+struct Closed;
 
 impl Scrubber {
     /// Runs until the node closes.
@@ -24,11 +107,138 @@ impl Scrubber {
             self.node.health.stop("no runtime for the scrubber".to_owned());
             return;
         };
+        let mut pass_at = self.node.clock.now();
         loop {
             runtime.block_on(self.recoveries.record(&self.node));
-            if self.closing.wait(PERIOD) {
+            if self.options.bytes_per_second > 0 && self.node.clock.now() >= pass_at {
+                if self.pass().is_err() {
+                    return;
+                }
+                let now = self.node.clock.now();
+                self.scrubbed.lock().completed = Some(now);
+                let pause = u64::try_from(self.options.pause.as_nanos()).unwrap_or(u64::MAX);
+                pass_at = Timestamp::new(now.get().saturating_add(pause));
+                continue;
+            }
+            if self
+                .closing
+                .wait(PERIOD.min(self.options.pause.max(Duration::from_millis(1))))
+            {
                 return;
             }
+        }
+    }
+
+    /// Reads every log through once.
+    fn pass(&self) -> Result<(), Closed> {
+        let system = Arc::clone(self.node.tenants.system());
+        for tenant in std::iter::once(system).chain(self.node.tenants.databases()) {
+            self.mend_indexes(&tenant);
+            self.read_through(&tenant)?;
+        }
+        Ok(())
+    }
+
+    fn read_through(&self, tenant: &SharedTenant) -> Result<(), Closed> {
+        let mended_before = tenant.log.tiles_mended();
+        let mut from = Offset::ZERO;
+        loop {
+            let step = match tenant.log.scrub(from, self.step_bytes()) {
+                Ok(step) => step,
+                Err(error) => {
+                    tracing::error!(
+                        database = tenant.name,
+                        error = chain(&error),
+                        "a log cannot be scrubbed"
+                    );
+                    return Ok(());
+                }
+            };
+            if step.next == from {
+                break;
+            }
+            self.note(tenant, from, step.next, &step.damaged);
+            from = step.next;
+            self.scrubbed.lock().bytes += step.bytes;
+            self.throttle(step.bytes)?;
+        }
+        if tenant.log.tiles_mended() > mended_before {
+            self.note_mended(tenant, "*.hashes".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A step takes a fraction of a second at the permitted rate.
+    fn step_bytes(&self) -> u64 {
+        (self.options.bytes_per_second / 8).clamp(1, STEP_BYTES_MAX)
+    }
+
+    /// Takes note of what is damaged from `from` to `next`, and of what is not any longer.
+    fn note(&self, tenant: &SharedTenant, from: Offset, next: Offset, damaged: &[(Offset, &'static str)]) {
+        let mut scrubbed = self.scrubbed.lock();
+        let now_whole = |(name, offset): &(String, Offset)| {
+            *name == tenant.name && (from..next).contains(offset) && !damaged.iter().any(|(found, _)| found == offset)
+        };
+        scrubbed.damaged.retain(|place, _| !now_whole(place));
+        for &(offset, field) in damaged {
+            let place = (tenant.name.clone(), offset);
+            let is_known = scrubbed.damaged.contains_key(&place);
+            if is_known {
+                continue;
+            }
+            tracing::error!(
+                database = tenant.name,
+                position = offset.get(),
+                field,
+                "a record of the log is damaged; reading it will fail"
+            );
+            if scrubbed.damaged.len() < DAMAGED_MAX {
+                scrubbed.damaged.insert(place, field);
+            }
+        }
+    }
+
+    fn mend_indexes(&self, tenant: &SharedTenant) {
+        match tenant.log.mend_indexes() {
+            Ok(mended) => {
+                for name in mended {
+                    self.note_mended(tenant, name);
+                }
+            }
+            // Damage to the records is named when they are read; a full disk lets the next pass mend.
+            Err(error) => {
+                tracing::warn!(
+                    database = tenant.name,
+                    error = chain(&error),
+                    "an index could not be mended"
+                );
+            }
+        }
+    }
+
+    fn note_mended(&self, tenant: &SharedTenant, file: String) {
+        self.recoveries.note(
+            tenant.id,
+            Recovered {
+                generation: 0,
+                area: RecoveryArea::LogIndex,
+                file,
+                start: 0,
+                end: 0,
+                reason: format!("a scrub found damage at {}", self.node.clock.now().get()),
+                action: RecoveryAction::Rebuilt,
+            },
+        );
+    }
+
+    /// Waits as long as reading this much may take.
+    fn throttle(&self, bytes: u64) -> Result<(), Closed> {
+        let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.options.bytes_per_second.max(1));
+        let time = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+        self.scrubbed.lock().throttled += time;
+        match self.closing.wait(time) {
+            true => Err(Closed),
+            false => Ok(()),
         }
     }
 }

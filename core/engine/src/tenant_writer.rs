@@ -27,7 +27,7 @@ use crate::log_mark::LogMark;
 use crate::state::StateKeeper;
 use crate::subject_keys::SubjectKeys;
 use crate::tenant::{Head, Published, SharedTenant};
-use crate::tenants::create_directory;
+use crate::tenants::{SYSTEM_TENANT, create_directory};
 use crate::{EngineError, Random};
 
 /// Records that a rebuild reads at once.
@@ -99,8 +99,8 @@ impl TenantWriter {
         name: String,
         keyring: Arc<Keyring>,
         space: Arc<DiskSpace>,
-        is_system: bool,
     ) -> Result<Self, EngineError> {
+        let is_system = tenant == SYSTEM_TENANT;
         create_directory(directory)?;
         let log = TenantLog::open(
             disk.clone(),

@@ -57,7 +57,6 @@ impl Tenants {
             SYSTEM_DATABASE.to_owned(),
             Arc::clone(&keyring),
             Arc::clone(&space),
-            true,
         )?;
         note_all(&recoveries, &mut writer);
         let databases: Vec<_> = writer.state.databases.values().cloned().collect();
@@ -95,7 +94,6 @@ impl Tenants {
             database.name.clone(),
             Arc::clone(&self.keyring),
             Arc::clone(&self.space),
-            false,
         )?;
         note_all(&self.recoveries, &mut writer);
         let tenant = Arc::clone(&writer.tenant);

@@ -18,8 +18,8 @@ mod wal;
 
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use tenant::{
-    LogReader, SyncJob, TENANT_SEGMENT_BYTES_DEFAULT, TenantLog, TenantLogError, TenantLogOptions, TenantLogRecovery,
-    TornRecords,
+    LogReader, ScrubStep, SyncJob, TENANT_SEGMENT_BYTES_DEFAULT, TenantLog, TenantLogError, TenantLogOptions,
+    TenantLogRecovery, TornRecords,
 };
 pub use wal::{
     BATCH_BYTES_MAX, Damage, Placement, RandomFill, RepairedCopy, SealedBatch, SuperblockDamage, TornTail, Vote,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use craton_crypto::{FileMasterKey, SecretBytes};
-use craton_engine::SyncPolicy;
+use craton_engine::{ScrubOptions, SyncPolicy};
 use craton_server::{Limits, Options, Server, TokenOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -65,6 +65,12 @@ struct Arguments {
     /// acknowledged before it is synced, whatever the policy
     #[arg(long, value_name = "POLICY", default_value = "every-batch")]
     sync_policy: SyncPolicy,
+    /// The most bytes that are read in a second to look for damage in the background; 0 for none
+    #[arg(long, value_name = "BYTES", default_value_t = ScrubOptions::default().bytes_per_second)]
+    scrub_bytes_per_second: u64,
+    /// Seconds between two passes that look for damage
+    #[arg(long, value_name = "SECONDS", default_value_t = ScrubOptions::default().pause.as_secs())]
+    scrub_pause: u64,
     /// The most connections with a session
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections_max)]
     connections_max: usize,
@@ -170,6 +176,10 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         token,
         witness_file: arguments.witness_file,
         sync_policy: arguments.sync_policy,
+        scrub: ScrubOptions {
+            bytes_per_second: arguments.scrub_bytes_per_second,
+            pause: Duration::from_secs(arguments.scrub_pause),
+        },
         limits: Limits {
             connections_max: arguments.connections_max,
             copy_bytes_max: arguments.copy_bytes_max,

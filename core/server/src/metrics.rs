@@ -55,6 +55,10 @@ pub(crate) struct Metrics {
     uptime_seconds: Gauge,
     engine_stopped: IntGauge,
     disk_full: IntGauge,
+    scrub_bytes_total: IntCounter,
+    scrub_throttled_seconds_total: Counter,
+    scrub_completed_timestamp_seconds: Gauge,
+    damaged_records: IntGauge,
     log_records: IntGaugeVec,
     checkpoint_records: IntGaugeVec,
     witness_requests_total: IntCounterVec,
@@ -199,6 +203,34 @@ impl Metrics {
                     &["database"],
                 ),
             ),
+            scrub_bytes_total: register(
+                &registry,
+                IntCounter::new(
+                    "craton_scrub_bytes_total",
+                    "Bytes of records read in the background to find damage.",
+                ),
+            ),
+            scrub_throttled_seconds_total: register(
+                &registry,
+                Counter::new(
+                    "craton_scrub_throttled_seconds_total",
+                    "Time that the scrub held back to keep to its rate.",
+                ),
+            ),
+            scrub_completed_timestamp_seconds: register(
+                &registry,
+                Gauge::new(
+                    "craton_scrub_completed_timestamp_seconds",
+                    "When the logs were last read through, in seconds since the Unix epoch; 0 before the first time.",
+                ),
+            ),
+            damaged_records: register(
+                &registry,
+                IntGauge::new(
+                    "craton_damaged_records",
+                    "Records that are not what was written, as far as the scrub knows.",
+                ),
+            ),
             disk_full: register(
                 &registry,
                 IntGauge::new(
@@ -273,6 +305,16 @@ impl Metrics {
         let status = shared.engine.status();
         self.engine_stopped.set(i64::from(status.stop_reason.is_some()));
         self.disk_full.set(i64::from(status.read_only_reason.is_some()));
+        let scrub = &status.scrub;
+        self.scrub_bytes_total
+            .inc_by(scrub.bytes.saturating_sub(self.scrub_bytes_total.get()));
+        let throttled = scrub.throttled.as_secs_f64() - self.scrub_throttled_seconds_total.get();
+        self.scrub_throttled_seconds_total.inc_by(throttled.max(0.0));
+        let completed = scrub.completed.map_or(0, |time| time.get());
+        self.scrub_completed_timestamp_seconds
+            .set(Duration::from_nanos(completed).as_secs_f64());
+        let damaged = i64::try_from(scrub.damaged.len()).unwrap_or(i64::MAX);
+        self.damaged_records.set(damaged);
         for database in &status.databases {
             let value = |count| i64::try_from(count).unwrap_or(i64::MAX);
             let name = [database.name.as_str()];

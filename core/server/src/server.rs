@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use craton_crypto::MasterKeyProvider;
-use craton_engine::{Craton, EngineError, SyncPolicy};
+use craton_engine::{Craton, EngineError, ScrubOptions, SyncPolicy};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -57,6 +57,8 @@ pub struct Options {
     pub witness_file: Option<PathBuf>,
     /// How many commands share one `fdatasync`.
     pub sync_policy: SyncPolicy,
+    /// How fast and how often the logs are read through in the background.
+    pub scrub: ScrubOptions,
     /// Bounds.
     pub limits: Limits,
 }
@@ -147,6 +149,7 @@ impl Server {
             token,
             witness_file,
             sync_policy,
+            scrub,
             limits,
         } = options;
         let certificate = Certificate::load(tls_certificate, tls_key)?;
@@ -157,7 +160,8 @@ impl Server {
         let options = Craton::options()
             .origin(origin)
             .master_key(master_key)
-            .sync_policy(sync_policy);
+            .sync_policy(sync_policy)
+            .scrub(scrub);
         let engine_dir = data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || options.open(engine_dir)).await;
         let engine = opened.expect("opening the engine does not panic")?;

@@ -22,6 +22,7 @@ mod mark;
 mod open;
 mod reader;
 mod records;
+mod scrub;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -36,6 +37,7 @@ use craton_types::{Hash, Offset, Record, RecordHeader, SegmentFooter};
 pub use error::TenantLogError;
 pub use open::{TenantLogRecovery, TornRecords};
 pub use reader::LogReader;
+pub use scrub::ScrubStep;
 
 use index::{ClosedSegment, write_index};
 use open::create_segment;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use craton_proof::Frontier;
 use craton_types::{Hash, Offset, SegmentHeader, TenantId};
@@ -132,6 +132,7 @@ impl TenantLog {
             mark: Mutex::new(mark),
             poisoned: AtomicBool::new(false),
             tiles: TileCache::default(),
+            tiles_mended: AtomicU64::new(0),
         };
         Ok(Self {
             shared: Arc::new(shared),

@@ -1,7 +1,7 @@
 //! Reading the published part of a tenant's log, from any thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use craton_proof::{HashReader, merkle_tree_hash};
 use craton_types::{Hash, Offset, Record, RecordHeader, TenantId};
@@ -25,6 +25,7 @@ pub(super) struct Shared {
     pub(super) mark: Mutex<Mark>,
     pub(super) poisoned: AtomicBool,
     pub(super) tiles: TileCache,
+    pub(super) tiles_mended: AtomicU64,
 }
 
 /// What is in the files.
@@ -159,7 +160,7 @@ impl Shared {
 
     /// Checks a record's hash against the stored one. What is stored is mended or proven right before it
     /// is believed against the record.
-    fn check_hash(&self, header: &StoredHeader) -> Result<(), TenantLogError> {
+    pub(super) fn check_hash(&self, header: &StoredHeader) -> Result<(), TenantLogError> {
         let offset = header.header.offset.get();
         let hash = header.hash();
         let entry = self.state.read().levels.entry_unchecked(offset);
@@ -170,10 +171,38 @@ impl Shared {
             }
             None => None,
         };
-        if stored == Some(hash) || self.entry(0, offset)? == hash {
+        if stored == Some(hash) {
+            return Ok(());
+        }
+        if self.entry(0, offset)? == hash {
+            self.mend_tile(TileAt {
+                level: 0,
+                index: offset / TILE_ENTRIES,
+            })?;
             return Ok(());
         }
         Err(TenantLogError::corrupt(offset, "record_hash"))
+    }
+
+    /// Writes a tile's file again when it does not hold what the tile is known to be, as when that was read before the
+    /// file was damaged.
+    fn mend_tile(&self, at: TileAt) -> Result<(), TenantLogError> {
+        let source = self.state.read().levels.tile(at);
+        let Some(TileSource::File(file)) = source else {
+            return Ok(());
+        };
+        let entries = self.tile(at)?;
+        if read_tile(&file, at.index)?.as_ref() != Some(&*entries) {
+            self.write_tile_again(&file, at, &entries);
+        }
+        Ok(())
+    }
+
+    /// Where the file cannot be mended, the tile is derived again the next time.
+    fn write_tile_again(&self, file: &NamedFile, at: TileAt, entries: &[Hash]) {
+        if write_tile(file, at.index, entries).is_ok() {
+            self.tiles_mended.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// An entry of a tile level, checked.
@@ -207,8 +236,7 @@ impl Shared {
                 if merkle_tree_hash(&derived) != root {
                     return Err(TenantLogError::corrupt(first_record(at), "hash_tile"));
                 }
-                // Where the file cannot be mended, the tile is derived again the next time.
-                let _ = write_tile(&file, at.index, &derived);
+                self.write_tile_again(&file, at, &derived);
                 derived
             }
         };

@@ -20,6 +20,9 @@ use crate::shared::{Readiness, Shared};
 pub(crate) use listener::serve;
 pub(crate) use passwords::Passwords;
 
+/// The most damaged records that are named.
+const DAMAGED_SHOWN_MAX: usize = 16;
+
 /// The routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -32,9 +35,20 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// The process is alive. Says nothing about whether it serves.
-async fn health() -> impl IntoResponse {
-    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+/// The process is alive. Says nothing about whether it serves, but which records are damaged.
+async fn health(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    let damaged = shared.engine.scrub_status().damaged;
+    let version = env!("CARGO_PKG_VERSION");
+    if damaged.is_empty() {
+        return Json(json!({ "status": "ok", "version": version }));
+    }
+    let count = damaged.len();
+    let shown = damaged
+        .into_iter()
+        .take(DAMAGED_SHOWN_MAX)
+        .map(|record| json!({ "database": record.database, "position": record.position.get(), "field": record.field }));
+    let shown: Vec<_> = shown.collect();
+    Json(json!({ "status": "damaged", "version": version, "damaged_count": count, "damaged": shown }))
 }
 
 /// Statements are being served.

@@ -3,6 +3,7 @@
 mod damage;
 mod derived;
 mod faults;
+mod scrub;
 mod story;
 
 use std::path::{Path, PathBuf};
