@@ -13,8 +13,12 @@ export CARGO_TERM_PROGRESS_WHEN ?= never
 
 CONSOLE := web/app/dist/index.html
 CONSOLE_DEPENDENCIES := web/node_modules/.package-lock.json
-CONSOLE_SOURCES := $(shell find web/app web/mock-api -path web/app/dist -prune -o -type f -print 2>/dev/null) \
+CONSOLE_SOURCES := $(shell find web/app web/mock-api \( -path web/app/dist -o -path '*/generated/verifier*' \) -prune -o -type f -print 2>/dev/null) \
 	$(wildcard web/*.ts web/*.js web/*.json)
+# The verifier of the console's verifier page, in WebAssembly.
+VERIFIER := web/app/src/verifier/generated/verifier_bg.wasm
+VERIFIER_SOURCES := $(shell find core/types core/crypto core/proof core/verifier -path '*/src/*' -name '*.rs') \
+	core/verifier/Cargo.toml scripts/build-verifier.sh
 
 .PHONY: help
 help: ## Lists these targets
@@ -62,12 +66,15 @@ endif
 .PHONY: clean
 clean: ## Removes everything that a build or a test made
 	cargo clean
-	rm -rf web/app/dist web/node_modules
+	rm -rf web/app/dist web/app/src/verifier/generated web/node_modules
 
 # The console is embedded in the control plane, so building the workspace needs it.
 $(CONSOLE_DEPENDENCIES): web/package.json web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
 	@touch $@
 
-$(CONSOLE): $(CONSOLE_DEPENDENCIES) $(CONSOLE_SOURCES)
+$(VERIFIER): $(VERIFIER_SOURCES)
+	scripts/build-verifier.sh
+
+$(CONSOLE): $(CONSOLE_DEPENDENCIES) $(CONSOLE_SOURCES) $(VERIFIER)
 	cd web && npm run --silent build

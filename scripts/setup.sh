@@ -69,3 +69,16 @@ for tool in "${CARGO_TOOLS[@]}"; do
         cargo install --locked --quiet "$tool"
     fi
 done
+
+# The verifier page of the console runs the verifier as WebAssembly. The tool must have the version of the library.
+WASM_TARGET=wasm32-unknown-unknown
+if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM_TARGET" ]; then
+    has rustup || fail "the Rust target $WASM_TARGET is missing, and rustup is not here to add it"
+    say "adding the Rust target $WASM_TARGET"
+    rustup --quiet target add "$WASM_TARGET"
+fi
+wasm_bindgen_version=$(sed -n 's/^wasm-bindgen = "=\(.*\)"/\1/p' Cargo.toml)
+if [ "$(wasm-bindgen --version 2>/dev/null)" != "wasm-bindgen $wasm_bindgen_version" ]; then
+    say "installing wasm-bindgen $wasm_bindgen_version, which takes some minutes once"
+    cargo install --quiet wasm-bindgen-cli --version "$wasm_bindgen_version" --bin wasm-bindgen
+fi

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { addAuthenticator, sessionCookie, watchForTrouble, withBrowser } from './browser.mjs';
 import { withConsole } from './server.mjs';
 import { confirmStored, createApiKey, createOrganisation, signUp } from './steps.mjs';
+import { verifyReceipts } from './verify.mjs';
 
 const screenshots = process.env.SCREENSHOT_DIR ?? '';
 const readyTimeoutMs = Number(process.env.READY_TIMEOUT_SECONDS ?? 90) * 1000;
@@ -46,6 +47,9 @@ const button = (name) => page.getByRole('button', { name, exact: true });
 const step = (text) => console.error(`· ${text}`);
 
 async function walk(context, authenticator) {
+  step('a receipt is verified without an account and without a connection');
+  await verifyReceipts(page, context, baseUrl, look);
+
   step('a page behind the session asks to sign in');
   await page.goto(`${baseUrl}/settings`);
   await heading('Sign in');

@@ -6,7 +6,7 @@ import { createMockApi, isApiPath } from './server';
 
 /** The policy that the platform serves the console under; `vite preview` applies it so that a violation shows early. */
 const CONTENT_SECURITY_POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 type Next = (error?: unknown) => void;
 

@@ -7,7 +7,8 @@
 //! - A change key is derived for one chunk of one record, so no (key, nonce) pair meets two plaintexts
 //!   unless an offset is written twice under one key epoch; the log refuses that.
 //! - Secrets are compared in constant time.
-//! - No IO, with one exception: [`FileMasterKey`] reads and creates the file that holds the root of all keys.
+//! - No IO, with one exception: [`FileMasterKey`] reads and creates the file that holds the root of all keys. It needs the
+//!   permissions of Unix files, so it is absent where the verifier runs in a browser.
 //!
 //! # Deliberately absent
 //! TLS and certificates (rustls with aws-lc-rs at the edges), page encryption of the views
@@ -18,6 +19,7 @@ mod constant_time;
 mod hash;
 mod hkdf;
 mod keys;
+#[cfg(unix)]
 mod master_key;
 mod scram;
 mod secret;
@@ -30,6 +32,7 @@ pub use constant_time::constant_time_equal;
 pub use hash::{Sha256Writer, chunk_hash, node_hash, record_hash, sha256};
 pub use hkdf::derive;
 pub use keys::{CHUNK_COMMITMENT_BYTES, CHUNK_OVERHEAD_BYTES, ChangeKey, ChunkError, DataKey, Dek};
+#[cfg(unix)]
 pub use master_key::{EnvironmentMasterKey, FileMasterKey, MasterKeyError, MasterKeyProvider};
 pub use scram::{
     SCRAM_ITERATIONS_DEFAULT, SCRAM_ITERATIONS_MAX, SCRAM_ITERATIONS_MIN, ScramParseError, ScramPasswordError,

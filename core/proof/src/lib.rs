@@ -42,6 +42,7 @@ pub use log_verify::{
 };
 pub use note::{NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteSignature, SignerKey};
 pub use receipt::{Receipt, ReceiptBuildError, ReceiptError, ReceiptParts, VerifiedChange, VerifiedReceipt};
+pub use receipt_text::{ReceiptLine, ReceiptSection};
 pub use state::{
     EMPTY_SUBTREE, OtherLeaf, STATE_COMMITMENT_BYTES, STATE_TABLE_NAMES, STATE_TREE_LEVELS, StateCommitment,
     StateCommitmentError, StateLeafValue, StateTreeProof, StateTreeProofError, state_key_bit, state_leaf_hash,

@@ -22,88 +22,154 @@ impl VerifiedReceipt {
     }
 }
 
-impl fmt::Display for VerifiedReceipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = &self.header;
-        writeln!(f, "The record")?;
-        line(f, "position", &header.offset)?;
-        line(f, "time", &self.time_text())?;
-        line(f, "actor", &header.actor)?;
-        line(f, "correlation id", &header.correlation_id)?;
-        match &self.summary.stream {
-            Some(stream) => line(f, "stream", &printable(stream))?,
-            // The record that named the stream is another one.
-            None if header.stream != StreamId::ZERO => line(f, "stream number", &header.stream)?,
-            None => {}
+/// A part of what a receipt says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiptSection {
+    /// What the part is about.
+    pub title: String,
+    /// Its content.
+    pub lines: Vec<ReceiptLine>,
+}
+
+/// A name and a value. Neither holds control characters, whatever the log holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiptLine {
+    /// What the value is.
+    pub name: String,
+    /// The value.
+    pub value: String,
+    /// Whether it is a part of the line before: a column of a row.
+    pub is_indented: bool,
+}
+
+impl ReceiptSection {
+    fn new(title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            lines: Vec::new(),
         }
-        line(f, "record hash", &self.record_hash)?;
-        let first_change = header.kind.first_change().unwrap_or_default();
-        for change in &self.changes {
-            writeln!(
-                f,
-                "\nChange {} of {}",
-                change.chunk_index + 1 - first_change,
-                header.chunk_count.saturating_sub(first_change)
-            )?;
-            self.write_change(f, &change.change)?;
-        }
-        writeln!(f, "\nProved by")?;
-        line(f, "checkpoint", &format!("of {} records", self.checkpoint.size))?;
-        line(f, "root", &self.checkpoint.root)?;
-        line(f, "log", &self.checkpoint.origin)?;
-        line(f, "key", &self.key)?;
-        let mut witnesses = self.cosignatures.iter();
-        witnesses.try_for_each(|witness| line(f, "witness", witness))
     }
-}
 
-fn line(f: &mut fmt::Formatter<'_>, name: &str, value: &dyn fmt::Display) -> fmt::Result {
-    writeln!(f, "  {name:<15} {value}")
-}
+    fn line(&mut self, name: &str, value: &dyn fmt::Display) {
+        self.push(name, value, false);
+    }
 
-fn reason_line(f: &mut fmt::Formatter<'_>, reason: Option<&str>) -> fmt::Result {
-    match reason {
-        Some(reason) => line(f, "reason", &printable(reason)),
-        None => Ok(()),
+    fn reason(&mut self, reason: Option<&str>) {
+        if let Some(reason) = reason {
+            self.line("reason", &printable(reason));
+        }
+    }
+
+    fn column(&mut self, name: &str, value: &dyn fmt::Display) {
+        self.push(name, value, true);
+    }
+
+    fn push(&mut self, name: &str, value: &dyn fmt::Display, is_indented: bool) {
+        self.lines.push(ReceiptLine {
+            name: name.to_owned(),
+            value: value.to_string(),
+            is_indented,
+        });
     }
 }
 
 impl VerifiedReceipt {
-    fn write_change(&self, f: &mut fmt::Formatter<'_>, change: &Change) -> fmt::Result {
+    /// What the receipt says, for people.
+    #[must_use]
+    pub fn sections(&self) -> Vec<ReceiptSection> {
+        let header = &self.header;
+        let mut record = ReceiptSection::new("The record");
+        record.line("position", &header.offset);
+        record.line("time", &self.time_text());
+        record.line("actor", &header.actor);
+        record.line("correlation id", &header.correlation_id);
+        match &self.summary.stream {
+            Some(stream) => record.line("stream", &printable(stream)),
+            // The record that named the stream is another one.
+            None if header.stream != StreamId::ZERO => record.line("stream number", &header.stream),
+            None => {}
+        }
+        record.line("record hash", &self.record_hash);
+        let mut sections = vec![record];
+        let first_change = header.kind.first_change().unwrap_or_default();
+        for change in &self.changes {
+            let number = change.chunk_index + 1 - first_change;
+            let count = header.chunk_count.saturating_sub(first_change);
+            let mut section = ReceiptSection::new(format!("Change {number} of {count}"));
+            self.describe_change(&mut section, &change.change);
+            sections.push(section);
+        }
+        let mut proof = ReceiptSection::new("Proved by");
+        proof.line("checkpoint", &format!("of {} records", self.checkpoint.size));
+        proof.line("root", &self.checkpoint.root);
+        proof.line("log", &self.checkpoint.origin);
+        proof.line("key", &self.key);
+        self.cosignatures
+            .iter()
+            .for_each(|witness| proof.line("witness", witness));
+        sections.push(proof);
+        sections
+    }
+}
+
+impl fmt::Display for VerifiedReceipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, section) in self.sections().iter().enumerate() {
+            let gap = if number == 0 { "" } else { "\n" };
+            writeln!(f, "{gap}{}", section.title)?;
+            for ReceiptLine {
+                name,
+                value,
+                is_indented,
+            } in &section.lines
+            {
+                if *is_indented {
+                    writeln!(f, "    {name:<13} {value}")?;
+                } else {
+                    writeln!(f, "  {name:<15} {value}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl VerifiedReceipt {
+    fn describe_change(&self, section: &mut ReceiptSection, change: &Change) {
         match change {
             Change::Row(row) => match self.table(row) {
-                Some(table) => write_row_change(f, table, row),
-                None => line(f, "table", &row.table),
+                Some(table) => describe_row(section, table, row),
+                None => section.line("table", &row.table),
             },
             Change::CreateTable(schema) => {
-                line(f, "created table", &printable(&schema.name))?;
+                section.line("created table", &printable(&schema.name));
                 let columns: Vec<_> = schema.columns.iter().map(|column| printable(&column.name)).collect();
-                line(f, "columns", &columns.join(", "))
+                section.line("columns", &columns.join(", "))
             }
-            Change::DropTable { name, .. } => line(f, "dropped table", &printable(name)),
+            Change::DropTable { name, .. } => section.line("dropped table", &printable(name)),
             Change::Event(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => line(f, "event", &printable(text)),
-                Err(_) => line(f, "event", &format!("\\x{}", hex(bytes))),
+                Ok(text) => section.line("event", &printable(text)),
+                Err(_) => section.line("event", &format!("\\x{}", hex(bytes))),
             },
             Change::CreateDatabase(database) => {
-                line(f, "created database", &printable(&database.name))?;
-                line(f, "tenant", &database.tenant)
+                section.line("created database", &printable(&database.name));
+                section.line("tenant", &database.tenant)
             }
             Change::PutUser(user) => {
-                line(f, "user", &printable(&user.name))?;
-                line(f, "user's actor", &user.actor)
+                section.line("user", &printable(&user.name));
+                section.line("user's actor", &user.actor)
             }
-            Change::DropUser { name } => line(f, "dropped user", &printable(name)),
+            Change::DropUser { name } => section.line("dropped user", &printable(name)),
             Change::Recovered(recovered) => {
-                line(f, "recovered", &recovered.area.as_str())?;
-                line(f, "file", &printable(&recovered.file))?;
-                line(f, "reason", &printable(&recovered.reason))
+                section.line("recovered", &recovered.area.as_str());
+                section.line("file", &printable(&recovered.file));
+                section.line("reason", &printable(&recovered.reason))
             }
-            Change::KeysRotated(rotated) => line(f, "began key epoch", &rotated.epoch),
+            Change::KeysRotated(rotated) => section.line("began key epoch", &rotated.epoch),
             Change::SubjectErased { subject, key, reason } => {
-                line(f, "erased subject", &printable(subject))?;
-                line(f, "key", key)?;
-                reason_line(f, reason.as_deref())
+                section.line("erased subject", &printable(subject));
+                section.line("key", key);
+                section.reason(reason.as_deref())
             }
             Change::ErasureRefused {
                 subject,
@@ -111,48 +177,47 @@ impl VerifiedReceipt {
                 retained_until,
                 reason,
             } => {
-                line(f, "not erased", &printable(subject))?;
+                section.line("not erased", &printable(subject));
                 if let Some(held) = held {
-                    line(f, "held", &printable(held))?;
+                    section.line("held", &printable(held));
                 }
                 if let Some(until) = retained_until {
-                    line(f, "kept until", &timestamp_text(*until))?;
+                    section.line("kept until", &timestamp_text(*until));
                 }
-                reason_line(f, reason.as_deref())
+                section.reason(reason.as_deref())
             }
             Change::SubjectHeld { subject, reason } => {
-                line(f, "held subject", &printable(subject))?;
-                reason_line(f, Some(reason))
+                section.line("held subject", &printable(subject));
+                section.reason(Some(reason))
             }
             Change::SubjectReleased { subject, reason } => {
-                line(f, "released", &printable(subject))?;
-                reason_line(f, Some(reason))
+                section.line("released", &printable(subject));
+                section.reason(Some(reason))
             }
             Change::RetentionSet { name, retention, .. } => {
-                line(
-                    f,
+                section.line(
                     "retention of",
                     &name.as_deref().map_or("every table".to_owned(), printable),
-                )?;
+                );
                 match retention {
-                    Some(retention) => line(f, "kept for", retention),
-                    None => line(f, "kept for", &"no time in particular"),
+                    Some(retention) => section.line("kept for", retention),
+                    None => section.line("kept for", &"no time in particular"),
                 }
             }
         }
     }
 }
 
-fn write_row_change(f: &mut fmt::Formatter<'_>, table: &TableSummary, change: &RowChange) -> fmt::Result {
+fn describe_row(section: &mut ReceiptSection, table: &TableSummary, change: &RowChange) {
     let (action, row) = match (&change.before, &change.after) {
         (None, Some(after)) => ("inserted", after),
         (Some(_), Some(after)) => ("updated", after),
         (Some(before), None) => ("deleted", before),
-        (None, None) => return line(f, "table", &printable(&table.name)),
+        (None, None) => return section.line("table", &printable(&table.name)),
     };
-    line(f, "table", &printable(&table.name))?;
-    line(f, "primary key", &primary_key_text(table, row))?;
-    line(f, "row", &action)?;
+    section.line("table", &printable(&table.name));
+    section.line("primary key", &primary_key_text(table, row));
+    section.line("row", &action);
     let cell = |row: &Option<Row>, column: usize| row.as_ref().and_then(|row| row.get(column)).map(value_text);
     for (position, name) in table.columns.iter().enumerate() {
         let name = printable(name);
@@ -160,9 +225,8 @@ fn write_row_change(f: &mut fmt::Formatter<'_>, table: &TableSummary, change: &R
             (Some(before), Some(after)) if before != after => format!("{before} -> {after}"),
             (before, after) => after.or(before).unwrap_or_default(),
         };
-        writeln!(f, "    {name:<13} {text}")?;
+        section.column(&name, &text);
     }
-    Ok(())
 }
 
 /// `id = 7, region = 'north'`.

@@ -15,6 +15,7 @@ import { NotFoundPage } from './pages/NotFoundPage';
 import { SettingsPage } from './pages/SettingsPage';
 import { SignInPage } from './pages/SignInPage';
 import { SignUpPage } from './pages/SignUpPage';
+import { VerifyPage } from './pages/VerifyPage';
 
 /** Every address of the console; they mirror those of the API. */
 export function AppRoutes() {
@@ -22,6 +23,7 @@ export function AppRoutes() {
     <Routes>
       <Route path="/signup" element={<SignUpPage />} />
       <Route path="/signin" element={<SignInPage />} />
+      <Route path="/verify" element={<VerifyPage />} />
       <Route element={<SignedIn />}>
         <Route element={<Shell />}>
           <Route path="/" element={<HomePage />} />

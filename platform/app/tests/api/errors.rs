@@ -149,7 +149,7 @@ async fn every_answer_carries_the_protective_headers() {
         assert!(
             answer
                 .header("content-security-policy")
-                .is_some_and(|policy| policy.contains("default-src 'self'"))
+                .is_some_and(|policy| policy.contains("default-src 'self'; script-src 'self' 'wasm-unsafe-eval';"))
         );
         assert!(answer.header("strict-transport-security").is_none(), "plain HTTP");
         assert!(answer.header("x-request-id").is_some_and(|id| id.starts_with("req_")));

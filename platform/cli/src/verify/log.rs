@@ -12,9 +12,10 @@ use anyhow::{Context as _, bail};
 use craton_proof::{
     LogAssembly, LogSummary, LogVerifyError, LogVerifyOptions, SegmentDigest, SegmentSource, digest_segment, verify_log,
 };
+use craton_verifier::json;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Outcome, json};
+use super::Outcome;
 
 pub(super) fn verify(
     folder: &Path,

@@ -1,6 +1,5 @@
 //! `craton verify`: checks a receipt or a log offline, against a key that the caller trusts.
 
-mod json;
 mod key;
 mod log;
 mod receipt;

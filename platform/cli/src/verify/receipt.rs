@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use craton_proof::{PROOF_BYTES_MAX, Receipt, VerifierKey, WitnessPolicy};
+use craton_verifier::json;
 use serde_json::json;
 
-use super::{Outcome, json};
+use super::Outcome;
 
 pub(super) fn verify(path: &Path, key: &VerifierKey, witnesses: &WitnessPolicy) -> anyhow::Result<Outcome> {
     let text = super::read_bounded(path, PROOF_BYTES_MAX)?;

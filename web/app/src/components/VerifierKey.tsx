@@ -1,4 +1,5 @@
 import type { ReactNode } from 'react';
+import { Link } from 'react-router';
 import { CodeBlock } from '@/ui/Copy';
 import styles from './VerifierKey.module.css';
 
@@ -30,6 +31,9 @@ export function VerifierKey({ of, verifierKey, receipt, children }: Props) {
         what="verification command"
         wrap="characters"
       />
+      <p className={styles.note}>
+        Or without installing anything, <Link to="/verify">in a browser</Link>.
+      </p>
     </div>
   );
 }

@@ -39,6 +39,9 @@ export function SignInPage() {
           New here?{' '}
           <Link to={next === null ? '/signup' : `/signup?next=${encodeURIComponent(next)}`}>Create an account</Link>
         </p>
+        <p>
+          Were you handed a receipt? <Link to="/verify">Verify it</Link>, without an account.
+        </p>
       </Page>
     </SignedOutFrame>
   );

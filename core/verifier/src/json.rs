@@ -6,7 +6,9 @@ use craton_proof::{
 use craton_types::{Change, Row, TableSummary, Value};
 use serde_json::{Map, Value as Json, json};
 
-pub(super) fn receipt(receipt: &VerifiedReceipt) -> Json {
+/// A verified receipt.
+#[must_use]
+pub fn receipt(receipt: &VerifiedReceipt) -> Json {
     let header = &receipt.header;
     let changes = receipt.changes.iter().map(|verified| {
         let mut change = change(receipt, &verified.change);
@@ -163,7 +165,9 @@ fn checkpoint(checkpoint: &Checkpoint) -> Json {
     })
 }
 
-pub(super) fn log(summary: &LogSummary) -> Json {
+/// A verified log.
+#[must_use]
+pub fn log(summary: &LogSummary) -> Json {
     json!({
         "verified": true,
         "tenant": summary.tenant.to_string(),
@@ -184,7 +188,9 @@ pub(super) fn log(summary: &LogSummary) -> Json {
     })
 }
 
-pub(super) fn log_error(error: &LogVerifyError) -> Json {
+/// Why a log does not verify.
+#[must_use]
+pub fn log_error(error: &LogVerifyError) -> Json {
     let mut result = json!({ "verified": false, "error": error.to_string() });
     if let LogVerifyError::Fault(fault) = error {
         result["record"] = fault.offset.get().into();
@@ -197,7 +203,9 @@ pub(super) fn log_error(error: &LogVerifyError) -> Json {
     result
 }
 
-pub(super) const fn part(part: LogPart) -> &'static str {
+/// The name of the part of a log that is at fault.
+#[must_use]
+pub const fn part(part: LogPart) -> &'static str {
     match part {
         LogPart::SegmentHeader => "segment header before record",
         LogPart::Record => "record",

@@ -1,0 +1,108 @@
+//! The verification of a receipt as the verifier page asks for it: texts in, JSON out.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use craton_proof::{CosignerKey, Receipt, VerifierKey, WitnessPolicy};
+use serde_json::{Value as Json, json};
+
+/// Verifies a receipt against a log's key and the keys of witnesses, one a line, each of which must have cosigned.
+/// Spaces around keys and line ends after the receipt are ignored, as they come with pasting.
+///
+/// | outcome | JSON |
+/// |---|---|
+/// | it verifies | `{"verified": true, "sections": [{"title", "lines": [{"name", "value", "indented"}]}]}` |
+/// | it does not | `{"verified": false, "error": "…"}` |
+/// | a key is none | `{"input": "key"` or `"witnesses", "error": "…"}` |
+///
+/// All values are text, because JavaScript's numbers do not hold every position.
+#[must_use]
+pub fn verify_receipt(receipt: &[u8], key: &str, witnesses: &str) -> Json {
+    let key: VerifierKey = match parse_key(key) {
+        Ok(key) => key,
+        Err(error) => return json!({ "input": "key", "error": error }),
+    };
+    let witnesses = match parse_witnesses(witnesses) {
+        Ok(witnesses) => witnesses,
+        Err(error) => return json!({ "input": "witnesses", "error": error }),
+    };
+    let mut receipt = receipt.trim_ascii_end().to_vec();
+    receipt.push(b'\n');
+    match Receipt::verify_witnessed(&receipt, &key, &witnesses) {
+        Ok(verified) => {
+            let sections = verified.sections().into_iter().map(|section| {
+                let lines = section
+                    .lines
+                    .into_iter()
+                    .map(|line| json!({ "name": line.name, "value": line.value, "indented": line.is_indented }));
+                json!({ "title": section.title, "lines": lines.collect::<Vec<_>>() })
+            });
+            json!({ "verified": true, "sections": sections.collect::<Vec<_>>() })
+        }
+        Err(error) => json!({ "verified": false, "error": error.to_string() }),
+    }
+}
+
+fn parse_key<K: FromStr<Err: Display>>(text: &str) -> Result<K, String> {
+    text.trim().parse().map_err(|error: K::Err| error.to_string())
+}
+
+fn parse_witnesses(text: &str) -> Result<WitnessPolicy, String> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let keys: Vec<CosignerKey> = lines.map(parse_key).collect::<Result<_, _>>()?;
+    let quorum = keys.len();
+    WitnessPolicy::new(keys, quorum).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECEIPT: &str = include_str!("../../proof/tests/golden/v1/receipt_cosigned.txt");
+    const KEY: &str = include_str!("../../proof/tests/golden/v1/key.txt");
+    const WITNESS: &str = include_str!("../../proof/tests/golden/v1/witness.txt");
+
+    #[test]
+    fn a_genuine_receipt_is_shown_in_sections() {
+        for receipt in [RECEIPT.to_owned(), format!("{RECEIPT}\r\n\n")] {
+            let result = verify_receipt(receipt.as_bytes(), KEY, &format!("\n {WITNESS}\n"));
+            assert_eq!(result["verified"], true, "{result}");
+            let sections = result["sections"].as_array().expect("a list");
+            let titles: Vec<_> = sections.iter().map(|section| section["title"].as_str()).collect();
+            assert_eq!(titles, [Some("The record"), Some("Change 2 of 2"), Some("Proved by")]);
+            assert_eq!(
+                sections[0]["lines"][0],
+                json!({ "name": "position", "value": "8", "indented": false })
+            );
+            let lines = sections[1]["lines"].as_array().expect("a list");
+            assert!(lines.contains(&json!({ "name": "name", "value": "'Grace'", "indented": true })));
+            let proved = sections[2]["lines"].as_array().expect("a list");
+            assert_eq!(proved.last().expect("lines")["name"], "witness");
+        }
+    }
+
+    #[test]
+    fn a_changed_receipt_is_refused_with_the_part_that_is_wrong() {
+        let changed = RECEIPT.replace("index 8\n", "index 9\n");
+        let result = verify_receipt(changed.as_bytes(), KEY, "");
+        assert_eq!(result["verified"], false);
+        assert!(
+            result["error"]
+                .as_str()
+                .is_some_and(|error| error.starts_with("field offset"))
+        );
+    }
+
+    #[test]
+    fn keys_that_are_none_are_named() {
+        for (key, witnesses, input) in [
+            ("", "", "key"),
+            (WITNESS, "", "key"),
+            (KEY, KEY, "witnesses"),
+            (KEY, &format!("{WITNESS}\n{WITNESS}"), "witnesses"),
+        ] {
+            let result = verify_receipt(RECEIPT.as_bytes(), key, witnesses);
+            assert_eq!(result["input"], input, "{result}");
+        }
+    }
+}
