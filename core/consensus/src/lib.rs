@@ -109,6 +109,12 @@ pub trait Consensus: Send + Sync {
     /// When the log's files cannot be removed.
     fn purge(&self, through: LogIndex) -> Result<(), ConsensusError>;
 
+    /// Reads what is on disk and no longer written to, and returns how many bytes were checked.
+    ///
+    /// # Errors
+    /// When something is damaged. It matters at the next start, unless it is purged before.
+    fn scrub(&self) -> Result<u64, ConsensusError>;
+
     /// Takes no more entries. Those appended before are made durable and handed out, except that nothing waits for
     /// space on a full disk any longer. Every waiting append is woken.
     fn close(&self);

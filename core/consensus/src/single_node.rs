@@ -116,6 +116,12 @@ impl Consensus for SingleNode {
         Ok(purge.map_or(Ok(()), WalPurge::run)?)
     }
 
+    fn scrub(&self) -> Result<u64, ConsensusError> {
+        // The log is not held while it is read.
+        let scrub = self.pipeline.wal.lock().scrub();
+        Ok(scrub.run()?)
+    }
+
     fn close(&self) {
         self.pipeline.close();
     }

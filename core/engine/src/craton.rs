@@ -258,6 +258,7 @@ impl Craton {
         let scrubbed = Arc::new(Mutex::new(Scrubbed::default()));
         let scrubber = Scrubber {
             node: Arc::clone(&node),
+            consensus: Arc::clone(&consensus),
             recoveries,
             closing: Arc::clone(&closing),
             options: scrub,

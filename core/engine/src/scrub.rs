@@ -1,10 +1,11 @@
-//! The scrubber: reads the tenants' logs through at a limited rate, so that damage is found before somebody needs what is
+//! The scrubber: reads the write-ahead log and the tenants' logs through at a limited rate, so that damage is found before somebody needs what is
 //! damaged. What is derived is mended; what the node mended by itself is recorded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use craton_consensus::Consensus;
 use craton_types::{Offset, Recovered, RecoveryAction, RecoveryArea, Timestamp};
 use parking_lot::Mutex;
 
@@ -48,6 +49,8 @@ pub struct ScrubStatus {
     pub completed: Option<Timestamp>,
     /// How long it held back to keep to its rate.
     pub throttled: Duration,
+    /// What is damaged of the write-ahead log, if anything. Purging ends it; before that the node would not start again.
+    pub wal_damage: Option<String>,
     /// What is damaged. Reading it gives an error; everything else is served.
     pub damaged: Vec<DamagedRecord>,
 }
@@ -69,6 +72,7 @@ pub(crate) struct Scrubbed {
     bytes: u64,
     completed: Option<Timestamp>,
     throttled: Duration,
+    wal_damage: Option<String>,
     damaged: BTreeMap<(String, Offset), &'static str>,
 }
 
@@ -83,6 +87,7 @@ impl Scrubbed {
             bytes: self.bytes,
             completed: self.completed,
             throttled: self.throttled,
+            wal_damage: self.wal_damage.clone(),
             damaged: damaged.collect(),
         }
     }
@@ -91,6 +96,7 @@ impl Scrubbed {
 /// What the scrubber thread works with.
 pub(crate) struct Scrubber {
     pub(crate) node: Arc<Node>,
+    pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) recoveries: Arc<Recoveries>,
     pub(crate) closing: Arc<Closing>,
     pub(crate) options: ScrubOptions,
@@ -131,12 +137,44 @@ impl Scrubber {
 
     /// Reads every log through once.
     fn pass(&self) -> Result<(), Closed> {
+        self.check_wal()?;
         let system = Arc::clone(self.node.tenants.system());
         for tenant in std::iter::once(system).chain(self.node.tenants.databases()) {
             self.mend_indexes(&tenant);
             self.read_through(&tenant)?;
         }
         Ok(())
+    }
+
+    /// Checks the closed segments of the write-ahead log. Damage to them is gone once everything they lead to is
+    /// flushed and they are purged, so that is asked for.
+    fn check_wal(&self) -> Result<(), Closed> {
+        match self.consensus.scrub() {
+            Ok(bytes) => {
+                let mut scrubbed = self.scrubbed.lock();
+                scrubbed.wal_damage = None;
+                scrubbed.bytes += bytes;
+                drop(scrubbed);
+                self.throttle(bytes)
+            }
+            Err(error) => {
+                let damage = chain(&error);
+                tracing::error!(
+                    error = damage,
+                    "the write-ahead log is damaged; the databases are flushed so that it can forget"
+                );
+                self.scrubbed.lock().wal_damage = Some(damage);
+                // No answer means that the node closes.
+                let Ok(flushed) = self.closing.flush().blocking_recv() else {
+                    return Err(Closed);
+                };
+                if flushed.is_ok() && self.consensus.scrub().is_ok() {
+                    tracing::info!("the damaged part of the write-ahead log was purged");
+                    self.scrubbed.lock().wal_damage = None;
+                }
+                Ok(())
+            }
+        }
     }
 
     fn read_through(&self, tenant: &SharedTenant) -> Result<(), Closed> {

@@ -23,7 +23,8 @@ pub use tenant::{
 };
 pub use wal::{
     BATCH_BYTES_MAX, Damage, Placement, RandomFill, RepairedCopy, SealedBatch, SuperblockDamage, TornTail, Vote,
-    WAL_SEGMENT_BYTES_DEFAULT, Wal, WalEntries, WalEntry, WalError, WalOptions, WalPurge, WalRecovery, WalSpace,
+    WAL_SEGMENT_BYTES_DEFAULT, Wal, WalEntries, WalEntry, WalError, WalOptions, WalPurge, WalRecovery, WalScrub,
+    WalSpace,
 };
 
 /// The in-memory disk for tests.

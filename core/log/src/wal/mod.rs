@@ -25,6 +25,7 @@ mod error;
 mod format;
 mod recovery;
 mod scan;
+mod scrub;
 mod segment;
 mod space;
 mod superblock;
@@ -40,6 +41,7 @@ pub use batch::{Placement, SealedBatch};
 pub use entries::{WalEntries, WalEntry};
 pub use error::{Damage, WalError};
 pub use recovery::{TornTail, WalRecovery};
+pub use scrub::WalScrub;
 pub use space::WalSpace;
 pub use superblock::{RepairedCopy, SuperblockDamage, Vote};
 

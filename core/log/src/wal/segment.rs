@@ -53,7 +53,7 @@ pub(super) struct Segment {
     /// The last entry in it or before it.
     pub(super) last: Option<(LogIndex, Term)>,
     /// The first entry and the position of some records, ascending: where to begin looking for an entry.
-    landmarks: Vec<(LogIndex, u64)>,
+    pub(super) landmarks: Vec<(LogIndex, u64)>,
 }
 
 /// A record before its place is known.

@@ -37,9 +37,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 
 /// The process is alive. Says nothing about whether it serves, but which records are damaged.
 async fn health(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    let damaged = shared.engine.scrub_status().damaged;
+    let scrub = shared.engine.scrub_status();
+    let damaged = scrub.damaged;
     let version = env!("CARGO_PKG_VERSION");
-    if damaged.is_empty() {
+    if damaged.is_empty() && scrub.wal_damage.is_none() {
         return Json(json!({ "status": "ok", "version": version }));
     }
     let count = damaged.len();
@@ -48,7 +49,13 @@ async fn health(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
         .take(DAMAGED_SHOWN_MAX)
         .map(|record| json!({ "database": record.database, "position": record.position.get(), "field": record.field }));
     let shown: Vec<_> = shown.collect();
-    Json(json!({ "status": "damaged", "version": version, "damaged_count": count, "damaged": shown }))
+    Json(json!({
+        "status": "damaged",
+        "version": version,
+        "damaged_count": count,
+        "damaged": shown,
+        "write_ahead_log": scrub.wal_damage,
+    }))
 }
 
 /// Statements are being served.

@@ -134,6 +134,38 @@ fn every_flipped_byte_is_corruption_or_a_torn_tail_by_the_rules() {
 }
 
 #[test]
+fn every_flipped_byte_of_a_closed_segment_is_found_while_the_log_runs() {
+    let disk = MemoryDisk::new();
+    let (mut wal, _) = open(&disk).expect("created");
+    for index in 1..30 {
+        wal.append(&entries(index..index + 1)).expect("appended");
+    }
+    let files = segment_files(&disk);
+    let [closed @ .., newest] = files.as_slice() else {
+        panic!("no segments")
+    };
+    let lengths = closed.iter().map(|path| {
+        let headers = records(&disk.contents(path).expect("the segment"));
+        headers.last().expect("records").end()
+    });
+    let bytes: u64 = lengths.clone().map(|end| end - SEGMENT_HEADER_BYTES as u64).sum();
+    assert_eq!(wal.scrub().run().expect("whole"), bytes);
+    for (path, end) in closed.iter().zip(lengths) {
+        for at in SEGMENT_HEADER_BYTES as u64..end {
+            disk.flip(path, at, 0x08);
+            let found = wal.scrub().run();
+            assert!(
+                matches!(found, Err(WalError::Corrupt { position, .. }) if position <= at),
+                "{at}"
+            );
+            disk.flip(path, at, 0x08);
+        }
+    }
+    disk.flip(newest, SEGMENT_HEADER_BYTES as u64 + 70, 0x08);
+    assert!(wal.scrub().run().is_ok(), "the newest is being written");
+}
+
+#[test]
 fn a_torn_tail_is_reported_by_later_openings_until_it_is_purged() {
     let disk = several_segments();
     let newest = segment_files(&disk).pop().expect("segments");
