@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Folder, create, rows, session, tag};
+use common::{Folder, create, rows, session, sqlstate, tag};
 use craton_crypto::{CHUNK_COMMITMENT_BYTES, FileMasterKey, SecretBytes};
 use craton_engine::{Craton, EngineError, KeyringError, Wait};
 use craton_log::{RealDisk, TenantLog, TenantLogOptions};
@@ -297,4 +297,60 @@ fn a_crash_right_after_a_rotation_loses_no_key() {
             .expect("readable"),
         tenant.key_epochs().expect("readable")
     );
+}
+
+#[tokio::test]
+async fn key_epochs_are_a_view_of_the_present_and_the_past_that_nobody_changes() {
+    let folder = Folder::new();
+    let craton = folder.open();
+    let tenant = create(&craton, "main").await;
+    let mut session = session(&craton, "main");
+    tag(&mut session, TABLE).await;
+    let rotation = tenant.rotate_data_key(ActorId::NIL).await.expect("a new data key");
+    tag(&mut session, "INSERT INTO people VALUES (1, 'Ada')").await;
+    let answer = rows(
+        &mut session,
+        "SELECT epoch, data_key, position, reason, active FROM craton_key_epochs",
+    )
+    .await;
+    let text = |text: &str| Value::Text(text.to_owned());
+    let position = Value::Int(rotation.offset.get().cast_signed());
+    assert_eq!(
+        answer,
+        [
+            vec![
+                Value::Int(0),
+                Value::Int(0),
+                Value::Int(0),
+                Value::Null,
+                Value::Bool(false)
+            ],
+            vec![
+                Value::Int(1),
+                Value::Int(1),
+                position,
+                text("data key rotated"),
+                Value::Bool(true)
+            ],
+        ]
+    );
+    let count = |sql: &'static str| (sql, 1);
+    for (sql, expected) in [
+        count("SELECT 1 FROM craton_key_epochs WHERE epoch = 1"),
+        count("SELECT 1 FROM craton_key_epochs WHERE active AND started_at <= now()"),
+        count("SELECT 1 FROM craton_key_epochs AS OF POSITION 0 WHERE active AND epoch = 0"),
+        ("SELECT 1 FROM craton_key_epochs WHERE epoch > 1", 0),
+        ("SELECT epoch FROM craton_key_epochs ORDER BY epoch DESC LIMIT 1", 1),
+    ] {
+        assert_eq!(rows(&mut session, sql).await.len(), expected, "{sql}");
+    }
+    for (sql, state) in [
+        ("INSERT INTO craton_key_epochs (epoch) VALUES (9)", "42809"),
+        ("DELETE FROM craton_key_epochs", "42809"),
+        ("UPDATE craton_key_epochs SET active = false", "42809"),
+        ("DROP TABLE craton_key_epochs", "42P01"),
+        ("CREATE TABLE craton_key_epochs (id bigint PRIMARY KEY)", "42P07"),
+    ] {
+        assert_eq!(sqlstate(&mut session, sql).await, state, "{sql}");
+    }
 }

@@ -26,6 +26,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/databases/{name}", put(put_database))
         .route("/v1/users/{name}", put(put_user).delete(delete_user))
+        .merge(crate::admin_keys::router())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource"))
         .method_not_allowed_fallback(async || {
             Problem::new(

@@ -18,10 +18,12 @@
 //! SQL (`craton-query`), storage and transactions (`craton-engine`), organisations and clusters (the control plane).
 
 mod admin;
+mod admin_keys;
 mod connections;
 mod endpoints;
 mod http;
 mod limits;
+mod master_key;
 mod metrics;
 mod postgres;
 mod problem;
@@ -33,6 +35,7 @@ mod witnesses;
 
 pub use endpoints::{ENDPOINTS_FILE, Endpoints};
 pub use limits::Limits;
+pub use master_key::{MasterKeyOpenError, MasterKeySource, MasterKeySourceError, VaultSettings};
 pub use server::{Options, Reloader, RunError, Server, StartError, TokenOptions};
 pub use tls::TlsError;
 pub use token::{PROBE_DATABASE, PROBE_USER, TOKEN_LIFETIME_MAX, TokenKeyError};

@@ -5,14 +5,12 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use craton_crypto::{FileMasterKey, SecretBytes};
 use craton_engine::{ScrubOptions, SyncPolicy};
-use craton_server::{Limits, Options, Server, TokenOptions};
+use craton_server::{Limits, MasterKeySource, Options, Server, TokenOptions, VaultSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
@@ -45,12 +43,27 @@ struct Arguments {
     /// Private key of the certificate, in PEM, readable by its owner only
     #[arg(long, value_name = "FILE")]
     tls_key: PathBuf,
-    /// File of the master key that all other keys are wrapped by
-    #[arg(long, value_name = "FILE")]
-    master_key_file: PathBuf,
-    /// Create the master key file, mode 0600, when it is missing
+    /// The master key that all other keys are wrapped by: file:PATH, env:VARIABLE or vault:KEY
+    #[arg(long, value_name = "SOURCE")]
+    master_key: MasterKeySource,
+    /// Create the master key's file, mode 0600, when it is missing
     #[arg(long)]
     generate_master_key: bool,
+    /// Vault's origin, such as https://vault.example:8200
+    #[arg(long, value_name = "URL", requires = "vault_token_file")]
+    vault_address: Option<String>,
+    /// File of Vault's token, readable by its owner only and read for every call
+    #[arg(long, value_name = "FILE", requires = "vault_address")]
+    vault_token_file: Option<PathBuf>,
+    /// Mount of Vault's transit engine
+    #[arg(long, value_name = "PATH", default_value = "transit")]
+    vault_mount: String,
+    /// Vault's namespace
+    #[arg(long, value_name = "NAMESPACE")]
+    vault_namespace: Option<String>,
+    /// Authority of Vault's certificate, in PEM [default: the system's authorities]
+    #[arg(long, value_name = "FILE")]
+    vault_ca_file: Option<PathBuf>,
     /// The cluster's id, which the probe's tokens must name
     #[arg(long, value_name = "ID", requires = "token_key_file")]
     cluster_id: Option<String>,
@@ -164,8 +177,22 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         .cluster_id
         .zip(arguments.token_key_file)
         .map(|(cluster_id, key_path)| TokenOptions { cluster_id, key_path });
+    if arguments.generate_master_key {
+        generate_master_key(&arguments.master_key)?;
+    }
+    let vault = arguments
+        .vault_address
+        .zip(arguments.vault_token_file)
+        .map(|(address, token_file)| VaultSettings {
+            address,
+            token_file,
+            mount: arguments.vault_mount,
+            namespace: arguments.vault_namespace,
+            ca_file: arguments.vault_ca_file,
+        });
     Ok(Options {
-        master_key: Arc::new(master_key(&arguments.master_key_file, arguments.generate_master_key)?),
+        master_key: arguments.master_key.open(vault.as_ref())?,
+        vault,
         data_dir: arguments.data_dir,
         origin: arguments.origin,
         listen: arguments.listen,
@@ -192,14 +219,13 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
     })
 }
 
-fn master_key(path: &std::path::Path, generate: bool) -> anyhow::Result<FileMasterKey> {
-    if generate && !path.exists() {
-        let mut secret = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *secret).context("no random bytes for a master key")?;
-        tracing::info!(path = %path.display(), "a master key was made; without it the data cannot be read, keep a copy");
-        return Ok(FileMasterKey::generate(path, SecretBytes::new(*secret))?);
+fn generate_master_key(source: &MasterKeySource) -> anyhow::Result<()> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *secret).context("no random bytes for a master key")?;
+    if source.generate_missing_file(|| *secret)? {
+        tracing::info!(%source, "a master key was made; without it the data cannot be read, keep a copy");
     }
-    Ok(FileMasterKey::open(path)?)
+    Ok(())
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {

@@ -20,6 +20,7 @@ use crate::connections::Connections;
 use crate::endpoints::Endpoints;
 use crate::http::Passwords;
 use crate::limits::{CONNECTIONS_OPENING_EXTRA, Limits};
+use crate::master_key::VaultSettings;
 use crate::metrics::Metrics;
 use crate::postgres::{self, MockVerifiers};
 use crate::shared::Shared;
@@ -41,6 +42,8 @@ pub struct Options {
     pub origin: String,
     /// Unwraps the node's keys.
     pub master_key: Arc<dyn MasterKeyProvider>,
+    /// Where Vault is, for master keys in it.
+    pub vault: Option<VaultSettings>,
     /// Where the PostgreSQL protocol is served; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Where `/health`, `/ready`, `/metrics` and, over TLS, the logs are served; port 0 takes a free one.
@@ -141,6 +144,7 @@ impl Server {
             data_dir,
             origin,
             master_key,
+            vault,
             listen,
             http_listen,
             admin_socket,
@@ -189,6 +193,7 @@ impl Server {
             certificate,
             tokens,
             mock_verifiers,
+            vault,
             passwords,
             witnesses,
             metrics: Metrics::new(),

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connections::Connections;
 use crate::http::Passwords;
 use crate::limits::Limits;
+use crate::master_key::VaultSettings;
 use crate::metrics::Metrics;
 use crate::postgres::MockVerifiers;
 use crate::tls::Certificate;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) certificate: Certificate,
     /// Checks the probe's tokens, when a key is configured.
     pub(crate) tokens: Option<TokenVerifier>,
+    /// Where Vault is, for master keys in it.
+    pub(crate) vault: Option<VaultSettings>,
     /// Stands in for users that do not exist.
     pub(crate) mock_verifiers: MockVerifiers,
     /// Checks the passwords that come over HTTP.

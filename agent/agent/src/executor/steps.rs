@@ -140,6 +140,8 @@ impl Executor {
         settings: &Settings,
     ) -> Vec<OsString> {
         let listen = |port| SocketAddr::new(self.config.listen_address, port).to_string().into();
+        let mut master_key = OsString::from("file:");
+        master_key.push(directory.master_key());
         let pairs: [(&str, OsString); 11] = [
             ("--data-dir", directory.data().into()),
             ("--origin", wanted.log_origin.clone().into()),
@@ -148,7 +150,7 @@ impl Executor {
             ("--admin-socket", directory.admin_socket().into()),
             ("--tls-cert", directory.certificate().into()),
             ("--tls-key", directory.key().into()),
-            ("--master-key-file", directory.master_key().into()),
+            ("--master-key", master_key),
             ("--cluster-id", wanted.cluster_id.as_str().into()),
             ("--token-key-file", directory.token_key().into()),
             ("--witness-file", directory.witness_file().into()),

@@ -7,6 +7,7 @@ use craton_kernel::{CATALOGUE_TABLE, Catalogue, catalogue_table};
 use craton_query::{Catalog, SqlError};
 use craton_types::TableSchema;
 
+use super::system_view::SystemView;
 use super::view::View;
 
 /// A catalogue as the query layer asks for it.
@@ -14,7 +15,7 @@ pub(super) struct TableNames<'a>(pub(super) &'a Catalogue);
 
 impl Catalog for TableNames<'_> {
     fn table(&self, name: &str) -> Option<Arc<TableSchema>> {
-        self.0.tables.get(name).cloned()
+        SystemView::schema_of(name).or_else(|| self.0.tables.get(name).cloned())
     }
 
     fn tables(&self) -> Vec<Arc<TableSchema>> {

@@ -4,6 +4,7 @@ mod catalogue;
 mod conflict_queue;
 mod functions;
 mod subject;
+mod system_view;
 mod transaction;
 mod view;
 
@@ -11,8 +12,8 @@ use std::sync::Arc;
 
 use craton_kernel::{Catalogue, Operation, Outcome, Refusal, SchemaWrite};
 use craton_query::{
-    AsOf, Context, InsertCheck, Plan, PlanKind, ResultColumn, ResultSet, SqlError, SqlState, Statement, Variables,
-    WriteSet,
+    AsOf, Catalog as _, Context, InsertCheck, Plan, PlanKind, ResultColumn, ResultSet, SqlError, SqlState, Statement,
+    Variables, WriteSet,
 };
 use craton_types::{
     ActorId, ColumnType, CorrelationId, IdempotencyId, Offset, RowWrite, TableId, TableSchema, Timestamp,
@@ -27,6 +28,7 @@ use crate::{EngineError, Tenant};
 use catalogue::{TableNames, catalogue_at};
 pub(crate) use conflict_queue::ConflictQueue;
 use functions::SessionFunctions;
+use system_view::SystemView;
 use transaction::Transaction;
 use view::View;
 
@@ -342,6 +344,14 @@ impl Session {
         if self.read_only_user {
             let message = format!("permission denied: user \"{}\" may only read", self.user);
             return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        if let Some(view) = plan
+            .tables()
+            .first()
+            .filter(|table| SystemView::by_id(table.id).is_some())
+        {
+            let message = format!("\"{}\" is a view of the engine and cannot be changed", view.name);
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
         }
         if self.variables.as_of() != AsOf::Now || plan.has_as_of() {
             return Err(SqlError::read_only_past(plan.tag()));
@@ -664,7 +674,7 @@ fn write_response(written: WriteSet) -> Response {
 /// The schema writes of a statement against a catalogue, and what the client should know.
 fn schema_writes(kind: &PlanKind, catalogue: &Catalogue) -> Result<(Vec<SchemaWrite>, Option<SqlError>), SqlError> {
     match kind {
-        PlanKind::CreateTable(create) if catalogue.tables.contains_key(&create.schema.name) => {
+        PlanKind::CreateTable(create) if TableNames(catalogue).table(&create.schema.name).is_some() => {
             let exists = SqlError::duplicate_table(&create.schema.name);
             if create.if_not_exists {
                 Ok((Vec::new(), Some(skipping(exists))))

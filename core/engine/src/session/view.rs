@@ -4,6 +4,7 @@ use craton_projection::Snapshot;
 use craton_query::{AsOf, Direction, KeyRange, RowSource, Scan, SourceError, SqlError, SqlState};
 use craton_types::{Offset, PrimaryKey, TableId, Timestamp, VersionedRow};
 
+use super::system_view::SystemView;
 use super::{end_after, sql_error};
 use crate::Tenant;
 
@@ -121,6 +122,10 @@ impl View {
         self.database.tenant.open_version(row).map_err(SourceError::new)
     }
 
+    fn system_rows(&self, view: &SystemView) -> Result<Vec<(PrimaryKey, VersionedRow)>, SourceError> {
+        view.rows(&self.database, self.end).map_err(SourceError::new)
+    }
+
     fn failed(&self, source: craton_projection::ProjectionError) -> SourceError {
         SourceError::new(self.database.tenant.projection_error(source))
     }
@@ -128,6 +133,10 @@ impl View {
 
 impl RowSource for View {
     fn get(&self, table: TableId, key: &PrimaryKey) -> Result<Option<VersionedRow>, SourceError> {
+        if let Some(view) = SystemView::by_id(table) {
+            let rows = self.system_rows(view)?;
+            return Ok(rows.into_iter().find(|(known, _)| known == key).map(|(_, row)| row));
+        }
         let row = self.snapshot.get(table, key, self.end);
         row.map_err(|error| self.failed(error))?
             .map(|row| self.opened(row))
@@ -135,6 +144,14 @@ impl RowSource for View {
     }
 
     fn scan<'a>(&'a self, table: TableId, range: KeyRange, direction: Direction) -> Result<Scan<'a>, SourceError> {
+        if let Some(view) = SystemView::by_id(table) {
+            let mut rows = self.system_rows(view)?;
+            rows.retain(|(key, _)| range.contains(key.as_bytes()));
+            if direction == Direction::Backward {
+                rows.reverse();
+            }
+            return Ok(Box::new(rows.into_iter().map(Ok)));
+        }
         let rows = self
             .snapshot
             .scan(table, range, direction, self.end)

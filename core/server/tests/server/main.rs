@@ -3,6 +3,7 @@
 mod authentication;
 mod copying;
 mod isolation;
+mod keys;
 mod logs;
 mod operations;
 mod protocol;

@@ -95,7 +95,7 @@ impl World {
         world
     }
 
-    /// More arguments, before the process is started.
+    /// More arguments for the next start; a repeated one counts instead of the earlier one.
     pub(crate) fn add_arguments(&mut self, arguments: &[&str]) {
         self.arguments
             .extend(arguments.iter().map(|argument| (*argument).to_owned()));
@@ -129,12 +129,13 @@ impl World {
             ("--data-dir", "data"),
             ("--tls-cert", "server.pem"),
             ("--tls-key", "server.key"),
-            ("--master-key-file", "master.key"),
             ("--token-key-file", "token.pub"),
         ] {
             command.arg(name).arg(self.path(path));
         }
+        let master_key = format!("file:{}", self.path("master.key").display());
         command
+            .args(["--master-key", &master_key])
             .args(["--origin", "clu-test.craton.localhost", "--cluster-id", CLUSTER])
             .args([
                 "--listen",
