@@ -46,6 +46,10 @@ demo: setup $(CONSOLE) ## The main job, from sign-up to a verified receipt, with
 bench: setup $(CONSOLE) ## Inserts, reads and time to connectable, beside PostgreSQL in the same run
 	scripts/bench.sh $(ARGS)
 
+.PHONY: bench-log
+bench-log: ## The log alone: durable appends, reads, size, memory and recovery, each beside its limit and the disk's own speed
+	cargo bench --locked --package craton-engine --bench log -- $(ARGS)
+
 .PHONY: check
 check: setup $(CONSOLE) ## Formatting, lints, documentation, licences and the console's types: what CI runs before the tests
 	cargo fmt --all --check

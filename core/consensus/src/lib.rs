@@ -60,6 +60,15 @@ impl From<WalError> for ConsensusError {
     }
 }
 
+/// What became of [`Consensus::commit_alone`].
+#[derive(Debug)]
+pub enum Alone {
+    /// The entry is durable, and nobody else is given it.
+    Committed(CommittedEntry),
+    /// Something is on its way; this is the payload.
+    Busy(Vec<u8>),
+}
+
 /// Total order and durability. Calls block; the engine gives each side a thread of its own.
 ///
 /// Appending is a pipeline of two: while one entry is being synced, the next one is encrypted and waits behind it.
@@ -74,6 +83,15 @@ pub trait Consensus: Send + Sync {
     /// When the log cannot take the entry; nothing of it is written. With [`ConsensusError::is_out_of_space`] the call
     /// may be repeated. After any other error the node must stop.
     fn append(&self, payload: Vec<u8>) -> Result<LogIndex, ConsensusError>;
+
+    /// Orders `payload` and makes it durable on the calling thread, and hands it out to the caller alone. Only when
+    /// nothing else is on its way and `applied` is the last entry of the log; otherwise gives the payload back, for
+    /// [`Consensus::append`]. A lone writer saves two wake-ups with it.
+    ///
+    /// # Errors
+    /// As for [`Consensus::append`] and [`Consensus::wait_durable`]. With [`ConsensusError::is_out_of_space`] nothing was
+    /// written.
+    fn commit_alone(&self, payload: Vec<u8>, applied: LogIndex) -> Result<Alone, ConsensusError>;
 
     /// Waits until a quorum holds every entry up to `index` durably.
     ///

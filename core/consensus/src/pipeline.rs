@@ -13,7 +13,7 @@ use craton_log::{SealedBatch, Wal, WalEntry, WalError, WalSpace};
 use craton_types::{LogIndex, Term};
 use parking_lot::{Condvar, Mutex};
 
-use crate::{CommittedEntry, ConsensusError};
+use crate::{Alone, CommittedEntry, ConsensusError};
 
 /// The most entries that wait to be applied; the writer waits when there are more.
 pub(crate) const COMMITTED_ENTRIES_MAX: usize = 8;
@@ -28,8 +28,12 @@ const BUFFERS_KEPT: usize = 2;
 pub(crate) struct Pipeline {
     pub(crate) wal: Mutex<Wal>,
     state: Mutex<State>,
-    /// Signalled at every change of the state.
-    changed: Condvar,
+    /// Signalled for threads that append, that wait for entries to become durable, and for the writer while it stalls.
+    progress: Condvar,
+    /// Signalled for the writer: there is something to write, or room to hand it over.
+    writable: Condvar,
+    /// Signalled for the thread that applies.
+    applicable: Condvar,
     space: WalSpace,
     /// Signalled when the reserved space was used.
     space_used: Condvar,
@@ -41,6 +45,8 @@ struct State {
     placing: bool,
     /// The entry that waits for the writer.
     waiting: Option<Sealed>,
+    /// Whether the writer has an entry that is not handed over yet.
+    writing: bool,
     /// Whether the writer tries a full disk again; nothing is placed meanwhile.
     stalled: bool,
     /// Whether the next segment's space could not be reserved.
@@ -70,7 +76,9 @@ impl Pipeline {
             space: wal.space(),
             wal: Mutex::new(wal),
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            progress: Condvar::new(),
+            writable: Condvar::new(),
+            applicable: Condvar::new(),
             space_used: Condvar::new(),
         }
     }
@@ -78,7 +86,7 @@ impl Pipeline {
     pub(crate) fn append(&self, term: Term, payload: Vec<u8>) -> Result<LogIndex, ConsensusError> {
         let mut state = self.state.lock();
         while !state.closed && (state.placing || state.waiting.is_some() || state.stalled) {
-            self.changed.wait(&mut state);
+            self.progress.wait(&mut state);
         }
         state.check_open()?;
         state.placing = true;
@@ -88,11 +96,78 @@ impl Pipeline {
         let sealed = self.seal(term, payload, buffer);
         let mut state = self.state.lock();
         state.placing = false;
-        self.changed.notify_all();
+        self.progress.notify_all();
+        self.writable.notify_one();
         let sealed = sealed?;
         let index = sealed.entry.index;
         state.waiting = Some(sealed);
         Ok(index)
+    }
+
+    /// Writes an entry on the calling thread when nothing else is under way and everything up to `applied`, the last
+    /// entry, was handed over.
+    pub(crate) fn commit_alone(
+        &self,
+        term: Term,
+        payload: Vec<u8>,
+        applied: LogIndex,
+    ) -> Result<Alone, ConsensusError> {
+        let mut state = self.state.lock();
+        state.check_open()?;
+        let is_busy = state.placing || state.waiting.is_some() || state.writing || state.stalled;
+        if is_busy || state.durable != applied {
+            return Ok(Alone::Busy(payload));
+        }
+        state.placing = true;
+        let buffer = state.buffers.pop().unwrap_or_default();
+        drop(state);
+
+        let written = self.seal(term, payload, buffer).and_then(|sealed| {
+            match sealed.batch.write() {
+                Ok(()) => self.wal.lock().note_written(&sealed.batch),
+                Err(error) => {
+                    if matches!(error, WalError::NoSpace { .. }) {
+                        self.wal.lock().take_back();
+                    }
+                    return Err(error);
+                }
+            }
+            Ok(sealed)
+        });
+        let mut state = self.state.lock();
+        state.placing = false;
+        self.progress.notify_all();
+        match written {
+            Ok(Sealed { entry, batch }) => {
+                self.note_space_used();
+                state.durable = entry.index;
+                state.keep_buffer(batch);
+                if state.closed {
+                    self.writable.notify_one();
+                }
+                Ok(Alone::Committed(CommittedEntry {
+                    index: entry.index,
+                    term: entry.term,
+                    payload: entry.payload,
+                }))
+            }
+            Err(error @ WalError::NoSpace { .. }) => Err(error.into()),
+            Err(error) => {
+                let failure = Arc::new(error);
+                state.failure = Some(Arc::clone(&failure));
+                state.closed = true;
+                self.writable.notify_one();
+                self.applicable.notify_all();
+                Err(ConsensusError::Wal(failure))
+            }
+        }
+    }
+
+    /// Has the next segment's space reserved when the last one was used.
+    fn note_space_used(&self) {
+        if !self.space.is_reserved() {
+            self.space_used.notify_all();
+        }
     }
 
     /// Gives an entry the next index and place, and encrypts it. Only one thread is here at a time.
@@ -116,7 +191,7 @@ impl Pipeline {
             if state.ended {
                 return Err(state.end_reason());
             }
-            self.changed.wait(&mut state);
+            self.progress.wait(&mut state);
         }
         Ok(())
     }
@@ -130,19 +205,27 @@ impl Pipeline {
         let mut state = self.state.lock();
         loop {
             if let Some(entry) = state.committed.pop_front() {
-                self.changed.notify_all();
+                if state.committed.len() + 1 == COMMITTED_ENTRIES_MAX {
+                    self.writable.notify_one();
+                }
                 return Ok(entry);
             }
             if state.ended {
                 return Err(state.end_reason());
             }
-            self.changed.wait(&mut state);
+            self.applicable.wait(&mut state);
         }
     }
 
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
-        self.changed.notify_all();
+        self.notify_everybody();
+    }
+
+    fn notify_everybody(&self) {
+        self.progress.notify_all();
+        self.writable.notify_all();
+        self.applicable.notify_all();
         self.space_used.notify_all();
     }
 
@@ -201,11 +284,11 @@ impl Pipeline {
             }
         }
         let mut state = self.state.lock();
-        state.failure = failure;
+        state.failure = state.failure.take().or(failure);
         state.closed = true;
         state.ended = true;
-        self.changed.notify_all();
-        self.space_used.notify_all();
+        drop(state);
+        self.notify_everybody();
     }
 
     /// The next entry to write; `None` when the pipeline is closed and empty.
@@ -213,13 +296,14 @@ impl Pipeline {
         let mut state = self.state.lock();
         loop {
             if let Some(sealed) = state.waiting.take() {
-                self.changed.notify_all();
+                state.writing = true;
+                self.progress.notify_all();
                 return Some(sealed);
             }
             if state.closed && !state.placing {
                 return None;
             }
-            self.changed.wait(&mut state);
+            self.writable.wait(&mut state);
         }
     }
 
@@ -228,24 +312,20 @@ impl Pipeline {
         self.wal.lock().note_written(&sealed.batch);
         let Sealed { entry, batch } = sealed;
         let mut state = self.state.lock();
-        if !self.space.is_reserved() {
-            self.space_used.notify_all();
-        }
+        self.note_space_used();
         state.durable = entry.index;
-        self.changed.notify_all();
+        self.progress.notify_all();
         while state.committed.len() >= COMMITTED_ENTRIES_MAX && !state.closed {
-            self.changed.wait(&mut state);
+            self.writable.wait(&mut state);
         }
+        state.writing = false;
         state.committed.push_back(CommittedEntry {
             index: entry.index,
             term: entry.term,
             payload: entry.payload,
         });
-        self.changed.notify_all();
-        let buffer = batch.into_buffer();
-        if buffer.capacity() <= BUFFER_BYTES_KEPT && state.buffers.len() < BUFFERS_KEPT {
-            state.buffers.push(buffer);
-        }
+        self.applicable.notify_one();
+        state.keep_buffer(batch);
     }
 
     /// The disk was full. Gives this entry and the one behind it new places until they are written. An entry that
@@ -254,7 +334,7 @@ impl Pipeline {
         let mut state = self.state.lock();
         state.stalled = true;
         while state.placing {
-            self.changed.wait(&mut state);
+            self.progress.wait(&mut state);
         }
         let behind = state.waiting.take();
         drop(state);
@@ -266,7 +346,7 @@ impl Pipeline {
         }
         tracing::info!("there is space again: the write-ahead log goes on");
         self.state.lock().stalled = false;
-        self.changed.notify_all();
+        self.progress.notify_all();
         Ok(())
     }
 
@@ -280,7 +360,7 @@ impl Pipeline {
             if state.closed {
                 return Err(error);
             }
-            self.changed.wait_for(&mut state, FULL_DISK_RETRY);
+            self.progress.wait_for(&mut state, FULL_DISK_RETRY);
         }
     }
 
@@ -298,6 +378,14 @@ impl State {
         match (&self.failure, self.closed) {
             (None, false) => Ok(()),
             _ => Err(self.end_reason()),
+        }
+    }
+
+    /// Keeps a batch's buffer for another one.
+    fn keep_buffer(&mut self, batch: SealedBatch) {
+        let buffer = batch.into_buffer();
+        if buffer.capacity() <= BUFFER_BYTES_KEPT && self.buffers.len() < BUFFERS_KEPT {
+            self.buffers.push(buffer);
         }
     }
 

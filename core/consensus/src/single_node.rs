@@ -9,7 +9,7 @@ use craton_types::{LogIndex, Term};
 use parking_lot::Mutex;
 
 use crate::pipeline::{COMMITTED_ENTRIES_MAX, Pipeline};
-use crate::{CommittedEntry, Consensus, ConsensusError};
+use crate::{Alone, CommittedEntry, Consensus, ConsensusError};
 
 /// The single-node implementation of [`Consensus`]. Every opening begins a new term: the node votes for itself, and
 /// is elected.
@@ -72,6 +72,10 @@ impl SingleNode {
 impl Consensus for SingleNode {
     fn append(&self, payload: Vec<u8>) -> Result<LogIndex, ConsensusError> {
         self.pipeline.append(self.term, payload)
+    }
+
+    fn commit_alone(&self, payload: Vec<u8>, applied: LogIndex) -> Result<Alone, ConsensusError> {
+        self.pipeline.commit_alone(self.term, payload, applied)
     }
 
     fn wait_durable(&self, index: LogIndex) -> Result<(), ConsensusError> {

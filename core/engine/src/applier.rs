@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use craton_consensus::{CommittedEntry, Consensus, ConsensusError};
 use craton_kernel::{Command, Operation, Outcome};
-use craton_types::TenantId;
+use craton_types::{LogIndex, TenantId, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::EngineError;
 use crate::entry::{Entry, decode_entry, decode_entry_head};
 use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
-use crate::proposer::{Reply, Waiting, WaitingEntries};
+use crate::proposer::{Waiting, WaitingEntries};
+use crate::queue::Reply;
 use crate::tenant::SharedTenant;
 use crate::tenants::Tenants;
 
@@ -21,8 +23,10 @@ const VIEW_MEMORY_BYTES_HIGH: usize = 64 * 1024 * 1024;
 /// Makes room in a view whose memory is full.
 type Relieve<'a> = &'a dyn Fn(&SharedTenant) -> Result<(), EngineError>;
 
-/// What the applier thread works with.
+/// What whoever applies an entry works with: the applier thread, or a thread that committed one alone.
 pub(crate) struct Applier {
+    /// Held while an entry is applied.
+    pub(crate) order: Mutex<()>,
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) tenants: Arc<Tenants>,
     pub(crate) waiting: Arc<WaitingEntries>,
@@ -34,29 +38,46 @@ pub(crate) struct Applier {
 impl Applier {
     /// Applies what was committed before the node was opened, so that it serves what it acknowledged.
     pub(crate) fn recover(&self, flusher: &Flusher) -> Result<(), EngineError> {
+        let _order = self.order.lock();
         while let Some(entry) = self.consensus.next_recovered()? {
             self.apply(&entry, &|_| flusher.flush_all())?;
         }
         Ok(())
     }
 
-    /// Runs until the consensus is closed or something fails.
-    pub(crate) fn run(self) {
+    /// The applier thread: runs until the consensus is closed or something fails.
+    pub(crate) fn run(&self) {
         loop {
             let result = match self.consensus.next_committed() {
-                Ok(entry) => self.apply(&entry, &|tenant| self.wait_for_memory(tenant)),
+                Ok(entry) => {
+                    let _order = self.order.lock();
+                    self.apply(&entry, &|tenant| self.wait_for_memory(tenant))
+                }
                 Err(ConsensusError::Closed) => return,
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = result {
-                self.health
-                    .stop(format!("a committed entry could not be applied: {}", chain(&error)));
-                self.waiting.lock().clear();
-                self.tenants.close();
-                self.consensus.close();
+                self.fail(&error);
                 return;
             }
         }
+    }
+
+    /// The right to apply the next entry, unless somebody has it.
+    pub(crate) fn try_order(&self) -> Option<Order<'_>> {
+        let guard = self.order.try_lock()?;
+        Some(Order {
+            applier: self,
+            _guard: guard,
+        })
+    }
+
+    fn fail(&self, error: &EngineError) {
+        self.health
+            .stop(format!("a committed entry could not be applied: {}", chain(error)));
+        self.waiting.lock().clear();
+        self.tenants.close();
+        self.consensus.close();
     }
 
     fn apply(&self, committed: &CommittedEntry, relieve: Relieve<'_>) -> Result<(), EngineError> {
@@ -66,16 +87,32 @@ impl Applier {
         } else {
             None
         };
-        let (commands, replies, begun) = match waiting {
-            Some(Waiting {
-                commands,
-                replies,
-                begun,
-            }) => (commands, replies, begun),
-            None => (decode_entry(&committed.payload)?.commands, Vec::new(), None),
+        let waiting = match waiting {
+            Some(waiting) => waiting,
+            None => Waiting {
+                commands: decode_entry(&committed.payload)?.commands,
+                replies: Vec::new(),
+                begun: None,
+            },
         };
+        self.apply_waiting(committed, timestamp, waiting, boot == self.boot, relieve)
+    }
+
+    fn apply_waiting(
+        &self,
+        committed: &CommittedEntry,
+        timestamp: Timestamp,
+        waiting: Waiting,
+        is_own: bool,
+        relieve: Relieve<'_>,
+    ) -> Result<(), EngineError> {
+        let Waiting {
+            commands,
+            replies,
+            begun,
+        } = waiting;
         let entry = Entry { timestamp, commands };
-        let outcomes = self.apply_to_tenants(committed, &entry, boot == self.boot, relieve)?;
+        let outcomes = self.apply_to_tenants(committed, &entry, is_own, relieve)?;
         self.tenants.set_applied_index(committed.index);
         answer(replies, outcomes);
         if let Some(begun) = begun {
@@ -157,11 +194,34 @@ impl Applier {
     }
 }
 
+/// The right to apply the next entry.
+pub(crate) struct Order<'a> {
+    applier: &'a Applier,
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl Order<'_> {
+    /// The last entry that was applied; it stays that while this lives.
+    pub(crate) fn applied_index(&self) -> LogIndex {
+        self.applier.tenants.applied_index()
+    }
+
+    /// Applies an entry of this process and answers its clients; whether the node may go on.
+    pub(crate) fn apply(&self, committed: &CommittedEntry, timestamp: Timestamp, waiting: Waiting) -> bool {
+        let applier = self.applier;
+        let relieve = |tenant: &SharedTenant| applier.wait_for_memory(tenant);
+        let applied = applier.apply_waiting(committed, timestamp, waiting, true, &relieve);
+        if let Err(error) = &applied {
+            applier.fail(error);
+        }
+        applied.is_ok()
+    }
+}
+
 fn answer(replies: Vec<Reply>, outcomes: Vec<Option<Outcome>>) {
     for (reply, outcome) in replies.into_iter().zip(outcomes) {
         if let Some(outcome) = outcome {
-            // The client may have gone; then nobody needs the answer.
-            let _ = reply.send(Ok(outcome));
+            reply.send(Ok(outcome));
         }
     }
 }

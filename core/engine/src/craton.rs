@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,7 +23,8 @@ use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
 use crate::keyring::{Keyring, Opened};
 use crate::lock::DirectoryLock;
-use crate::proposer::{LogUse, ProposalQueue, Proposed, Proposer, ProposerCounters, WaitingEntries, proposal_queue};
+use crate::proposer::{Forming, LogUse, Proposed, Proposer, ProposerCounters, WaitingEntries};
+use crate::queue::ProposalQueue;
 use crate::recoveries::Recoveries;
 use crate::scrub::{ScrubStatus, Scrubbed, Scrubber};
 use crate::tenant::SharedTenant;
@@ -61,7 +61,7 @@ pub struct Craton(pub(crate) Arc<Inner>);
 /// What databases and sessions need of the node.
 pub(crate) struct Node {
     pub(crate) tenants: Arc<Tenants>,
-    pub(crate) proposals: ProposalQueue,
+    pub(crate) proposer: Arc<Proposer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) health: Arc<Health>,
@@ -76,8 +76,6 @@ pub(crate) struct Inner {
     consensus: Arc<dyn Consensus>,
     flusher: Arc<Flusher>,
     closing: Arc<Closing>,
-    stopping: Arc<AtomicBool>,
-    counters: Arc<ProposerCounters>,
     scrubbed: Arc<Mutex<Scrubbed>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: DirectoryLock,
@@ -98,7 +96,7 @@ impl Node {
             correlation_id,
             idempotency_id,
         } = request;
-        self.proposals.propose(Command {
+        self.proposer.propose(Command {
             tenant,
             actor,
             correlation_id,
@@ -210,28 +208,29 @@ impl Craton {
         let closing = Arc::new(Closing::default());
         let waiting = Arc::new(WaitingEntries::default());
         let boot = u64::from_be_bytes(random_array(random.as_ref()));
-        let applier = Applier {
+        let applier = Arc::new(Applier {
+            order: Mutex::default(),
             consensus: Arc::clone(&consensus),
             tenants: Arc::clone(&tenants),
             waiting: Arc::clone(&waiting),
             health: Arc::clone(&health),
             closing: Arc::clone(&closing),
             boot,
-        };
-        let (proposals, receiver) = proposal_queue(Arc::clone(&health));
-        let stopping = Arc::new(AtomicBool::new(false));
-        let counters = Arc::new(ProposerCounters::default());
-        let proposer = Proposer {
+        });
+        let proposer = Arc::new(Proposer {
+            queue: ProposalQueue::new(Arc::clone(&health), sync_policy),
+            applier: Arc::clone(&applier),
             consensus: Arc::clone(&consensus),
             clock: Arc::clone(&clock),
             waiting,
             health: Arc::clone(&health),
-            stopping: Arc::clone(&stopping),
-            counters: Arc::clone(&counters),
-            sync_policy,
-            epochs: EpochStarts::new(Arc::clone(&tenants), Arc::clone(&random)),
+            counters: ProposerCounters::default(),
+            forming: Mutex::new(Forming {
+                sequence: 0,
+                epochs: EpochStarts::new(Arc::clone(&tenants), Arc::clone(&random)),
+            }),
             boot,
-        };
+        });
         let flusher = Arc::new(Flusher {
             consensus: Arc::clone(&consensus),
             tenants: Arc::clone(&tenants),
@@ -242,7 +241,7 @@ impl Craton {
         health.space.set_may_wait(true);
         let node = Arc::new(Node {
             tenants,
-            proposals,
+            proposer: Arc::clone(&proposer),
             clock,
             random,
             health,
@@ -266,7 +265,7 @@ impl Craton {
         };
         let background_flusher = Arc::clone(&flusher);
         let threads = vec![
-            spawn("craton-propose", move || proposer.run(receiver))?,
+            spawn("craton-propose", move || proposer.run())?,
             spawn("craton-apply", move || applier.run())?,
             spawn("craton-flush", move || background_flusher.run())?,
             spawn("craton-checkpoint", move || checkpointer.run())?,
@@ -277,8 +276,6 @@ impl Craton {
             consensus,
             flusher,
             closing,
-            stopping,
-            counters,
             scrubbed,
             threads: Mutex::new(threads),
             _lock: lock,
@@ -459,7 +456,7 @@ impl Craton {
             .collect();
         EngineStatus {
             databases,
-            log_use: self.0.counters.read(),
+            log_use: node.proposer.counters.read(),
             scrub: self.scrub_status(),
             read_only_reason: self.read_only_reason(),
             stop_reason: node.health.stop_reason().map(str::to_owned),
@@ -501,8 +498,7 @@ impl Inner {
         }
         self.node.health.space.set_may_wait(false);
         self.closing.close();
-        self.stopping.store(true, Ordering::Release);
-        self.node.proposals.wake();
+        self.node.proposer.queue.close();
         let mut threads = threads.into_iter();
         // A thread that panicked has stopped the node already; there is nothing to add. The proposer ends first,
         // so that what it proposed is still applied and answered.

@@ -39,6 +39,7 @@ mod lock;
 mod log_mark;
 mod options;
 mod proposer;
+mod queue;
 mod receipt;
 mod recoveries;
 mod scrub;

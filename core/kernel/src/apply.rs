@@ -76,6 +76,10 @@ pub struct StreamWrite {
 
 /// What became of a command.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every command is drafted, and none is kept in this form"
+)]
 pub enum Decided {
     /// Nothing is written; this is the answer.
     Answered(Outcome),
