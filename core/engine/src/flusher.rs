@@ -22,6 +22,8 @@ const PERIOD: Duration = Duration::from_millis(500);
 const BACKPRESSURE_WAIT: Duration = Duration::from_millis(2);
 /// A tenant with fewer bytes of unflushed rows waits for [`PERIODS_MAX`].
 const UNFLUSHED_BYTES_TARGET: usize = 16 * 1024 * 1024;
+/// A tenant with fewer unflushed records waits likewise. They are what a restart applies again, and it should be quick.
+const UNFLUSHED_RECORDS_TARGET: u64 = 100_000;
 /// After this many periods a tenant is flushed however little it wrote.
 const PERIODS_MAX: u32 = 10;
 
@@ -134,8 +136,13 @@ impl Flusher {
         // Entries up to here are applied; a tenant that is clean afterwards has nothing of them to lose.
         let mut flushed = self.tenants.applied_index();
         for writer in self.tenants.writers() {
-            let tenant = Arc::clone(&writer.lock().tenant);
-            let due = everything || tenant.projection.memory_bytes() >= UNFLUSHED_BYTES_TARGET;
+            let (tenant, unflushed_records) = {
+                let writer = writer.lock();
+                (Arc::clone(&writer.tenant), writer.unflushed_records())
+            };
+            let due = everything
+                || unflushed_records >= UNFLUSHED_RECORDS_TARGET
+                || tenant.projection.memory_bytes() >= UNFLUSHED_BYTES_TARGET;
             let persisted = if due {
                 flush_tenant(&writer)?
             } else {

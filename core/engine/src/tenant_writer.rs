@@ -347,6 +347,12 @@ impl TenantWriter {
         }
     }
 
+    /// How many records the view's file does not have.
+    pub(crate) fn unflushed_records(&self) -> u64 {
+        let flushed_end = self.tenant.projection.applied().map_or(0, |applied| applied.end.get());
+        self.state.end.get() - flushed_end
+    }
+
     /// Sets the log's buffer and the view's memory aside for the disk; `None` when there is nothing to flush.
     pub(crate) fn begin_flush(&mut self) -> Result<Option<TenantFlush>, EngineError> {
         if self.flushed == self.applied {
