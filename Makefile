@@ -8,6 +8,9 @@ MAKEFLAGS += --no-print-directory
 # Parameters of single targets, documented where they are used.
 ARGS ?=
 PACKAGE ?=
+CAMPAIGN ?=
+
+FAULTS := $(or $(CARGO_TARGET_DIR),target)/release/craton-faults
 
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
@@ -65,6 +68,20 @@ ifeq ($(PACKAGE)$(ARGS),)
 	cargo test --locked --quiet --doc --package craton-engine
 	cd web && npm run --silent test
 	scripts/test-console.sh
+endif
+
+.PHONY: campaigns
+campaigns: setup ## Every fault campaign in its long form; CAMPAIGN=crash-points ARGS='--count 1000000' for one
+	cargo build --release --locked --package craton-faults --package craton-server
+ifneq ($(CAMPAIGN),)
+	$(FAULTS) $(CAMPAIGN) $(ARGS)
+else
+	$(FAULTS) crash-points $(ARGS)
+	$(FAULTS) io-errors $(ARGS)
+	$(FAULTS) files $(ARGS)
+	$(FAULTS) flips $(ARGS)
+	$(FAULTS) kill-nine $(ARGS)
+	$(FAULTS) power-cut $(ARGS)
 endif
 
 .PHONY: clean

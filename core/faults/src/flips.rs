@@ -23,6 +23,10 @@ const RECORD_BYTES_MAX: u64 = 2_048;
 const SEGMENTS: u64 = 4;
 /// Bytes from a magic number on of which every bit is flipped. No header is longer.
 const HEADER_BYTES_MAX: usize = 192;
+/// The same for a record of the write-ahead log, of which there are many.
+const WAL_RECORD_HEADER_BYTES_MAX: usize = 64;
+/// How a record of the write-ahead log begins; its segments go on with a letter.
+const WAL_RECORD_MAGIC: &[u8] = b"CRTW";
 /// Positions that a thread takes at once.
 const POSITIONS_AT_ONCE: usize = 1_024;
 /// Every so many cases a log that opened is read through, the others around the flipped byte.
@@ -321,7 +325,13 @@ fn header_bytes(bytes: &[u8]) -> Vec<bool> {
     let mut headers = vec![bytes.len() <= HEADER_BYTES_MAX; bytes.len()];
     for (at, window) in bytes.windows(4).enumerate() {
         if window.starts_with(b"CRT") && window[3].is_ascii_uppercase() {
-            let end = bytes.len().min(at + HEADER_BYTES_MAX);
+            let is_wal_record = window == WAL_RECORD_MAGIC && bytes.get(at + 4).is_none_or(|byte| *byte != b'A');
+            let length = if is_wal_record {
+                WAL_RECORD_HEADER_BYTES_MAX
+            } else {
+                HEADER_BYTES_MAX
+            };
+            let end = bytes.len().min(at + length);
             headers[at..end].fill(true);
         }
     }

@@ -200,7 +200,7 @@ impl Load {
     /// Verifies the database's log from its files alone, with the server stopped.
     fn verify_log(&mut self) -> anyhow::Result<&'static str> {
         let key: VerifierKey = self.server.log_key()?.parse()?;
-        self.server.kill()?;
+        self.server.stop()?;
         let tenant = key.name().as_str().rsplit('/').next().context("a tenant")?.to_owned();
         let directory = self.server.data_dir().join("tenants").join(tenant).join("log");
         let mut segments = segments(&directory)?;

@@ -104,6 +104,17 @@ impl Server {
         Ok(())
     }
 
+    /// Asks the process to end, which signs what is not signed yet, and waits until it did.
+    pub(super) fn stop(&mut self) -> anyhow::Result<()> {
+        let process = self.process.as_ref().context("no process")?;
+        let id = rustix::process::Pid::from_child(process);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        let mut process = self.process.take().context("no process")?;
+        let status = self.wait_for("end of the process", || process.try_wait().ok().flatten())?;
+        ensure!(status.success(), "the server ended with {status}:\n{}", self.log_end());
+        Ok(())
+    }
+
     /// A connection with the server's certificate checked.
     pub(super) async fn connect(&self) -> anyhow::Result<Client> {
         let address = self.endpoints["postgres"].as_str().context("an address")?;
