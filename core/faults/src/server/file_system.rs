@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-/// Room for the write-ahead log's reserved segments, logs and views.
-const IMAGE_BYTES: u64 = 768 * 1024 * 1024;
+/// Room for a segment of the write-ahead log from each cycle, and for logs and views. The file is sparse.
+const IMAGE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// `EXT4_IOC_SHUTDOWN` (Linux, `fs/ext4/ext4.h`), called from Python because the workspace forbids unsafe code. Its
 /// argument is 0: everything is written first; 1: the journal is; 2: nothing is.
 const SHUTDOWN: &str = "
