@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verifies a Craton receipt: an independent implementation of docs/verification.md.
 
-Usage: verify_receipt.py RECEIPT VERIFIER_KEY
+Usage: verify.py RECEIPT VERIFIER_KEY
 
 Prints what the receipt proves as JSON and exits with 0, or says why it proves nothing and exits with 1.
 Needs the `cryptography` package for Ed25519 and AES-GCM; everything else is the standard library.
