@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use craton_kernel::{Operation, Outcome, Refusal};
+use craton_kernel::{Operation, Outcome, Refusal, StateCheckpoint};
 use craton_proof::Checkpoint;
 use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset, Timestamp};
 use tokio::runtime::Runtime;
@@ -24,6 +24,9 @@ const PERIODS_MAX: u32 = 10;
 /// After work on a state tree, it rests until so many times that time has passed since the work began: a quarter of one
 /// core, however much is written. What waits meanwhile becomes one larger batch, which costs less for each row.
 const WORK_DIVISOR: u64 = 4;
+
+/// How many versions of the state tree a receipt waits for; one that is further behind is left to the background.
+const SLICES_MAX: u32 = 4;
 
 /// What the checkpointer thread works with.
 pub(crate) struct Checkpointer {
@@ -82,6 +85,29 @@ impl Checkpointer {
         }
         Ok(())
     }
+}
+
+/// Makes sure that a checkpoint which is itself covered commits to a state of at least every change before `end`.
+pub(crate) async fn ensure_state_covered(node: &Node, tenant: &SharedTenant, end: Offset) -> Result<(), EngineError> {
+    let end = end.min(tenant.head().data_end);
+    let reached = |stated: Option<StateCheckpoint>| stated.is_some_and(|stated| stated.size >= end.get());
+    for _ in 0..SLICES_MAX {
+        if tenant.state.end() < end {
+            tenant.state.advance(tenant)?;
+        }
+    }
+    while !reached(tenant.head().covered_state_checkpoint) {
+        let size = tenant.state.end();
+        if size < end {
+            return Err(EngineError::StateBehind {
+                database: tenant.name.clone(),
+                size: size.get(),
+                end: end.get(),
+            });
+        }
+        checkpoint(node, tenant).await?;
+    }
+    Ok(())
 }
 
 /// Makes sure that a checkpoint covers every change before `end`.

@@ -104,6 +104,16 @@ pub enum EngineError {
         /// What its records give.
         found: craton_types::Hash,
     },
+    /// The state tree is being rebuilt. Try again.
+    #[error("the state tree of database {database:?} has reached {size} of {end} records, try again")]
+    StateBehind {
+        /// The database.
+        database: String,
+        /// How far it is.
+        size: u64,
+        /// How far it must be.
+        end: u64,
+    },
     /// A tenant's view could not be read while a command was applied.
     #[error(transparent)]
     Apply(#[from] craton_kernel::ApplyError),
@@ -248,6 +258,6 @@ impl EngineError {
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Overloaded | Self::DiskFull)
+        matches!(self, Self::Overloaded | Self::DiskFull | Self::StateBehind { .. })
     }
 }

@@ -45,6 +45,7 @@ mod recoveries;
 mod scrub;
 mod session;
 mod state;
+mod state_receipt;
 mod subject_keys;
 mod subscription;
 mod sync_policy;

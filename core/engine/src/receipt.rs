@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use craton_types::{Change, Offset, PrimaryKey, Record, RowChange, SealedCell, TableSchema};
 
 use crate::checkpointer::ensure_covered;
-use crate::{EngineError, Tenant};
+use crate::{EngineError, SignedCheckpoint, Tenant};
 
 impl Tenant {
     /// The receipt of a record of events. It discloses the events that `disclose` allows, by their bytes; the others
@@ -87,19 +87,12 @@ impl Tenant {
     }
 
     fn receipt_of(&self, record: &Record, changes: &[u32]) -> Result<String, EngineError> {
-        let head = self.tenant.head();
         let offset = record.header.offset;
         let unproved = |reason: String| EngineError::Receipt {
             offset: offset.get(),
             reason,
         };
-        // A checkpoint that witnesses stand behind is worth more than a newer one that only this node signed.
-        let cosigned = head.cosigned.filter(|cosigned| cosigned.size > offset.get());
-        let checkpoint = match cosigned {
-            Some(_) => self.newest_cosigned_checkpoint()?,
-            None => self.newest_checkpoint()?,
-        }
-        .ok_or_else(|| unproved("there is no checkpoint".to_owned()))?;
+        let checkpoint = self.checkpoint_over(offset)?;
         let path = inclusion_proof(&self.tenant.log, offset.get(), checkpoint.size)
             .map_err(|error| unproved(error.to_string()))?;
         let dek = self.tenant.keys.get(record.header.key_epoch);
@@ -124,6 +117,22 @@ impl Tenant {
             Some(error) => Err(error),
             None => Ok(receipt.to_string()),
         }
+    }
+}
+
+impl Tenant {
+    /// The newest checkpoint, or the newest cosigned one, if that covers a record: a checkpoint that witnesses stand
+    /// behind is worth more than a newer one that only this node signed.
+    pub(crate) fn checkpoint_over(&self, offset: Offset) -> Result<SignedCheckpoint, EngineError> {
+        let cosigned = self.tenant.head().cosigned;
+        match cosigned.filter(|cosigned| cosigned.size > offset.get()) {
+            Some(_) => self.newest_cosigned_checkpoint()?,
+            None => self.newest_checkpoint()?,
+        }
+        .ok_or_else(|| EngineError::Receipt {
+            offset: offset.get(),
+            reason: "there is no checkpoint".to_owned(),
+        })
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Head {
     pub(crate) checkpoint_offset: Option<Offset>,
     /// The last checkpoint record, and the state that it commits to.
     pub(crate) state_checkpoint: Option<StateCheckpoint>,
+    /// The newest checkpoint record that a later checkpoint covers.
+    pub(crate) covered_state_checkpoint: Option<StateCheckpoint>,
     /// The last checkpoint that witnesses have cosigned.
     pub(crate) cosigned: Option<Cosigned>,
     /// One past the last record of changes: checkpoints and cosignatures are not worth a checkpoint of their own.
@@ -83,6 +85,7 @@ impl Head {
             checkpoint_size: state.checkpoint_size,
             checkpoint_offset: state.checkpoint_offset,
             state_checkpoint: state.state_checkpoint,
+            covered_state_checkpoint: state.covered_state_checkpoint,
             cosigned: state.cosigned,
             data_end,
             erasures: state.erasures,

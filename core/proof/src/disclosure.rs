@@ -101,18 +101,24 @@ impl Disclosure {
         if disclosure.to_bytes() != bytes {
             return Err(DisclosureError::NotCanonical);
         }
-        let indexes = disclosure.chunks.iter().map(|chunk| chunk.index);
+        disclosure.check_order()?;
+        Ok(disclosure)
+    }
+
+    /// Checks that chunks, and the cells of each, are in ascending order.
+    pub(crate) fn check_order(&self) -> Result<(), DisclosureError> {
+        let indexes = self.chunks.iter().map(|chunk| chunk.index);
         if !indexes.is_sorted_by(|a, b| a < b) {
             return Err(DisclosureError::ChunkOrder);
         }
-        for chunk in &disclosure.chunks {
+        for chunk in &self.chunks {
             let Some(cells) = &chunk.cells else { continue };
             let places = cells.iter().map(|cell| (cell.row, cell.column));
             if cells.is_empty() || !places.is_sorted_by(|a, b| a < b) {
                 return Err(DisclosureError::CellOrder { chunk: chunk.index });
             }
         }
-        Ok(disclosure)
+        Ok(())
     }
 }
 

@@ -45,8 +45,8 @@ pub use receipt::{Receipt, ReceiptBuildError, ReceiptError, ReceiptParts, Verifi
 pub use receipt_text::{ReceiptLine, ReceiptSection};
 pub use state::{
     EMPTY_SUBTREE, OtherLeaf, STATE_COMMITMENT_BYTES, STATE_TABLE_NAMES, STATE_TREE_LEVELS, StateCommitment,
-    StateCommitmentError, StateLeafValue, StateTreeProof, StateTreeProofError, state_key_bit, state_leaf_hash,
-    state_node_hash,
+    StateCommitmentError, StateLeafValue, StateReceipt, StateReceiptError, StateReceiptParts, StateTreeProof,
+    StateTreeProofError, StatedChange, VerifiedStateReceipt, state_key_bit, state_leaf_hash, state_node_hash,
 };
 pub use tiles::{
     ENTRY_BUNDLE_BYTES_MAX, ENTRY_BYTES_MAX, TILE_HEIGHT, TILE_LEVEL_MAX, TILE_WIDTH, TileContent, TileDecodeError,

@@ -208,39 +208,10 @@ impl Receipt {
     /// # Errors
     /// When the record has no changes, or not the ones to disclose.
     pub fn build(parts: ReceiptParts<'_>) -> Result<Self, ReceiptBuildError> {
-        let Record { header, chunks } = parts.record;
-        let offset = header.offset.get();
-        let first_change = header.kind.first_change().ok_or(ReceiptBuildError::Kind { offset })?;
-        let leaves: Vec<Hash> = chunks.iter().map(|chunk| chunk_hash(chunk)).collect();
-        let mut disclosed: Vec<DisclosedChunk> = Vec::with_capacity(1 + parts.changes.len());
-        for index in (0..first_change).chain(parts.changes.iter().copied()) {
-            let missing = || ReceiptBuildError::Chunk {
-                offset,
-                chunk: index,
-                chunk_count: chunks.len(),
-            };
-            let in_order = disclosed.last().is_none_or(|last| last.index < index);
-            let chunk = chunks.get(index as usize).filter(|_| in_order).ok_or_else(missing)?;
-            let change_key = (parts.change_key)(index);
-            let cells = match index {
-                0 => None,
-                _ => disclose_cells(&change_key, chunk, parts.cell_key),
-            };
-            disclosed.push(DisclosedChunk {
-                index,
-                cells,
-                change_key: (*change_key.as_bytes()).into(),
-                chunk: chunk.clone().into(),
-                path: inclusion_proof(&leaves[..], u64::from(index), leaves.len() as u64).map_err(|_| missing())?,
-            });
-        }
-        let disclosure = Disclosure {
-            header: header.encode().into(),
-            chunks: disclosed,
-        };
+        let disclosure = disclose(parts.record, parts.changes, parts.change_key, parts.cell_key)?;
         Ok(Self(TlogProof {
             extra: Some(disclosure.to_bytes()),
-            index: offset,
+            index: parts.record.header.offset.get(),
             path: parts.path,
             checkpoint: parts.checkpoint,
         }))
@@ -270,17 +241,7 @@ impl Receipt {
         let note = Note::parse(proof.checkpoint.as_bytes()).map_err(CheckpointError::from)?;
         let checkpoint = Checkpoint::open_note(&note, key)?;
         let cosignatures = witnesses.verify(&note)?;
-        let header = verify_header(&disclosure.header, &proof, &checkpoint)?;
-        let (summary, changes) = open_chunks(&header, &disclosure.chunks)?;
-        Ok(VerifiedReceipt {
-            record_hash: record_hash(&disclosure.header),
-            header,
-            summary,
-            changes,
-            checkpoint,
-            key: key.clone(),
-            cosignatures,
-        })
+        verify_record(&disclosure, proof.index, &proof.path, &checkpoint, key, &cosignatures)
     }
 }
 
@@ -345,21 +306,86 @@ fn open_cells(change: &mut Change, disclosed: &DisclosedChunk) -> Result<(), Rec
     Ok(())
 }
 
-fn verify_header(
+/// Discloses the summary and some changes of a record.
+pub(crate) fn disclose(
+    record: &Record,
+    changes: &[u32],
+    change_key: &dyn Fn(u32) -> ChangeKey,
+    cell_key: &dyn Fn(&SealedCell) -> Option<ChangeKey>,
+) -> Result<Disclosure, ReceiptBuildError> {
+    let Record { header, chunks } = record;
+    let offset = header.offset.get();
+    let first_change = header.kind.first_change().ok_or(ReceiptBuildError::Kind { offset })?;
+    let leaves: Vec<Hash> = chunks.iter().map(|chunk| chunk_hash(chunk)).collect();
+    let mut disclosed: Vec<DisclosedChunk> = Vec::with_capacity(1 + changes.len());
+    for index in (0..first_change).chain(changes.iter().copied()) {
+        let missing = || ReceiptBuildError::Chunk {
+            offset,
+            chunk: index,
+            chunk_count: chunks.len(),
+        };
+        let in_order = disclosed.last().is_none_or(|last| last.index < index);
+        let chunk = chunks.get(index as usize).filter(|_| in_order).ok_or_else(missing)?;
+        let change_key = change_key(index);
+        let cells = match index {
+            0 => None,
+            _ => disclose_cells(&change_key, chunk, cell_key),
+        };
+        disclosed.push(DisclosedChunk {
+            index,
+            cells,
+            change_key: (*change_key.as_bytes()).into(),
+            chunk: chunk.clone().into(),
+            path: inclusion_proof(&leaves[..], u64::from(index), leaves.len() as u64).map_err(|_| missing())?,
+        });
+    }
+    Ok(Disclosure {
+        header: header.encode().into(),
+        chunks: disclosed,
+    })
+}
+
+/// Verifies what is disclosed of the record at `index` against a checkpoint that was verified already.
+pub(crate) fn verify_record(
+    disclosure: &Disclosure,
+    index: u64,
+    path: &[Hash],
+    checkpoint: &Checkpoint,
+    key: &VerifierKey,
+    cosignatures: &[Cosignature],
+) -> Result<VerifiedReceipt, ReceiptError> {
+    let header = verify_header_included(&disclosure.header, index, path, checkpoint)?;
+    if header.kind.first_change().is_none() {
+        return Err(ReceiptError::Kind);
+    }
+    let (summary, changes) = open_chunks(&header, &disclosure.chunks)?;
+    Ok(VerifiedReceipt {
+        record_hash: record_hash(&disclosure.header),
+        header,
+        summary,
+        changes,
+        checkpoint: checkpoint.clone(),
+        key: key.clone(),
+        cosignatures: cosignatures.to_vec(),
+    })
+}
+
+/// Verifies that a record of any kind is the one at `index` under a checkpoint.
+pub(crate) fn verify_header_included(
     bytes: &[u8; HEADER_BYTES],
-    proof: &TlogProof,
+    index: u64,
+    path: &[Hash],
     checkpoint: &Checkpoint,
 ) -> Result<RecordHeader, ReceiptError> {
     let header = RecordHeader::decode(bytes).map_err(|error| ReceiptError::Header { field: error.field })?;
-    if header.offset.get() != proof.index {
+    if header.offset.get() != index {
         return Err(ReceiptError::Index {
             offset: header.offset.get(),
-            index: proof.index,
+            index,
         });
     }
     let included = |header: &[u8; HEADER_BYTES]| {
-        let leaf = record_hash(header);
-        verify_inclusion(leaf, proof.index, checkpoint.size, &proof.path, &checkpoint.root)
+        verify_inclusion(record_hash(header), index, checkpoint.size, path, &checkpoint.root)
     };
     included(bytes).map_err(|error| {
         let path_may_be_right = matches!(error, ProofVerifyError::Root { .. });
@@ -373,10 +399,7 @@ fn verify_header(
                 found: changed.found,
             })
     })?;
-    match header.kind.first_change() {
-        Some(_) => Ok(header),
-        None => Err(ReceiptError::Kind),
-    }
+    Ok(header)
 }
 
 fn open_chunks(

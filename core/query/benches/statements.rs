@@ -8,7 +8,7 @@ use craton_query::{
     Catalog, Context, Direction, Functions, HistoryEntry, InsertCheck, KeyRange, PlanKind, RecoveryEntry, RowSource,
     Scan, SourceError, SqlError, limits,
 };
-use craton_types::{Offset, PrimaryKey, TableId, TableSchema, Timestamp, Value, VersionedRow};
+use craton_types::{Offset, PrimaryKey, Row, TableId, TableSchema, Timestamp, Value, VersionedRow};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const ROWS: i64 = 10_000;
@@ -99,6 +99,10 @@ impl RowSource for Memory {
 
 impl Functions for Memory {
     fn receipt(&self, _: &TableSchema, _: &PrimaryKey) -> Result<String, SqlError> {
+        Ok(String::new())
+    }
+
+    fn state_receipt(&self, _: &TableSchema, _: &Row) -> Result<String, SqlError> {
         Ok(String::new())
     }
 

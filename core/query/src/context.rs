@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use craton_types::{PrimaryKey, TableSchema, Timestamp, Value};
+use craton_types::{PrimaryKey, Row, TableSchema, Timestamp, Value};
 
 use crate::{RecoveryEntry, SqlError};
 
@@ -22,6 +22,13 @@ pub trait Functions {
     /// # Errors
     /// When there is no such row, or no checkpoint covers it.
     fn receipt(&self, table: &TableSchema, key: &PrimaryKey) -> Result<String, SqlError>;
+
+    /// `craton_state_receipt`: the text that proves which change of a row is its newest, or that there is no such row.
+    /// `key` has the values of the primary key.
+    ///
+    /// # Errors
+    /// When no checkpoint says what the rows are.
+    fn state_receipt(&self, table: &TableSchema, key: &Row) -> Result<String, SqlError>;
 
     /// `craton_position()`: the position of the log's last record; `None` while the log is empty.
     fn position(&self) -> Option<u64>;

@@ -1,7 +1,8 @@
 //! Results as JSON, for programs. Names are those of the formats' fields.
 
 use craton_proof::{
-    Checkpoint, Cosignature, LogPart, LogSummary, LogVerifyError, VerifiedReceipt, timestamp_text, value_text,
+    Checkpoint, Cosignature, LogPart, LogSummary, LogVerifyError, VerifiedReceipt, VerifiedStateReceipt,
+    timestamp_text, value_text,
 };
 use craton_types::{Change, Row, TableSummary, Value};
 use serde_json::{Map, Value as Json, json};
@@ -31,6 +32,33 @@ pub fn receipt(receipt: &VerifiedReceipt) -> Json {
         "changes": changes.collect::<Vec<_>>(),
         "checkpoint": checkpoint(&receipt.checkpoint),
         "key": receipt.key.to_string(),
+        "cosignatures": receipt.cosignatures.iter().map(cosignature).collect::<Vec<_>>(),
+    })
+}
+
+/// A verified state receipt.
+#[must_use]
+pub fn state_receipt(receipt: &VerifiedStateReceipt) -> Json {
+    let key = receipt
+        .table
+        .primary_key
+        .iter()
+        .zip(&receipt.key)
+        .filter_map(|(&position, field)| {
+            let column = receipt.table.columns.get(usize::from(position))?;
+            Some((column.name.clone(), value(field)))
+        });
+    json!({
+        "verified": true,
+        "claim": if receipt.row.is_some() { "latest" } else { "absent" },
+        "as_of_position": receipt.size.checked_sub(1),
+        "table": receipt.table.name,
+        "primary_key": Json::Object(key.collect()),
+        "checkpointed": receipt.committed_time_text(),
+        "checkpoint_position": receipt.committed_by.offset.get(),
+        "record": receipt.row.as_ref().map(self::receipt),
+        "checkpoint": checkpoint(&receipt.checkpoint),
+        "key": receipt.log_key.to_string(),
         "cosignatures": receipt.cosignatures.iter().map(cosignature).collect::<Vec<_>>(),
     })
 }

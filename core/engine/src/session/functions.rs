@@ -2,7 +2,7 @@
 
 use craton_kernel::{RECOVERY_TABLE, recovery_from_row};
 use craton_query::{Functions, HistoryEntry, RecoveryEntry, SqlError, SqlState, Variables};
-use craton_types::{Change, Direction, KeyRange, Offset, PrimaryKey, TableSchema};
+use craton_types::{Change, Direction, KeyRange, Offset, PrimaryKey, Row, TableSchema};
 
 use super::sql_error;
 use crate::clock::random_array;
@@ -14,6 +14,7 @@ pub(super) struct SessionFunctions<'a> {
     database: &'a Tenant,
     variables: &'a Variables,
     end: Offset,
+    past: bool,
 }
 
 impl<'a> SessionFunctions<'a> {
@@ -22,7 +23,14 @@ impl<'a> SessionFunctions<'a> {
             database,
             variables,
             end,
+            past: false,
         }
+    }
+
+    /// Whether the statement reads the past.
+    pub(super) const fn in_past(mut self, past: bool) -> Self {
+        self.past = past;
+        self
     }
 }
 
@@ -35,6 +43,11 @@ impl Functions for SessionFunctions<'_> {
                 Err(SqlError::new(SqlState::NO_DATA_FOUND, message))
             }
         }
+    }
+
+    fn state_receipt(&self, table: &TableSchema, key: &Row) -> Result<String, SqlError> {
+        let size_max = self.past.then_some(self.end);
+        self.database.state_receipt(table, key, size_max).map_err(sql_error)
     }
 
     fn position(&self) -> Option<u64> {

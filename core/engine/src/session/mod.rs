@@ -20,7 +20,7 @@ use craton_types::{
     UserDefinition, Value,
 };
 
-use crate::checkpointer::ensure_covered;
+use crate::checkpointer::{ensure_covered, ensure_state_covered};
 use crate::clock::random_array;
 use crate::craton::Request;
 use crate::erasure::time_text;
@@ -435,13 +435,18 @@ impl Session {
         }
         let as_of = self.as_of(prepared, parameters, &around)?;
         let past = as_of != AsOf::Now;
+        if prepared.plan.calls_state_receipt() && !past {
+            ensure_state_covered(&self.database.node, &self.database.tenant, around.view.end())
+                .await
+                .map_err(sql_error)?;
+        }
         if past {
             let end = around.view.resolve(as_of)?;
             around.view = around.view.at(end);
             around.catalogue = catalogue_at(&around.view, &around.catalogue)?;
         }
         let plan = self.current_plan(prepared, &around.catalogue)?;
-        let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end());
+        let functions = SessionFunctions::new(&self.database, &self.variables, around.view.end()).in_past(past);
         let context = self.context(around.now, parameters, &functions);
         let transaction = if past { None } else { self.transaction.as_ref() };
         transaction::with_source(transaction, &around.view, |source| match plan.kind() {
@@ -736,7 +741,7 @@ fn refusal_error(refusal: &Refusal) -> SqlError {
 /// What a client is told of a node's trouble.
 pub(crate) fn sql_error(error: EngineError) -> SqlError {
     let state = match &error {
-        EngineError::Overloaded => SqlState::INSUFFICIENT_RESOURCES,
+        EngineError::Overloaded | EngineError::StateBehind { .. } => SqlState::INSUFFICIENT_RESOURCES,
         EngineError::DiskFull => SqlState::DISK_FULL,
         EngineError::Stopped { .. } => SqlState::ADMIN_SHUTDOWN,
         EngineError::Refused(refusal) => return refusal_error(refusal),

@@ -65,7 +65,7 @@ fn table_name(name: &str, position: Option<Position>) -> RowState {
 }
 
 /// The key of a table's name.
-pub(super) fn table_name_key(name: &str) -> PrimaryKey {
+pub(crate) fn table_name_key(name: &str) -> PrimaryKey {
     let name = Value::Text(name.to_owned());
     PrimaryKey::encode([&name]).expect("a table's name is shorter than a key may be")
 }

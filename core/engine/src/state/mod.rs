@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::EngineError;
 use crate::keyring::{Keyring, KeyringError};
 use crate::tenant::SharedTenant;
+pub(crate) use changes::table_name_key;
 use changes::{RecordEffect, effect_of};
 pub(crate) use feed::Feed;
 use feed::Item;

@@ -5,7 +5,7 @@ use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments
 
 use super::bind::{Aggregates, Binder, start_of, string_literal};
 use super::coerce::make_cast;
-use super::{Aggregate, AggregateFunction, CastContext, Expression, Function, Typed};
+use super::{Aggregate, AggregateFunction, CastContext, Expression, Function, ReceiptKind, Typed};
 use crate::types::{NUMERIC, base, full_type_name, type_name};
 use crate::{SERVER_VERSION, SqlError, SqlState};
 
@@ -104,8 +104,8 @@ impl Binder<'_> {
             )
             .at(at));
         }
-        if name == "craton_receipt" {
-            return self.bind_receipt(&call.arguments, at);
+        if let Some(kind) = ReceiptKind::by_function(name) {
+            return self.bind_receipt(kind, &call.arguments, at);
         }
         self.bind_scalar(name, &call.arguments, at)
     }
@@ -181,8 +181,9 @@ impl Binder<'_> {
         ))
     }
 
-    /// `craton_receipt('table', key…)`, with the key's values in the order of the primary key.
-    fn bind_receipt(&mut self, arguments: &[&Expr], at: u32) -> Result<Typed, SqlError> {
+    /// `craton_receipt('table', key…)` and `craton_state_receipt('table', key…)`, with the key's values in the order of the
+    /// primary key.
+    fn bind_receipt(&mut self, kind: ReceiptKind, arguments: &[&Expr], at: u32) -> Result<Typed, SqlError> {
         let table_name = match arguments.first() {
             Some(Expr::Value(value)) => string_literal(&value.value),
             _ => None,
@@ -190,9 +191,12 @@ impl Binder<'_> {
         let Some(table_name) = table_name else {
             return Err(SqlError::new(
                 SqlState::INVALID_PARAMETER_VALUE,
-                "the first argument of craton_receipt must be a table's name as a string literal",
+                format!(
+                    "the first argument of {} must be a table's name as a string literal",
+                    kind.function()
+                ),
             )
-            .with_hint("SELECT craton_receipt('patients', 42)")
+            .with_hint(format!("SELECT {}('patients', 42)", kind.function()))
             .at(at));
         };
         let bare = table_name.strip_prefix("public.").unwrap_or(table_name);
@@ -247,7 +251,11 @@ impl Binder<'_> {
                 })?;
             key.push(expression);
         }
-        Ok(Typed::new(Expression::Receipt { table, key }, ColumnType::Text, at))
+        Ok(Typed::new(
+            Expression::Receipt { kind, table, key },
+            ColumnType::Text,
+            at,
+        ))
     }
 
     fn bind_scalar(&mut self, name: &str, arguments: &[&Expr], at: u32) -> Result<Typed, SqlError> {

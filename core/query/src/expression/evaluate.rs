@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use craton_types::{PrimaryKey, Row, Value};
 
-use super::{Comparison, Expression, arithmetic, cast, compare, function, like};
+use super::{Comparison, Expression, ReceiptKind, arithmetic, cast, compare, function, like};
 use crate::{Context, SqlError, SqlState};
 
 impl Expression {
@@ -72,7 +72,7 @@ impl Expression {
                 }
             }
             Self::Call { function, arguments } => function::call(*function, arguments, row, context),
-            Self::Receipt { table, key } => {
+            Self::Receipt { kind, table, key } => {
                 let mut values = Row::with_capacity(key.len());
                 for part in key {
                     values.push(part.evaluate(row, context)?.into_owned());
@@ -82,7 +82,10 @@ impl Expression {
                 }
                 let key = PrimaryKey::encode(&values)
                     .map_err(|error| SqlError::new(SqlState::INVALID_PARAMETER_VALUE, error.to_string()))?;
-                owned(Value::Text(context.functions.receipt(table, &key)?))
+                owned(Value::Text(match kind {
+                    ReceiptKind::Change => context.functions.receipt(table, &key)?,
+                    ReceiptKind::State => context.functions.state_receipt(table, &values)?,
+                }))
             }
             Self::Aggregate(_) => Err(SqlError::internal("an aggregate was left in an expression")),
         }

@@ -99,13 +99,40 @@ pub(crate) enum Expression {
         function: Function,
         arguments: Vec<Self>,
     },
-    /// `craton_receipt('table', key…)`.
+    /// `craton_receipt('table', key…)`, `craton_state_receipt('table', key…)`.
     Receipt {
+        kind: ReceiptKind,
         table: Arc<TableSchema>,
         key: Vec<Self>,
     },
     /// The nth aggregate of a grouped query, until grouping turns it into a column of the group's row.
     Aggregate(usize),
+}
+
+/// What a receipt is to prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReceiptKind {
+    /// The newest change of a row.
+    Change,
+    /// That it is the newest, or that there is no row.
+    State,
+}
+
+impl ReceiptKind {
+    pub(crate) fn by_function(name: &str) -> Option<Self> {
+        match name {
+            "craton_receipt" => Some(Self::Change),
+            "craton_state_receipt" => Some(Self::State),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn function(self) -> &'static str {
+        match self {
+            Self::Change => "craton_receipt",
+            Self::State => "craton_state_receipt",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,6 +331,13 @@ impl Expression {
     pub(crate) fn calls_receipt(&self) -> bool {
         let mut calls = false;
         self.walk(&mut |node| calls |= matches!(node, Self::Receipt { .. }));
+        calls
+    }
+
+    /// Whether it asks the engine for a receipt of this kind.
+    pub(crate) fn calls_receipt_of(&self, wanted: ReceiptKind) -> bool {
+        let mut calls = false;
+        self.walk(&mut |node| calls |= matches!(node, Self::Receipt { kind, .. } if *kind == wanted));
         calls
     }
 }

@@ -19,7 +19,7 @@ use craton_types::{ColumnType, TableSchema, Value};
 
 use sqlparser::ast;
 
-use crate::expression::{Expression, ParameterTypes, check_parameter};
+use crate::expression::{Expression, ParameterTypes, ReceiptKind, check_parameter};
 use crate::limits::EXPRESSION_DEPTH_MAX;
 use crate::statement::{AsOfKind, Syntax};
 use crate::{AsOf, Catalog, Context, SqlError, SqlState, Statement};
@@ -57,6 +57,7 @@ struct PlanInner {
     as_of: Option<(AsOfKind, Expression)>,
     tables: Vec<Arc<TableSchema>>,
     calls_receipt: bool,
+    calls_state_receipt: bool,
     reads_catalog: bool,
 }
 
@@ -143,10 +144,16 @@ impl Plan {
         self.0.columns.as_ref()
     }
 
-    /// Whether it calls `craton_receipt`, so that a covering checkpoint is needed before it runs.
+    /// Whether it calls `craton_receipt` or `craton_state_receipt`, so that a covering checkpoint is needed before it runs.
     #[must_use]
     pub fn calls_receipt(&self) -> bool {
         self.0.calls_receipt
+    }
+
+    /// Whether it calls `craton_state_receipt`, so that a checkpoint must vouch for the rows before it runs.
+    #[must_use]
+    pub fn calls_state_receipt(&self) -> bool {
+        self.0.calls_state_receipt
     }
 
     /// Whether it has a time travel clause of its own, which goes before the session's setting.
@@ -310,7 +317,8 @@ impl Planner<'_> {
             _ => {}
         }
         Plan(Arc::new(PlanInner {
-            calls_receipt: kind.calls_receipt(),
+            calls_receipt: kind.calls(Expression::calls_receipt),
+            calls_state_receipt: kind.calls(|expression| expression.calls_receipt_of(ReceiptKind::State)),
             kind,
             parameter_types,
             columns,
@@ -327,9 +335,10 @@ fn returning(write: WritePlan) -> Bound {
 }
 
 impl PlanKind {
-    fn calls_receipt(&self) -> bool {
+    /// Whether one of its expressions calls something.
+    fn calls(&self, looked_for: impl Fn(&Expression) -> bool) -> bool {
         let mut calls = false;
-        let mut visit = |expression: &Expression| calls |= expression.calls_receipt();
+        let mut visit = |expression: &Expression| calls |= looked_for(expression);
         match self {
             Self::Select(select) => select.for_each_expression(&mut visit),
             Self::Write(write) => write.for_each_expression(&mut visit),

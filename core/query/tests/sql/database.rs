@@ -73,6 +73,13 @@ impl Functions for Database {
         }
     }
 
+    fn state_receipt(&self, table: &TableSchema, key: &craton_types::Row) -> Result<String, SqlError> {
+        let encoded = PrimaryKey::encode(key).expect("the planner checked the types");
+        let row = self.rows.get(&(table.id, encoded.as_bytes().to_vec()));
+        let claim = if row.is_some() { "latest" } else { "absent" };
+        Ok(format!("{claim} in {}", table.name))
+    }
+
     fn position(&self) -> Option<u64> {
         self.position.checked_sub(1)
     }

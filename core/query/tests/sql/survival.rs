@@ -100,6 +100,7 @@ const WORDS: &[&str] = &[
     "interval",
     "'1 day'",
     "craton_receipt",
+    "craton_state_receipt",
     "'t'",
     "craton_history",
     ".",

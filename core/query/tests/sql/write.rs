@@ -345,6 +345,12 @@ fn receipts_are_asked_of_the_engine() {
             "SELECT craton_receipt(a, b) FROM p",
             "22023: the first argument of craton_receipt must be a table's name as a string literal",
         ),
+        ("SELECT craton_state_receipt('p', 'x', 1)", "latest in p"),
+        ("SELECT craton_state_receipt('p', 'x', 9)", "absent in p"),
+        (
+            "SELECT craton_state_receipt(a, b) FROM p",
+            "22023: the first argument of craton_state_receipt must be a table's name as a string literal",
+        ),
     ] {
         db.check(sql, expect);
     }
@@ -354,6 +360,15 @@ fn receipts_are_asked_of_the_engine() {
         ("DELETE FROM p RETURNING length(craton_receipt('p', a, b))", true),
         ("SELECT 1 FROM p", false),
     ] {
-        assert_eq!(db.plan(sql, &[]).expect(sql).calls_receipt(), calls, "{sql}");
+        let plan = db.plan(sql, &[]).expect(sql);
+        assert_eq!(
+            (plan.calls_receipt(), plan.calls_state_receipt()),
+            (calls, false),
+            "{sql}"
+        );
     }
+    let plan = db
+        .plan("SELECT length(craton_state_receipt('p', 'x', 1))", &[])
+        .expect("a plan");
+    assert!(plan.calls_receipt() && plan.calls_state_receipt());
 }

@@ -1,0 +1,97 @@
+//! What a state receipt discloses, in the `extra` line of the proof.
+//!
+//! The byte 2, then CBOR (RFC 8949, deterministic): `[checkpoint, state key, table, key, tree proof, row]`.
+
+use craton_types::{HEADER_BYTES, Hash, Row};
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+
+use super::tree::{StateLeafValue, StateTreeProof};
+use crate::disclosure::{Disclosure, DisclosureError};
+
+/// The version byte, which tells a state receipt from one of a record.
+pub(super) const STATE_DISCLOSURE_VERSION: u8 = 2;
+
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub(super) struct StateDisclosure {
+    /// The checkpoint record whose inclusion the proof's index and path show.
+    #[n(0)]
+    pub(super) checkpoint: DisclosedCommitment,
+    /// Places rows in the tree.
+    #[n(1)]
+    pub(super) state_key: ByteArray<32>,
+    /// The table's name, as a row.
+    #[n(2)]
+    pub(super) table: DisclosedRow,
+    /// The row's primary key.
+    #[n(3)]
+    pub(super) key: Row,
+    /// What the tree has at the row's leaf key.
+    #[n(4)]
+    pub(super) proof: StateTreeProof,
+    /// The row's newest change; `None` when there is no such row.
+    #[n(5)]
+    pub(super) row: Option<DisclosedChange>,
+}
+
+/// A checkpoint record and its state commitment.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct DisclosedCommitment {
+    #[n(0)]
+    pub(super) header: ByteArray<HEADER_BYTES>,
+    #[n(1)]
+    pub(super) commitment: ByteVec,
+    /// The commitment's path in the record.
+    #[n(2)]
+    pub(super) path: Vec<Hash>,
+}
+
+/// A row that exists: the tree's proof and the change that it names.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct DisclosedRow {
+    #[n(0)]
+    pub(super) proof: StateTreeProof,
+    #[n(1)]
+    pub(super) change: DisclosedChange,
+}
+
+/// The change that a leaf names.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) struct DisclosedChange {
+    /// What the leaf holds.
+    #[n(0)]
+    pub(super) value: StateLeafValue,
+    /// The record's path in the log's tree.
+    #[n(1)]
+    pub(super) path: Vec<Hash>,
+    /// The record, with its summary and the change.
+    #[n(2)]
+    pub(super) record: Disclosure,
+}
+
+impl StateDisclosure {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![STATE_DISCLOSURE_VERSION];
+        minicbor::encode(self, &mut bytes).expect("writing to memory does not fail");
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, DisclosureError> {
+        let (&version, cbor) = bytes.split_first().ok_or(DisclosureError::Missing)?;
+        if version != STATE_DISCLOSURE_VERSION {
+            return Err(DisclosureError::Version { found: version });
+        }
+        let disclosure: Self = minicbor::decode(cbor).map_err(|error| DisclosureError::Cbor {
+            reason: error.to_string(),
+        })?;
+        // One receipt, one text: whatever a decoder tolerates is refused.
+        if disclosure.to_bytes() != bytes {
+            return Err(DisclosureError::NotCanonical);
+        }
+        disclosure.table.change.record.check_order()?;
+        if let Some(change) = &disclosure.row {
+            change.record.check_order()?;
+        }
+        Ok(disclosure)
+    }
+}
