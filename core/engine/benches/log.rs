@@ -19,7 +19,7 @@ use craton_engine::{Append, Appending, Craton, Offset, Tenant, Wait};
 use craton_proof::{LogAssembly, LogVerifyOptions, SegmentSource, digest_segment};
 
 const EVENT_BYTES: usize = 256;
-const STREAMS: usize = 64;
+const STREAMS: u64 = 64;
 
 /// What the command line says.
 struct Arguments {
@@ -65,10 +65,10 @@ impl Arguments {
 struct Times(Vec<Duration>);
 
 impl Times {
-    fn at(&mut self, quantile: f64) -> Duration {
+    /// The time that this many of a hundred do not exceed.
+    fn percentile(&mut self, percent: usize) -> Duration {
         self.0.sort_unstable();
-        let last = self.0.len() - 1;
-        self.0[((last as f64 * quantile) as usize).min(last)]
+        self.0[(self.0.len() - 1) * percent / 100]
     }
 }
 
@@ -83,7 +83,7 @@ fn figure(name: &str, value: String, limit: &str, met: bool) {
 
 fn append(number: u64, event: &mut [u8]) -> Append {
     event[..8].copy_from_slice(&number.to_be_bytes());
-    Append::new(format!("stream-{}", number as usize % STREAMS), [event.to_vec()])
+    Append::new(format!("stream-{}", number % STREAMS), [event.to_vec()])
 }
 
 /// A file whose blocks exist, so that a sync writes data and nothing else.
@@ -124,13 +124,13 @@ fn one_at_a_time(tenant: &Tenant, directory: &Path) -> Duration {
             appends.0.push(started.elapsed());
         }
     }
-    let (raw_p50, raw_p99) = (raw.at(0.5), raw.at(0.99));
+    let (raw_p50, raw_p99) = (raw.percentile(50), raw.percentile(99));
     println!(
         "{:<52} {:>26}",
         "raw write and fdatasync of 512 bytes, p50, p99",
         format!("{:.3} ms, {:.3} ms", millis(raw_p50), millis(raw_p99))
     );
-    let (p50, p99) = (appends.at(0.5), appends.at(0.99));
+    let (p50, p99) = (appends.percentile(50), appends.percentile(99));
     let ratio = p50.as_secs_f64() / raw_p50.as_secs_f64();
     figure(
         "one durable append at a time, p50",
@@ -183,7 +183,7 @@ fn throughput(tenant: &Tenant, windows: &[usize], raw_p50: Duration) {
         let mut times = Times::default();
         let took = pipelined(tenant, 0, records, window, |_, time| times.0.push(time));
         let rate = records as f64 / took.as_secs_f64();
-        let (p50, p99) = (times.at(0.5), times.at(0.99));
+        let (p50, p99) = (times.percentile(50), times.percentile(99));
         println!(
             "{:<52} {:>26}   p50 {:.3} ms, p99 {:.3} ms = {:.1} x fdatasync p50",
             format!("  {window} in flight"),
@@ -317,7 +317,7 @@ fn random_reads(tenant: &Tenant) {
             assert!(page.next > offset);
         }
     }
-    let (p50, p99) = (times.at(0.5), times.at(0.99));
+    let (p50, p99) = (times.percentile(50), times.percentile(99));
     figure(
         "random read by offset, warm, opened, p99",
         format!(

@@ -275,6 +275,10 @@ impl WitnessRefusal {
 
 /// What a witness answered, as its status says.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for a request, and it is taken apart at once"
+)]
 pub enum WitnessAnswer {
     /// 200: the witness has cosigned.
     Cosigned {

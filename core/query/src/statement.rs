@@ -15,6 +15,10 @@ pub struct Statement {
 
 /// What was parsed.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a statement has one, behind an Arc, and nearly always the larger one"
+)]
 pub(crate) enum Syntax {
     /// A statement that SQL has.
     Sql(ast::Statement),
@@ -24,6 +28,10 @@ pub(crate) enum Syntax {
 
 /// A statement about data subjects, before its expressions are bound.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a statement has one, behind an Arc, and nearly always the larger one"
+)]
 pub(crate) enum ComplianceSyntax {
     /// `ERASE SUBJECT … [REASON …]` and its kin.
     Subject {

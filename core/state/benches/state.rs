@@ -4,6 +4,8 @@
 //! counted. Times are of the processor, so that other work on the machine does not count.
 //! `cargo bench -p craton-state`; the number of rows may be given as an argument.
 
+#![expect(clippy::print_stdout, reason = "the figures are its output")]
+
 use std::time::Duration;
 
 use craton_crypto::{SecretBytes, StateBlindingKey, StateKey};

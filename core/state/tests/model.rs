@@ -20,6 +20,9 @@ fn keys() -> StateKeys {
     }
 }
 
+/// Each row's newest change: offset and chunk.
+type Positions = BTreeMap<u16, (u64, u32)>;
+
 struct Fixture {
     folder: tempfile::TempDir,
     tree: Option<StateTree>,
@@ -28,7 +31,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let mut fixture = Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir().expect("a folder"),
             tree: None,
         };
         fixture.reopen();
@@ -41,16 +44,16 @@ impl Fixture {
 
     fn reopen(&mut self) {
         self.tree = None;
-        self.tree = Some(StateTree::open(&self.path(), keys(), StateOptions::default()).unwrap());
+        self.tree = Some(StateTree::open(&self.path(), keys(), StateOptions::default()).expect("a working tree"));
     }
 
     fn tree(&self) -> &StateTree {
-        self.tree.as_ref().unwrap()
+        self.tree.as_ref().expect("opened")
     }
 }
 
 fn primary_key(id: u16) -> PrimaryKey {
-    PrimaryKey::encode([&Value::Int(i64::from(id))]).unwrap()
+    PrimaryKey::encode([&Value::Int(i64::from(id))]).expect("an integer makes a key")
 }
 
 fn row(id: u16, position: Option<(u64, u32)>) -> RowState {
@@ -78,17 +81,17 @@ fn leaf_value(id: u16, (offset, chunk_index): (u64, u32)) -> Vec<u8> {
 fn assert_proves(tree: &StateTree, size: u64, root: &Hash, rows: &BTreeMap<u16, (u64, u32)>, ids: u16) {
     for id in 0..ids {
         let expected = rows.get(&id).copied();
-        let (value, proof) = tree.prove(size, TABLE, &primary_key(id)).unwrap();
+        let (value, proof) = tree.prove(size, TABLE, &primary_key(id)).expect("a working tree");
         assert_eq!(
             value.map(|value| (value.offset.get(), value.chunk_index)),
             expected,
             "row {id} at {size}"
         );
-        let position = tree.position(size, TABLE, &primary_key(id)).unwrap();
+        let position = tree.position(size, TABLE, &primary_key(id)).expect("a working tree");
         assert_eq!(position.map(|at| (at.offset.get(), at.chunk_index)), expected);
         match expected {
             Some(at) => {
-                assert_eq!(value.unwrap().to_bytes()[..], leaf_value(id, at)[..]);
+                assert_eq!(value.expect("a working tree").to_bytes()[..], leaf_value(id, at)[..]);
                 assert_eq!(proof.verify_present(root, &row_key(id), &leaf_value(id, at)), Ok(()));
                 assert!(proof.verify_absent(root, &row_key(id)).is_err());
                 let older = (at.0.wrapping_sub(1), at.1);
@@ -108,7 +111,9 @@ fn assert_proves(tree: &StateTree, size: u64, root: &Hash, rows: &BTreeMap<u16, 
             }
         }
         // Another row's proof shows nothing that is not so.
-        let (_, other) = tree.prove(size, TABLE, &primary_key((id + 1) % ids)).unwrap();
+        let (_, other) = tree
+            .prove(size, TABLE, &primary_key((id + 1) % ids))
+            .expect("a working tree");
         assert!(other.verify_absent(root, &row_key(id)).is_err() || expected.is_none());
     }
 }
@@ -142,7 +147,7 @@ proptest! {
         let mut rows = BTreeMap::new();
         let mut batch = Vec::new();
         let mut size = 0;
-        let mut versions: Vec<(u64, Hash, BTreeMap<u16, (u64, u32)>)> = Vec::new();
+        let mut versions: Vec<(u64, Hash, Positions)> = Vec::new();
         for step in steps.into_iter().chain([Step::Advance]) {
             match step {
                 Step::Put(id) => {
@@ -158,7 +163,7 @@ proptest! {
                 }
                 Step::Reopen => fixture.reopen(),
                 Step::Advance => {
-                    let newest = fixture.tree().newest().unwrap();
+                    let newest = fixture.tree().newest().expect("a working tree");
                     if newest.size == size {
                         let refused = fixture.tree().advance(size, Hash::ZERO, &[], &[]);
                         let out_of_order = matches!(refused, Err(StateError::OutOfOrder { .. }));
@@ -166,21 +171,21 @@ proptest! {
                         continue;
                     }
                     let last_hash = sha256(&[&size.to_be_bytes()]);
-                    let version = fixture.tree().advance(size, last_hash, &batch, &[]).unwrap();
-                    prop_assert_eq!(version, fixture.tree().newest().unwrap());
+                    let version = fixture.tree().advance(size, last_hash, &batch, &[]).expect("a working tree");
+                    prop_assert_eq!(version, fixture.tree().newest().expect("a working tree"));
                     prop_assert_eq!(version.last_hash, last_hash);
                     let mut changed = BTreeMap::new();
                     for change in batch.drain(..) {
                         let key = keys().state.row_key(TABLE, change.key.as_bytes());
-                        let id = (0..60).find(|id| primary_key(*id) == change.key).unwrap();
+                        let id = (0..60).find(|id| primary_key(*id) == change.key).expect("a row of the test");
                         changed.insert(KeyHash(*key.as_bytes()), rows.get(&id).map(|at| leaf_value(id, *at)));
                     }
                     let version_number = versions.len() as u64;
-                    let (other_root, updates) = other.put_value_set(changed, version_number).unwrap();
-                    jmt::storage::TreeWriter::write_node_batch(&other_store, &updates.node_batch).unwrap();
+                    let (other_root, updates) = other.put_value_set(changed, version_number).expect("a working tree");
+                    jmt::storage::TreeWriter::write_node_batch(&other_store, &updates.node_batch).expect("a working tree");
                     prop_assert_eq!(other_root.0, *version.root.as_bytes());
                     for id in 0..60 {
-                        let (value, other_proof) = other.get_with_proof(KeyHash(*row_key(id).as_bytes()), version_number).unwrap();
+                        let (value, other_proof) = other.get_with_proof(KeyHash(*row_key(id).as_bytes()), version_number).expect("a working tree");
                         prop_assert_eq!(value.is_some(), rows.contains_key(&id));
                         prop_assert!(other_proof.verify(other_root, KeyHash(*row_key(id).as_bytes()), value).is_ok());
                     }
@@ -204,12 +209,12 @@ proptest! {
         let at_once = Fixture::new();
         let put = |id: &u16| row(*id, Some((u64::from(*id), 1)));
         let rows: Vec<_> = ids.iter().map(put).collect();
-        let root = at_once.tree().advance(1_000, Hash::ZERO, &rows, &[]).unwrap().root;
+        let root = at_once.tree().advance(1_000, Hash::ZERO, &rows, &[]).expect("a working tree").root;
         let in_parts = Fixture::new();
         let mut size = 0;
         let mut advance = |rows: &[RowState]| {
             size += 1;
-            in_parts.tree().advance(size, Hash::ZERO, rows, &[]).unwrap().root
+            in_parts.tree().advance(size, Hash::ZERO, rows, &[]).expect("a working tree").root
         };
         advance(&passing.iter().map(put).collect::<Vec<_>>());
         for part in rows.rchunks(cut) {
@@ -230,9 +235,9 @@ fn proofs_are_as_long_as_keys_at_most() {
     let leaf = |key: [u8; 32]| state_leaf_hash(&Hash::new(key), &value_hash);
     let mut hash = craton_proof::state_node_hash(&leaf(a), &leaf(b));
     let mut siblings = vec![leaf(b)];
-    for _ in 0..255 {
-        hash = craton_proof::state_node_hash(&hash, &craton_proof::EMPTY_SUBTREE);
-        siblings.push(craton_proof::EMPTY_SUBTREE);
+    siblings.resize(256, craton_proof::EMPTY_SUBTREE);
+    for sibling in &siblings[1..] {
+        hash = craton_proof::state_node_hash(&hash, sibling);
     }
     let mut proof = StateTreeProof { other: None, siblings };
     assert_eq!(proof.verify_present(&hash, &Hash::new(a), b"value"), Ok(()));
@@ -247,12 +252,15 @@ fn proofs_are_as_long_as_keys_at_most() {
 #[test]
 fn a_version_is_whole_or_not_there_and_checkpoints_are_found_again() {
     let mut fixture = Fixture::new();
-    assert_eq!(fixture.tree().newest().unwrap().size, 0);
-    assert_eq!(fixture.tree().newest().unwrap().root, craton_proof::EMPTY_SUBTREE);
+    assert_eq!(fixture.tree().newest().expect("a working tree").size, 0);
+    assert_eq!(
+        fixture.tree().newest().expect("a working tree").root,
+        craton_proof::EMPTY_SUBTREE
+    );
     let first = fixture
         .tree()
         .advance(5, Hash::new([5; 32]), &[row(1, Some((4, 1)))], &[])
-        .unwrap();
+        .expect("a working tree");
     let second = fixture
         .tree()
         .advance(
@@ -261,7 +269,7 @@ fn a_version_is_whole_or_not_there_and_checkpoints_are_found_again() {
             &[row(1, None)],
             &[(5, Offset::new(5)), (5, Offset::new(6))],
         )
-        .unwrap();
+        .expect("a working tree");
     assert_eq!(second.root, craton_proof::EMPTY_SUBTREE);
     assert!(matches!(
         fixture.tree().advance(9, Hash::ZERO, &[row(2, Some((8, 1)))], &[]),
@@ -269,23 +277,26 @@ fn a_version_is_whole_or_not_there_and_checkpoints_are_found_again() {
     ));
     fixture.reopen();
     let tree = fixture.tree();
-    assert_eq!(tree.newest().unwrap(), second);
+    assert_eq!(tree.newest().expect("a working tree"), second);
     for (size_max, found) in [
         (4, None),
         (5, Some((5, Offset::new(5)))),
         (100, Some((5, Offset::new(5)))),
     ] {
-        assert_eq!(tree.checkpoint(size_max).unwrap(), found);
+        assert_eq!(tree.checkpoint(size_max).expect("a working tree"), found);
     }
     // Between two versions, the older one holds.
     assert_eq!(
-        tree.position(8, TABLE, &primary_key(1)).unwrap().unwrap().offset,
+        tree.position(8, TABLE, &primary_key(1))
+            .expect("a working tree")
+            .expect("a working tree")
+            .offset,
         Offset::new(4)
     );
-    let (value, proof) = tree.prove(8, TABLE, &primary_key(1)).unwrap();
+    let (value, proof) = tree.prove(8, TABLE, &primary_key(1)).expect("a working tree");
     assert!(
         proof
-            .verify_present(&first.root, &row_key(1), &value.unwrap().to_bytes())
+            .verify_present(&first.root, &row_key(1), &value.expect("a working tree").to_bytes())
             .is_ok()
     );
 }
@@ -296,7 +307,7 @@ fn another_key_and_damage_are_noticed() {
     fixture
         .tree()
         .advance(1, Hash::ZERO, &[row(1, Some((0, 1)))], &[])
-        .unwrap();
+        .expect("a working tree");
     let path = fixture.path();
     let Fixture { folder, tree } = fixture;
     drop(tree);
@@ -306,10 +317,10 @@ fn another_key_and_damage_are_noticed() {
     };
     let refused = StateTree::open(&path, other, StateOptions::default()).unwrap_err();
     assert!(!refused.is_rebuildable(), "{refused}");
-    let mut bytes = std::fs::read(&path).unwrap();
+    let mut bytes = std::fs::read(&path).expect("the file of the tree");
     let middle = bytes.len() / 2;
     bytes.truncate(middle);
-    std::fs::write(&path, bytes).unwrap();
+    std::fs::write(&path, bytes).expect("the file of the tree");
     let refused = StateTree::open(&path, keys(), StateOptions::default()).and_then(|tree| tree.newest());
     assert!(refused.unwrap_err().is_rebuildable());
     drop(folder);

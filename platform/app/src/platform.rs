@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use craton_crypto::FileMasterKey;
 use craton_engine::Craton;
 use craton_platform_data::Stores;
 use craton_platform_fleet::{AgentListener, Fleet, FleetConfig};

@@ -70,6 +70,9 @@ struct Files {
     wrapping: SubjectKeysKey,
 }
 
+/// A copy's file and the wrapped key in its header.
+type OpenCopy = (Arc<dyn DiskFile>, Vec<u8>);
+
 impl SubjectKeys {
     /// Opens a tenant's keys; the files are made with the first key.
     pub(crate) fn open(
@@ -143,7 +146,7 @@ impl SubjectKeys {
     }
 
     /// Opens a copy and reads its header; `None` when there is none, or none that is whole.
-    fn open_copy(&self, name: &str) -> Result<Option<(Arc<dyn DiskFile>, Vec<u8>)>, EngineError> {
+    fn open_copy(&self, name: &str) -> Result<Option<OpenCopy>, EngineError> {
         let file = match self.disk.open(&self.path(name)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
