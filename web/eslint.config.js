@@ -3,7 +3,15 @@ import reactHooks from 'eslint-plugin-react-hooks';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['app/dist/', 'node_modules/', 'app/src/api/generated/', 'app/src/verifier/generated/', 'e2e/.screenshots/'] },
+  {
+    ignores: [
+      'app/dist/',
+      'node_modules/',
+      'app/src/api/generated/',
+      'app/src/verifier/generated/',
+      'e2e/.screenshots/',
+    ],
+  },
   {
     files: ['**/*.{ts,tsx}'],
     extends: [...tseslint.configs.strictTypeChecked, ...tseslint.configs.stylisticTypeChecked],
