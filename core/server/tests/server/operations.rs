@@ -309,7 +309,7 @@ fn a_disk_that_fails_stops_the_server_and_loses_nothing_acknowledged() {
     world.expect_in_log("the node stops serving");
     world.expect_in_log("the engine has failed");
     world.expect_in_log("the engine has stopped");
-    world.expect_in_log("the write-ahead log could not be marked as closed");
+    world.expect_in_log("the superblock could not say how far the write-ahead log is synced");
     world.psql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
     let mut strace = std::process::Command::new("strace")
         .args([
