@@ -211,7 +211,7 @@ impl Tenant {
     /// tenant.append(Append::new("orders", ["placed"])).wait()?;
     /// let mut orders = tenant.subscribe(Offset::ZERO);
     /// let record = orders.next().wait()?.expect("the node is open");
-    /// assert_eq!((record.stream.as_str(), &record.events[0][..]), ("orders", &b"placed"[..]));
+    /// assert_eq!((&*record.stream, &record.events[0][..]), ("orders", &b"placed"[..]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
