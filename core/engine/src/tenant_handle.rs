@@ -332,7 +332,7 @@ impl Tenant {
     }
 
     /// The name of a record's stream, which only the stream's first record holds.
-    fn stream_name(&self, header: &RecordHeader, names: &mut StreamNames) -> Result<Arc<str>, EngineError> {
+    pub(crate) fn stream_name(&self, header: &RecordHeader, names: &mut StreamNames) -> Result<Arc<str>, EngineError> {
         if let Some(name) = names.get(&header.stream) {
             return Ok(Arc::clone(name));
         }

@@ -41,6 +41,7 @@ async fn everything_about_42(session: &mut Session) -> String {
         "SELECT name FROM patients AS OF POSITION 2 WHERE id = 42",
         "SELECT * FROM craton_history('patients')",
         "SELECT craton_receipt('patients', 42)",
+        "SELECT * FROM craton_events",
     ] {
         told.push_str(&format!("{:?}\n", rows(session, sql).await));
     }
@@ -301,4 +302,146 @@ async fn both_copies_of_the_key_are_overwritten_before_the_acknowledgement() {
         assert!(kept[16..85].iter().any(|byte| *byte != 0));
     }
     assert!(!tenant.join("subjects.condemned").exists());
+}
+
+#[tokio::test]
+async fn the_events_of_the_log_are_a_table_that_is_read_in_parts() {
+    let folder = Folder::new();
+    let (craton, mut client) = clinic(&folder).await;
+    let tenant = craton.tenant("clinic").expect("the tenant");
+    let append = craton_engine::Append::new("ward-rounds", ["first"]);
+    tenant.append(append).await.expect("an event");
+    tag(&mut client, "HOLD SUBJECT '43' REASON 'court'").await;
+    assert_eq!(sqlstate(&mut client, "ERASE SUBJECT '43'").await, "55006");
+    tag(&mut client, "ERASE SUBJECT '42' REASON 'art. 17'").await;
+    tag(&mut client, "ALTER TABLE patients SET (retention = '2 years')").await;
+    let told = rows(
+        &mut client,
+        "SELECT operation, table_name, subject, erased, detail FROM craton_events
+         WHERE kind <> 'checkpoint' AND kind <> 'policy' ORDER BY position, change",
+    )
+    .await;
+    let (null, yes, no) = (Value::Null, Value::Bool(true), Value::Bool(false));
+    let expected = [
+        [
+            text("CREATE TABLE"),
+            text("patients"),
+            null.clone(),
+            null.clone(),
+            null.clone(),
+        ],
+        [text("INSERT"), text("patients"), text("42"), yes.clone(), null.clone()],
+        [text("INSERT"), text("patients"), text("43"), no, null.clone()],
+        [text("UPDATE"), text("patients"), text("42"), yes, null.clone()],
+        [text("APPEND"), null.clone(), null.clone(), null.clone(), null.clone()],
+        [text("HOLD"), null.clone(), text("43"), null.clone(), text("court")],
+        [
+            text("ERASE REFUSED"),
+            null.clone(),
+            text("43"),
+            null.clone(),
+            text("held: court"),
+        ],
+        [text("ERASE"), null.clone(), text("42"), null.clone(), text("art. 17")],
+        [
+            text("SET RETENTION"),
+            text("patients"),
+            null.clone(),
+            null,
+            text("2 years"),
+        ],
+    ];
+    assert_eq!(told, expected);
+
+    let all = rows(&mut client, "SELECT position, change FROM craton_events").await;
+    let count = all.len();
+    let place = |row: &[Value]| match row {
+        [Value::Int(position), Value::Int(change)] => (*position, *change),
+        other => panic!("two integers, got {other:?}"),
+    };
+    assert!(all.is_sorted_by_key(|row| place(row)), "{all:?}");
+    let backward = rows(
+        &mut client,
+        "SELECT position, change FROM craton_events ORDER BY position DESC, change DESC",
+    )
+    .await;
+    assert!(backward.iter().eq(all.iter().rev()), "{backward:?}");
+    for from in 0..=tenant.end().get() + 1 {
+        for (condition, expected) in [
+            (
+                format!("position >= {from}"),
+                all.iter().filter(|row| place(row).0.cast_unsigned() >= from).count(),
+            ),
+            (
+                format!("position > {from}"),
+                all.iter().filter(|row| place(row).0.cast_unsigned() > from).count(),
+            ),
+            (
+                format!("position < {from}"),
+                all.iter().filter(|row| place(row).0.cast_unsigned() < from).count(),
+            ),
+            (
+                format!("position = {from}"),
+                all.iter().filter(|row| place(row).0.cast_unsigned() == from).count(),
+            ),
+            (
+                format!("position = {from} AND change = 1"),
+                all.iter().filter(|row| place(row) == (from.cast_signed(), 1)).count(),
+            ),
+        ] {
+            let found = rows(
+                &mut client,
+                &format!("SELECT position FROM craton_events WHERE {condition}"),
+            )
+            .await;
+            assert_eq!(found.len(), expected, "{condition} of {count}");
+        }
+    }
+    assert_eq!(
+        rows(
+            &mut client,
+            "SELECT stream FROM craton_events WHERE operation = 'APPEND'"
+        )
+        .await,
+        [[text("ward-rounds")]]
+    );
+    assert_eq!(sqlstate(&mut client, "DELETE FROM craton_events").await, "42P01");
+    assert_eq!(
+        sqlstate(&mut client, "CREATE TABLE craton_events (id int PRIMARY KEY)").await,
+        "42P07"
+    );
+}
+
+/// A node that stops before the traces are removed goes on when it is opened.
+#[tokio::test]
+async fn an_erasure_that_was_interrupted_is_finished_at_the_next_start() {
+    let folder = Folder::new();
+    let (craton, mut client) = clinic(&folder).await;
+    tag(&mut client, "ERASE SUBJECT '42'").await;
+    drop(client);
+    craton.close().expect("it closes");
+    drop(craton);
+    // As if it had stopped after the record was applied and before the key's slot was overwritten.
+    let tenant = folder
+        .tenants()
+        .into_iter()
+        .find(|tenant| tenant.join(KEY_FILES[0]).exists())
+        .expect("the clinic's folder");
+    let erased = fs::read(tenant.join(KEY_FILES[0])).expect("a copy");
+    let mut alive = erased.clone();
+    let kept = alive[224..320].to_vec();
+    alive[128..224].copy_from_slice(&kept);
+    for name in KEY_FILES {
+        fs::write(tenant.join(name), &alive).expect("a copy");
+    }
+    let mut condemned = 0u64.to_be_bytes().to_vec();
+    condemned.extend_from_slice(&crc32c::crc32c(&condemned).to_be_bytes());
+    fs::write(tenant.join("subjects.condemned"), condemned).expect("a list");
+
+    let craton = folder.open();
+    assert!(!tenant.join("subjects.condemned").exists());
+    for name in KEY_FILES {
+        assert_eq!(fs::read(tenant.join(name)).expect("a copy"), erased);
+    }
+    assert_erased(&mut session(&craton, "clinic")).await;
 }

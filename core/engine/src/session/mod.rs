@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod conflict_queue;
+mod events;
 mod functions;
 mod subject;
 mod system_view;

@@ -24,7 +24,7 @@ pub(super) struct SystemView {
 
 static VIEWS: LazyLock<[SystemView; 1]> = LazyLock::new(|| {
     [SystemView::new(
-        8,
+        11,
         "craton_key_epochs",
         &[
             ("epoch", ColumnType::Int8),

@@ -1,9 +1,10 @@
 //! A database's rows at one position, as the query layer asks for them.
 
 use craton_projection::Snapshot;
-use craton_query::{AsOf, Direction, KeyRange, RowSource, Scan, SourceError, SqlError, SqlState};
+use craton_query::{AsOf, Direction, EVENTS_TABLE, KeyRange, RowSource, Scan, SourceError, SqlError, SqlState};
 use craton_types::{Offset, PrimaryKey, TableId, Timestamp, VersionedRow};
 
+use super::events::EventRows;
 use super::system_view::SystemView;
 use super::{end_after, sql_error};
 use crate::Tenant;
@@ -43,7 +44,7 @@ impl View {
         self.deadline = Some(deadline);
     }
 
-    fn check_deadline(&self) -> Result<(), SourceError> {
+    pub(super) fn check_deadline(&self) -> Result<(), SourceError> {
         match self.deadline {
             Some(deadline) if self.database.node.clock.now() > deadline => {
                 let message = "canceling statement due to statement timeout";
@@ -51,6 +52,11 @@ impl View {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whose rows these are.
+    pub(super) const fn database(&self) -> &Tenant {
+        &self.database
     }
 
     /// How many data subjects were erased before anything was read.
@@ -137,6 +143,10 @@ impl RowSource for View {
             let rows = self.system_rows(view)?;
             return Ok(rows.into_iter().find(|(known, _)| known == key).map(|(_, row)| row));
         }
+        if table == EVENTS_TABLE {
+            let mut rows = EventRows::new(self, KeyRange::prefix(key.as_bytes()), Direction::Forward);
+            return rows.next().map(|row| row.map(|(_, row)| row)).transpose();
+        }
         let row = self.snapshot.get(table, key, self.end);
         row.map_err(|error| self.failed(error))?
             .map(|row| self.opened(row))
@@ -151,6 +161,9 @@ impl RowSource for View {
                 rows.reverse();
             }
             return Ok(Box::new(rows.into_iter().map(Ok)));
+        }
+        if table == EVENTS_TABLE {
+            return Ok(Box::new(EventRows::new(self, range, direction)));
         }
         let rows = self
             .snapshot

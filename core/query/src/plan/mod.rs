@@ -27,6 +27,7 @@ use crate::{AsOf, Catalog, Context, SqlError, SqlState, Statement};
 pub use compliance::{SetRetention, SubjectPlan, SubjectRequest};
 pub use copy::{CopyIn, CopyOut};
 pub use query::SelectPlan;
+pub use relation::EVENTS_TABLE;
 pub use session::{SetVariable, TransactionModes};
 pub use table::{CreateTable, DropTable};
 pub use write::WritePlan;

@@ -1,8 +1,8 @@
 //! What a `FROM` clause names: a table, the history of one, or a view of the catalogue.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use craton_types::{Column, ColumnType, Row, TableSchema, Value};
+use craton_types::{Column, ColumnType, Row, TableId, TableSchema, Value};
 use sqlparser::ast::{self, Expr};
 
 use super::Planner;
@@ -134,6 +134,10 @@ impl Planner<'_> {
                 recovery::RECOVERIES.to_owned(),
             ));
         }
+        let events = events_table();
+        if name_of(name).is_ok_and(|folded| folded == events.name) {
+            return Ok((SourceKind::Table(Arc::clone(events)), events.name.clone()));
+        }
         let table = self.table(name)?;
         let own_name = table.name.clone();
         Ok((SourceKind::Table(table), own_name))
@@ -187,6 +191,35 @@ fn columns(definitions: &[(&str, ColumnType)]) -> Vec<Column> {
             default_sql: None,
         })
         .collect()
+}
+
+/// The number by which a [`crate::RowSource`] is asked for the rows of `craton_events`.
+pub const EVENTS_TABLE: TableId = TableId::new(9);
+
+/// `craton_events`: the log as a table that can only be read. Its key is `(position, change)`.
+pub(super) fn events_table() -> &'static Arc<TableSchema> {
+    static TABLE: LazyLock<Arc<TableSchema>> = LazyLock::new(|| {
+        Arc::new(TableSchema {
+            id: EVENTS_TABLE,
+            name: "craton_events".to_owned(),
+            columns: columns(&[
+                ("position", ColumnType::Int8),
+                ("change", ColumnType::Int8),
+                ("time", ColumnType::TimestampTz),
+                ("kind", ColumnType::Text),
+                ("actor", ColumnType::Text),
+                ("stream", ColumnType::Text),
+                ("table_name", ColumnType::Text),
+                ("operation", ColumnType::Text),
+                ("subject", ColumnType::Text),
+                ("erased", ColumnType::Bool),
+                ("detail", ColumnType::Text),
+            ]),
+            primary_key: vec![0, 1],
+            subjects: None,
+        })
+    });
+    &TABLE
 }
 
 /// The columns of `craton_history('table')`.

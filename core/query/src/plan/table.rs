@@ -38,6 +38,9 @@ impl Planner<'_> {
     pub(super) fn bind_create_table(&mut self, create: &ast::CreateTable) -> Result<CreateTable, SqlError> {
         refuse_other_clauses(create)?;
         let name = relation::name_of(&create.name)?;
+        if name == relation::events_table().name {
+            return Err(SqlError::duplicate_table(&name));
+        }
         if create.columns.len() > COLUMNS_MAX {
             return Err(SqlError::new(
                 SqlState::TOO_MANY_COLUMNS,
