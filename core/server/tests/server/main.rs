@@ -2,6 +2,7 @@
 
 mod authentication;
 mod copying;
+mod erasure;
 mod isolation;
 mod keys;
 mod logs;
