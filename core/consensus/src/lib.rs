@@ -110,6 +110,9 @@ pub trait Consensus: Send + Sync {
     /// When the log cannot be read.
     fn next_recovered(&self) -> Result<Option<CommittedEntry>, ConsensusError>;
 
+    /// The last entry that was committed before this node was opened, forgotten or not; zero for none.
+    fn last_recovered(&self) -> LogIndex;
+
     /// The next newly committed entry. Waits for one. Called only once [`Consensus::next_recovered`] gave
     /// `None`.
     ///
@@ -120,6 +123,9 @@ pub trait Consensus: Send + Sync {
 
     /// Makes the next entry begin a new file, so that [`Consensus::purge`] can remove every entry before it.
     fn begin_segment(&self);
+
+    /// How many files hold the entries that were not forgotten.
+    fn segment_count(&self) -> usize;
 
     /// Allows the entries up to and including `through` to be forgotten: everything they caused is on disk.
     ///

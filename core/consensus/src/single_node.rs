@@ -106,12 +106,20 @@ impl Consensus for SingleNode {
         }))
     }
 
+    fn last_recovered(&self) -> LogIndex {
+        self.recovered.lock().last
+    }
+
     fn next_committed(&self) -> Result<CommittedEntry, ConsensusError> {
         self.pipeline.next_committed()
     }
 
     fn begin_segment(&self) {
         self.pipeline.wal.lock().begin_segment();
+    }
+
+    fn segment_count(&self) -> usize {
+        self.pipeline.wal.lock().segment_count()
     }
 
     fn purge(&self, through: LogIndex) -> Result<(), ConsensusError> {

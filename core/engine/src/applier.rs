@@ -20,6 +20,10 @@ use crate::tenants::Tenants;
 /// Above this a view takes no further batch before a flush. One batch may bring it to several times as much.
 const VIEW_MEMORY_BYTES_HIGH: usize = 64 * 1024 * 1024;
 
+/// A node that opens with more files of the write-ahead log than these flushes before it serves. Every opening begins a
+/// file, so a node that never lives until its first flush would fill the disk with them.
+const SEGMENTS_AT_OPENING_MAX: usize = 4;
+
 /// Makes room in a view whose memory is full.
 type Relieve<'a> = &'a dyn Fn(&SharedTenant) -> Result<(), EngineError>;
 
@@ -41,6 +45,11 @@ impl Applier {
         let _order = self.order.lock();
         while let Some(entry) = self.consensus.next_recovered()? {
             self.apply(&entry, &|_| flusher.flush_all())?;
+        }
+        // What the log has forgotten was applied before.
+        self.tenants.set_applied_index(self.consensus.last_recovered());
+        if self.consensus.segment_count() > SEGMENTS_AT_OPENING_MAX {
+            flusher.flush_all()?;
         }
         Ok(())
     }

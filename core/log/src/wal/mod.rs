@@ -12,7 +12,8 @@
 //! - A failed write or sync poisons the log, except that a full disk refuses the batch and nothing else.
 //! - The node's vote is a record like any other: vote and entries reach the disk in one order.
 //! - Payloads are encrypted under a random key per segment, with the position as nonce. A position is never
-//!   written twice: a new segment starts after every opening and after every refused batch.
+//!   written twice: a new segment starts after every opening and after every refused batch. One that got no entry is
+//!   left out of the log by the next opening.
 //!
 //! # Deliberately absent
 //! The truncation of conflicting entries (a lone node has none), and threads: the caller decides when to append, when to
@@ -132,6 +133,12 @@ impl Wal {
     #[must_use]
     pub fn last_index(&self) -> Option<LogIndex> {
         Some(self.active().last?.0)
+    }
+
+    /// How many files the log has, the one that is written to included.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.segments.iter().filter(|segment| segment.published).count()
     }
 
     /// The term of the last entry.

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use craton_types::{LogIndex, NodeId, Term};
 use parking_lot::Mutex;
 
-use super::format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, SEGMENT_HEADER_LENGTH};
+use super::format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind};
 use super::scan::{Bound, Torn};
 use super::segment::{Link, Segment, Storage, UnplacedRecord, list_segments};
 use super::superblock::{RepairedCopy, SUPERBLOCK_NAME, Superblock, SuperblockDamage, SuperblockFile, Vote};
@@ -127,6 +127,11 @@ impl Wal {
                 records.extend(suspect.entries);
             }
             link.previous = newest.last;
+            if newest.first.is_none() {
+                // It will be left out, and what it reports with it.
+                let reports = tail.recoveries.iter().map(|torn| torn.encode().to_vec());
+                records.extend(reports.map(|text| unplaced(RecordKind::Recovery, text)));
+            }
             if let Some(torn) = tail.torn {
                 let torn = set_aside(&storage, newest, recovery.generation, torn)?;
                 records.push(unplaced(RecordKind::Recovery, torn.encode().to_vec()));
@@ -136,8 +141,8 @@ impl Wal {
         if tail.vote != Vote::default() {
             records.push(unplaced(RecordKind::Vote, tail.vote.encode().to_vec()));
         }
-        if let Some(newest) = chain.segments.pop_if(|newest| newest.end == SEGMENT_HEADER_LENGTH) {
-            // Without records it is not needed as a link either.
+        if let Some(newest) = chain.segments.pop_if(|newest| newest.first.is_none()) {
+            // Without entries it is not needed as a link either: a node that fails at every start leaves one segment.
             link.previous_sequence = newest.header.previous_sequence;
             link.previous_end = newest.header.previous_end;
             chain.superseded.push(newest.header.sequence);
@@ -244,6 +249,8 @@ fn load_chain(storage: &Storage, sequences: &[u64], known: &Superblock) -> Resul
 struct Tail {
     suspect: Option<Suspect>,
     torn: Option<Torn>,
+    /// The torn tails that the newest segment reports.
+    recoveries: Vec<TornTail>,
     vote: Vote,
 }
 
@@ -269,7 +276,8 @@ fn scan_chain(segments: &mut [Segment], known: &Superblock, recoveries: &mut Vec
             return Err(segment.corrupt(0, Damage::Sequence));
         }
         let scan = segment.scan(bound)?;
-        recoveries.extend(scan.recoveries);
+        recoveries.extend(&scan.recoveries);
+        tail.recoveries = scan.recoveries;
         last = segment.last;
         tail.torn = scan.torn;
         if let Some(vote) = scan.vote {

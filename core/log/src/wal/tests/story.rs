@@ -221,3 +221,31 @@ fn the_real_disk_keeps_a_log() {
     wal.purge(LogIndex::new(3)).expect("purged");
     assert_eq!(all(&wal).expect("readable"), entries(4..7));
 }
+
+/// A node that fails at every start leaves neither a segment for each, nor loses what it had to report.
+#[test]
+fn openings_without_an_entry_leave_no_segments_behind() {
+    let disk = MemoryDisk::new();
+    let (mut wal, _) = open(&disk).expect("created");
+    wal.append(&entries(1..3)).expect("appended");
+    drop(wal);
+    let newest = segment_files(&disk).pop().expect("segments");
+    disk.tamper(&newest, |bytes| *bytes.last_mut().expect("reserved space") = 7);
+    let (_, recovery) = open(&disk).expect("opened");
+    let torn = recovery.torn.expect("a torn tail");
+    for term in 5..25 {
+        disk.crash(Crash::DropUnsynced);
+        let (mut wal, recovery) = open(&disk).expect("opened");
+        assert_eq!(recovery.earlier, [torn]);
+        let voted_for = NodeId::new(1);
+        let vote = Vote {
+            term: Term::new(term),
+            voted_for,
+        };
+        assert_eq!(wal.vote().term.get(), if term == 5 { 0 } else { term - 1 });
+        wal.record_vote(vote).expect("recorded");
+        assert!(segment_files(&disk).len() <= 3, "{:?}", segment_files(&disk));
+        assert_eq!(wal.segment_count(), segment_files(&disk).len());
+        assert_eq!(all(&wal).expect("readable"), entries(1..3));
+    }
+}
