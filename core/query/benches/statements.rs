@@ -114,6 +114,10 @@ impl Functions for Memory {
         String::new()
     }
 
+    fn cosigned_checkpoint(&self) -> Result<Option<craton_query::CosignedCheckpoint>, SqlError> {
+        Ok(None)
+    }
+
     fn random_bytes(&self) -> [u8; 16] {
         [0; 16]
     }

@@ -36,6 +36,13 @@ pub trait Functions {
     /// `craton_log_key()`: the C2SP verifier key of this database's log.
     fn log_key(&self) -> String;
 
+    /// `craton_cosigned_checkpoint()` and `craton_timestamp()`: the newest checkpoint that witnesses have cosigned. The
+    /// same one throughout a statement, so that the two belong together.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn cosigned_checkpoint(&self) -> Result<Option<CosignedCheckpoint>, SqlError>;
+
     /// Sixteen random bytes for `gen_random_uuid()`.
     fn random_bytes(&self) -> [u8; 16];
 
@@ -54,6 +61,15 @@ pub trait Functions {
     /// # Errors
     /// When the log cannot be read.
     fn recoveries(&self) -> Result<Vec<RecoveryEntry>, SqlError>;
+}
+
+/// A checkpoint that witnesses have cosigned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CosignedCheckpoint {
+    /// The C2SP signed note.
+    pub note: String,
+    /// The time stamp token over the note's bytes (RFC 3161), where there is one.
+    pub time_stamp: Option<Vec<u8>>,
 }
 
 /// One row of `craton_history('table')`.

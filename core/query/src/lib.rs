@@ -35,7 +35,7 @@ pub mod text;
 mod types;
 mod variables;
 
-pub use context::{Catalog, Context, Functions, HistoryEntry, InsertCheck};
+pub use context::{Catalog, Context, CosignedCheckpoint, Functions, HistoryEntry, InsertCheck};
 pub use copy::{copy_in, copy_out};
 pub use craton_types::{Direction, KeyRange, prefix_end};
 pub use error::{SqlError, SqlState};

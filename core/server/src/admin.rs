@@ -47,6 +47,8 @@ struct Status {
     databases: Vec<DatabaseStatus>,
     /// Each database and witness that was asked.
     witnesses: Vec<WitnessStatus>,
+    /// What went wrong with the last request for a time stamp, while it is still wrong.
+    time_stamp_error: Option<String>,
     poisoned: bool,
 }
 
@@ -74,24 +76,25 @@ struct DatabaseStatus {
 
 async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {
     let status = shared.engine.status();
+    let cosigning = shared.witnesses.as_ref().map(Witnesses::status).unwrap_or_default();
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: shared.uptime().as_secs(),
         databases: status.databases.into_iter().map(DatabaseStatus::from).collect(),
-        witnesses: shared.witnesses.as_ref().map(witnesses).unwrap_or_default(),
+        witnesses: witnesses(cosigning.witnesses),
+        time_stamp_error: cosigning.time_stamp_error,
         poisoned: status.stop_reason.is_some(),
     })
 }
 
-fn witnesses(witnesses: &Witnesses) -> Vec<WitnessStatus> {
-    let all = witnesses.status().witnesses.into_iter();
-    all.map(|status| WitnessStatus {
+fn witnesses(witnesses: Vec<craton_witness::WitnessStatus>) -> Vec<WitnessStatus> {
+    let shown = witnesses.into_iter().map(|status| WitnessStatus {
         database: status.database,
         witness: status.witness,
         cosigned_size: status.cosigned_size,
         error: status.error,
-    })
-    .collect()
+    });
+    shown.collect()
 }
 
 impl From<craton_engine::DatabaseStatus> for DatabaseStatus {

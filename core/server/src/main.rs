@@ -71,7 +71,9 @@ struct Arguments {
     #[arg(long, value_name = "FILE", requires = "cluster_id")]
     token_key_file: Option<PathBuf>,
     /// JSON file of the witnesses that cosign the databases' checkpoints (C2SP tlog-witness), read again on SIGHUP:
-    /// {"witnesses": [{"url": "https://witness.example", "verifier_key": "<name>+<key id>+<base64>"}]}
+    /// {"witnesses": [{"url": "https://witness.example", "verifier_key": "<name>+<key id>+<base64>"}],
+    /// "time_stamp_authority": {"url": "https://tsa.example", "certificates": "<PEM>"}}; the latter, for time stamps (RFC
+    /// 3161), may be left out
     #[arg(long, value_name = "FILE")]
     witness_file: Option<PathBuf>,
     /// How many commands share one sync of the log: every-batch, every-record or group:MILLISECONDS. Nothing is

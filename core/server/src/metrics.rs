@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use craton_engine::Craton;
-use craton_witness::{CosigningStatus, RequestOutcome};
+use craton_witness::{CosigningStatus, RequestOutcome, StampOutcome};
 use parking_lot::Mutex;
 use prometheus::{
     Counter, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -62,6 +62,7 @@ pub(crate) struct Metrics {
     log_records: IntGaugeVec,
     checkpoint_records: IntGaugeVec,
     witness_requests_total: IntCounterVec,
+    time_stamp_requests_total: IntCounterVec,
     cosigned_records: IntGaugeVec,
     cosigned_checkpoint_age_seconds: GaugeVec,
     wal_syncs_total: IntCounter,
@@ -183,6 +184,16 @@ impl Metrics {
                     &["outcome"],
                 ),
             ),
+            time_stamp_requests_total: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "craton_time_stamp_requests_total",
+                        "Requests for time stamps over cosigned checkpoints, by how they ended.",
+                    ),
+                    &["outcome"],
+                ),
+            ),
             cosigned_records: register(
                 &registry,
                 IntGaugeVec::new(
@@ -282,6 +293,11 @@ impl Metrics {
         for outcome in RequestOutcome::ALL {
             let total = status.requests.get(&outcome).copied().unwrap_or(0);
             let counter = self.witness_requests_total.with_label_values(&[outcome.as_str()]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+        for outcome in StampOutcome::ALL {
+            let total = status.time_stamps.get(&outcome).copied().unwrap_or(0);
+            let counter = self.time_stamp_requests_total.with_label_values(&[outcome.as_str()]);
             counter.inc_by(total.saturating_sub(counter.get()));
         }
         #[expect(clippy::disallowed_methods, reason = "ages are told against the machine's clock")]

@@ -12,7 +12,8 @@ use craton_proof::Note;
 use parking_lot::{Condvar, Mutex};
 
 use crate::asking::{AskError, ask};
-use crate::{CosigningStatus, Policy, RequestOutcome, Transport, Witness, WitnessStatus};
+use crate::time_stamp::{StampError, stamp};
+use crate::{CosigningStatus, Policy, RequestOutcome, StampOutcome, Transport, Witness, WitnessStatus};
 
 /// How often the checkpoints are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -46,6 +47,8 @@ struct Shared {
 #[derive(Default)]
 struct Memory {
     requests: BTreeMap<RequestOutcome, u64>,
+    time_stamps: BTreeMap<StampOutcome, u64>,
+    stamping: Backoff,
     /// By database and witness.
     known: HashMap<(String, String), Known>,
     /// Databases that a round is queued or running for.
@@ -57,16 +60,31 @@ struct Memory {
 struct Known {
     /// The last size that it cosigned.
     size: Option<u64>,
-    failures: u32,
-    retry_at: Option<Instant>,
-    error: Option<String>,
+    backoff: Backoff,
     /// Whether another history was cried out about.
     alarmed: bool,
 }
 
-impl Known {
+/// How long one that did not help is left alone.
+#[derive(Clone, Debug, Default)]
+struct Backoff {
+    failures: u32,
+    retry_at: Option<Instant>,
+    error: Option<String>,
+}
+
+impl Backoff {
     fn is_resting(&self, now: Instant) -> bool {
         self.retry_at.is_some_and(|at| now < at)
+    }
+
+    /// Returns how many failures in a row there were.
+    fn fail(&mut self, error: String) -> u32 {
+        let pause = BACKOFF_MIN.saturating_mul(1 << self.failures.min(6)).min(BACKOFF_MAX);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = Some(now() + pause);
+        self.error = Some(error);
+        self.failures
     }
 }
 
@@ -129,12 +147,14 @@ impl Cosigning {
                 database: database.clone(),
                 witness: witness.clone(),
                 cosigned_size: known.size,
-                error: known.error.clone(),
+                error: known.backoff.error.clone(),
             })
             .collect();
         witnesses.sort_by(|a, b| (&a.database, &a.witness).cmp(&(&b.database, &b.witness)));
         CosigningStatus {
             requests: memory.requests.clone(),
+            time_stamps: memory.time_stamps.clone(),
+            time_stamp_error: memory.stamping.error.clone(),
             witnesses,
         }
     }
@@ -195,7 +215,7 @@ impl Shared {
             let mut memory = self.memory.lock();
             let asked = |witness: &&Witness| {
                 let known = memory.known.get(&(name.clone(), witness.id()));
-                known.is_none_or(|known| !known.is_resting(now))
+                known.is_none_or(|known| !known.backoff.is_resting(now))
             };
             let awake: Vec<&Witness> = policy.witnesses().iter().filter(asked).collect();
             tenant.expect_cosignatures(!awake.is_empty());
@@ -237,7 +257,7 @@ impl Shared {
         for witness in policy.witnesses() {
             match witness.key.cosignature(&note) {
                 Ok(Some(_)) => self.succeeded(tenant, witness, checkpoint.size),
-                _ if self.known(tenant, witness).is_resting(now) => {}
+                _ if self.known(tenant, witness).backoff.is_resting(now) => {}
                 _ => missing.push(witness),
             }
         }
@@ -296,13 +316,45 @@ impl Shared {
     }
 
     fn record(&self, tenant: &Tenant, note: Note) -> Result<(), EngineError> {
-        match tenant.record_cosigned(note.to_string(), None).wait() {
+        let note = note.to_string();
+        let time_stamp = self.time_stamp(tenant, note.as_bytes());
+        match tenant.record_cosigned(note, time_stamp).wait() {
             // While the witnesses were asked, many checkpoints were made; the next round takes the newest.
             Err(EngineError::Refused(Refusal::CheckpointUnknown { size })) => {
                 tracing::info!(database = tenant.name(), size, "cosignatures came too late");
                 Ok(())
             }
             recorded => recorded.map(drop),
+        }
+    }
+
+    /// A time stamp over a note, where an authority is configured. Without its answer the note is recorded all the same,
+    /// and the authority is left alone for a while: receipts wait for cosignatures.
+    fn time_stamp(&self, tenant: &Tenant, note: &[u8]) -> Option<Vec<u8>> {
+        let policy = self.policy.load();
+        let authority = policy.time_stamp_authority()?;
+        if self.memory.lock().stamping.is_resting(now()) {
+            return None;
+        }
+        let stamped = stamp(self.transport.as_ref(), authority, note);
+        let mut memory = self.memory.lock();
+        let outcome = stamped
+            .as_ref()
+            .map_or_else(StampError::outcome, |_| StampOutcome::Stamped);
+        *memory.time_stamps.entry(outcome).or_default() += 1;
+        match stamped {
+            Ok(token) => {
+                memory.stamping = Backoff::default();
+                Some(token)
+            }
+            Err(error) => {
+                let failures = memory.stamping.fail(error.to_string());
+                drop(memory);
+                if failures == 1 {
+                    tracing::warn!(database = tenant.name(), %error, "a cosigned checkpoint has no time stamp");
+                }
+                None
+            }
         }
     }
 
@@ -322,7 +374,7 @@ impl Shared {
             ..Known::default()
         };
         let before = self.memory.lock().known.insert(key, known);
-        if before.is_some_and(|before| before.failures >= FAILURES_NOTED) {
+        if before.is_some_and(|before| before.backoff.failures >= FAILURES_NOTED) {
             tracing::info!(
                 database = tenant.name(),
                 witness = witness.id(),
@@ -339,11 +391,8 @@ impl Shared {
         let known = memory.known.entry(key).or_default();
         let is_alarm = outcome == RequestOutcome::OtherHistory && !known.alarmed;
         known.alarmed |= is_alarm;
-        let backoff = BACKOFF_MIN.saturating_mul(1 << known.failures.min(6)).min(BACKOFF_MAX);
-        known.failures = known.failures.saturating_add(1);
-        known.retry_at = Some(now() + backoff);
-        known.error = Some(error.to_string());
-        let (database, witness, failures) = (tenant.name(), witness.id(), known.failures);
+        let failures = known.backoff.fail(error.to_string());
+        let (database, witness) = (tenant.name(), witness.id());
         drop(memory);
         if is_alarm {
             tracing::error!(database, witness, %error, "a witness refuses this log");

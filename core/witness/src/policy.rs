@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use craton_proof::{CosignerKey, VerifierKeyError};
+use craton_timestamp::{Authorities, TimeStampError};
 use serde::Deserialize;
+
+use crate::TimeStampAuthority;
 
 /// The most witnesses of a node.
 pub const WITNESSES_MAX: usize = 8;
@@ -32,6 +35,24 @@ impl FromStr for ServiceUrl {
     type Err = ServiceUrlError;
 
     fn from_str(text: &str) -> Result<Self, ServiceUrlError> {
+        let url = Self::parse_any_http(text)?;
+        if url.0.starts_with("https:") || url.is_local() {
+            return Ok(url);
+        }
+        Err(ServiceUrlError {
+            url: url.0,
+            reason: "it is neither https nor on this machine",
+        })
+    }
+}
+
+impl ServiceUrl {
+    /// Parses a URL that may also be plain `http` on another machine: many time stamp authorities have no other. What
+    /// they answer is signed, and tells nobody more than a hash.
+    ///
+    /// # Errors
+    /// When it is neither `http` nor `https`, or not just a scheme, a host and a path.
+    pub fn parse_any_http(text: &str) -> Result<Self, ServiceUrlError> {
         let refused = |reason| ServiceUrlError {
             url: text.chars().take(200).collect(),
             reason,
@@ -50,16 +71,15 @@ impl FromStr for ServiceUrl {
             return Err(refused("it has a query or fragment"));
         }
         match scheme {
-            "https" => {}
-            "http" if is_local(authority.host()) => {}
-            _ => return Err(refused("it is neither https nor on this machine")),
+            "http" | "https" => {}
+            _ => return Err(refused("it is neither http nor https")),
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
     }
 }
 
 impl ServiceUrl {
-    /// The URL.
+    /// The URL as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -104,6 +124,7 @@ impl Witness {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     witnesses: Vec<Witness>,
+    time_stamp_authority: Option<TimeStampAuthority>,
 }
 
 /// Why a policy is not usable.
@@ -121,6 +142,9 @@ pub enum PolicyError {
     /// A URL is not usable.
     #[error(transparent)]
     Url(#[from] ServiceUrlError),
+    /// The certificates of the time stamp authority are not usable.
+    #[error(transparent)]
+    Authorities(#[from] TimeStampError),
     /// A key is none of a witness.
     #[error("{key:?} is no witness's key: {source}")]
     Key {
@@ -149,6 +173,14 @@ pub enum PolicyError {
 #[serde(deny_unknown_fields)]
 struct PolicyText {
     witnesses: Vec<WitnessText>,
+    time_stamp_authority: Option<AuthorityText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuthorityText {
+    url: String,
+    certificates: String,
 }
 
 #[derive(Deserialize)]
@@ -175,10 +207,23 @@ impl Policy {
                 });
             }
         }
-        Ok(Self { witnesses })
+        Ok(Self {
+            witnesses,
+            time_stamp_authority: None,
+        })
     }
 
-    /// Reads a policy: `{"witnesses": [{"url": "https://witness.example", "verifier_key": "<name>+<id>+<base64>"}]}`.
+    /// The same, with time stamps by an authority (RFC 3161) over what the witnesses cosigned.
+    #[must_use]
+    pub fn with_time_stamps(self, authority: TimeStampAuthority) -> Self {
+        Self {
+            time_stamp_authority: Some(authority),
+            ..self
+        }
+    }
+
+    /// Reads a policy: `{"witnesses": [{"url": "https://witness.example", "verifier_key": "<name>+<id>+<base64>"}],
+    /// "time_stamp_authority": {"url": "https://tsa.example", "certificates": "<PEM>"}}`. The second part may be left out.
     ///
     /// # Errors
     /// Names the first thing that is wrong.
@@ -196,7 +241,20 @@ impl Policy {
             Ok(Witness { url, key })
         };
         let witnesses: Result<_, PolicyError> = text.witnesses.into_iter().map(witness).collect();
-        Self::new(witnesses?)
+        let policy = Self::new(witnesses?)?;
+        Ok(match text.time_stamp_authority {
+            Some(authority) => policy.with_time_stamps(TimeStampAuthority {
+                url: ServiceUrl::parse_any_http(&authority.url)?,
+                certificates: Authorities::from_pem(&authority.certificates)?,
+            }),
+            None => policy,
+        })
+    }
+
+    /// Who stamps what the witnesses cosigned.
+    #[must_use]
+    pub const fn time_stamp_authority(&self) -> Option<&TimeStampAuthority> {
+        self.time_stamp_authority.as_ref()
     }
 
     /// The witnesses.
@@ -240,6 +298,13 @@ mod tests {
         ] {
             assert_eq!(url.parse::<ServiceUrl>().is_ok(), usable, "{url}");
         }
+        let plain = "http://tsa.example/stamp";
+        assert!(plain.parse::<ServiceUrl>().is_err());
+        assert_eq!(
+            ServiceUrl::parse_any_http(plain).expect("for time stamps").as_str(),
+            plain
+        );
+        assert!(ServiceUrl::parse_any_http("ftp://tsa.example").is_err());
         let longest = format!("https://w.example/{}", "a".repeat(URL_BYTES_MAX - 18));
         assert_eq!(longest.len(), URL_BYTES_MAX);
         assert!(longest.parse::<ServiceUrl>().is_ok());
@@ -271,6 +336,8 @@ mod tests {
         let wrong_type = format!("{{\"url\": \"https://witness.example\", \"verifier_key\": \"{log_key}\"}}");
         assert!(matches!(policy(&[wrong_type]), Err(PolicyError::Key { .. })));
         assert!(matches!(Policy::parse(b"{}"), Err(PolicyError::Json(_))));
+        let authority = b"{\"witnesses\": [], \"time_stamp_authority\": {\"url\": \"https://tsa.example\", \"certificates\": \"\"}}";
+        assert!(matches!(Policy::parse(authority), Err(PolicyError::Authorities(_))));
         assert!(matches!(
             Policy::parse(b"{\"witnesses\": [], \"more\": 1}"),
             Err(PolicyError::Json(_))

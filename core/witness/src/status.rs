@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::StampOutcome;
+
 /// How a request to a witness ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RequestOutcome {
@@ -56,6 +58,10 @@ impl fmt::Display for RequestOutcome {
 pub struct CosigningStatus {
     /// Requests since the start, by how they ended.
     pub requests: BTreeMap<RequestOutcome, u64>,
+    /// Requests for time stamps since the start, by how they ended.
+    pub time_stamps: BTreeMap<StampOutcome, u64>,
+    /// What went wrong with the last request for a time stamp, while it is still wrong.
+    pub time_stamp_error: Option<String>,
     /// Each database and witness that was asked.
     pub witnesses: Vec<WitnessStatus>,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::ServiceUrl;
 
-/// How long a witness may take to answer.
+/// How long a service may take to answer, unless another time is given.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,6 +50,12 @@ impl HttpTransport {
     /// A transport that names itself to services.
     #[must_use]
     pub fn new(user_agent: &str) -> Self {
+        Self::with_answer_timeout(user_agent, ANSWER_TIMEOUT)
+    }
+
+    /// The same, with another time for connection, request and answer together.
+    #[must_use]
+    pub fn with_answer_timeout(user_agent: &str, timeout: Duration) -> Self {
         let config = || {
             let tls = ureq::tls::TlsConfig::builder()
                 .root_certs(ureq::tls::RootCerts::PlatformVerifier)
@@ -58,8 +64,8 @@ impl HttpTransport {
                 .tls_config(tls)
                 .http_status_as_error(false)
                 .max_redirects(0)
-                .timeout_global(Some(ANSWER_TIMEOUT))
-                .timeout_connect(Some(CONNECT_TIMEOUT))
+                .timeout_global(Some(timeout))
+                .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
                 .user_agent(user_agent)
         };
         Self {

@@ -1,7 +1,9 @@
 //! The engine's own SQL functions.
 
+use std::cell::OnceCell;
+
 use craton_kernel::{RECOVERY_TABLE, recovery_from_row};
-use craton_query::{Functions, HistoryEntry, RecoveryEntry, SqlError, SqlState, Variables};
+use craton_query::{CosignedCheckpoint, Functions, HistoryEntry, RecoveryEntry, SqlError, SqlState, Variables};
 use craton_types::{Change, Direction, KeyRange, Offset, PrimaryKey, Row, TableSchema};
 
 use super::sql_error;
@@ -15,6 +17,7 @@ pub(super) struct SessionFunctions<'a> {
     variables: &'a Variables,
     end: Offset,
     past: bool,
+    cosigned: OnceCell<Option<CosignedCheckpoint>>,
 }
 
 impl<'a> SessionFunctions<'a> {
@@ -24,6 +27,7 @@ impl<'a> SessionFunctions<'a> {
             variables,
             end,
             past: false,
+            cosigned: OnceCell::new(),
         }
     }
 
@@ -56,6 +60,18 @@ impl Functions for SessionFunctions<'_> {
 
     fn log_key(&self) -> String {
         self.database.log_key()
+    }
+
+    fn cosigned_checkpoint(&self) -> Result<Option<CosignedCheckpoint>, SqlError> {
+        if let Some(cosigned) = self.cosigned.get() {
+            return Ok(cosigned.clone());
+        }
+        let newest = self.database.newest_cosigned_checkpoint().map_err(sql_error)?;
+        let newest = newest.map(|checkpoint| CosignedCheckpoint {
+            note: checkpoint.note,
+            time_stamp: checkpoint.time_stamp,
+        });
+        Ok(self.cosigned.get_or_init(|| newest).clone())
     }
 
     fn random_bytes(&self) -> [u8; 16] {

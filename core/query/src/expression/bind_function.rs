@@ -405,6 +405,8 @@ fn signature(name: &str, given: &[Option<ColumnType>]) -> Option<(Function, Vec<
         ("gen_random_uuid", 0) => fixed(Function::GenerateUuid, &[], Uuid),
         ("craton_position", 0) => fixed(Function::Position, &[], Int8),
         ("craton_log_key", 0) => fixed(Function::LogKey, &[], Text),
+        ("craton_cosigned_checkpoint", 0) => fixed(Function::CosignedCheckpoint, &[], Text),
+        ("craton_timestamp", 0) => fixed(Function::TimeStamp, &[], Bytea),
 
         ("abs", 1) => fixed(Function::Abs(number), &[number], number),
         ("ceil" | "ceiling", 1) => {

@@ -137,6 +137,17 @@ fn strict(
             None => Value::Null,
         },
         (Function::LogKey, ..) => Value::Text(context.functions.log_key()),
+        (Function::CosignedCheckpoint, ..) => {
+            let checkpoint = context.functions.cosigned_checkpoint()?;
+            checkpoint.map_or(Value::Null, |checkpoint| Value::Text(checkpoint.note))
+        }
+        (Function::TimeStamp, ..) => {
+            let time_stamp = context
+                .functions
+                .cosigned_checkpoint()?
+                .and_then(|checkpoint| checkpoint.time_stamp);
+            time_stamp.map_or(Value::Null, Value::Bytes)
+        }
 
         (Function::Abs(column_type), Value::Int(number), _) => {
             let absolute = number.checked_abs().ok_or_else(|| out_of_range(column_type))?;

@@ -88,6 +88,13 @@ impl Functions for Database {
         "log+key".to_owned()
     }
 
+    fn cosigned_checkpoint(&self) -> Result<Option<craton_query::CosignedCheckpoint>, SqlError> {
+        Ok(Some(craton_query::CosignedCheckpoint {
+            note: "a note".to_owned(),
+            time_stamp: Some(vec![0x30]),
+        }))
+    }
+
     fn random_bytes(&self) -> [u8; 16] {
         [0xFF; 16]
     }

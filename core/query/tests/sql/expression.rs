@@ -272,6 +272,7 @@ fn functions() {
         ),
         ("gen_random_uuid()", "ffffffff-ffff-4fff-bfff-ffffffffffff"),
         ("craton_position(), craton_log_key()", "null|log+key"),
+        ("craton_cosigned_checkpoint(), craton_timestamp()", "a note|\\x30"),
         (
             "nonsense(1, 'x')",
             "42883: function nonsense(integer, text) does not exist",

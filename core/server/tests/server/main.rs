@@ -11,5 +11,6 @@ mod protocol;
 mod receipts;
 mod statements;
 mod support;
+mod time_stamps;
 mod transactions;
 mod witnesses;

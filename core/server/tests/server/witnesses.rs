@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use craton_crypto::{SecretBytes, SigningKey};
@@ -14,9 +14,52 @@ use serde_json::json;
 
 use crate::support::World;
 
+/// Status, content type and body.
+pub(crate) type HttpAnswer = (u16, &'static str, Vec<u8>);
+
+/// Answers POST requests on a port of its own until the test ends. The answer is made from path and body.
+pub(crate) fn serve_http(answer: impl Fn(&str, &[u8]) -> HttpAnswer + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let answer = answer.clone();
+            std::thread::spawn(move || serve_connection(stream.expect("a connection"), &*answer));
+        }
+    });
+    address
+}
+
+fn serve_connection(mut stream: TcpStream, answer: &dyn Fn(&str, &[u8]) -> HttpAnswer) {
+    let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let path = head.strip_prefix("POST ").and_then(|rest| rest.split(' ').next());
+        let length = head
+            .lines()
+            .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.expect("a length")];
+        reader.read_exact(&mut body).expect("a body");
+        let (status, content_type, answer) = answer(path.expect("a POST request"), &body);
+        let head = format!(
+            "HTTP/1.1 {status} x\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+            answer.len()
+        );
+        if stream.write_all(&[head.into_bytes(), answer].concat()).is_err() {
+            return;
+        }
+    }
+}
+
 /// A witness on a port of its own. It ends with the test.
-struct HttpWitness {
-    address: std::net::SocketAddr,
+pub(crate) struct HttpWitness {
+    address: SocketAddr,
     state: Arc<State>,
 }
 
@@ -28,21 +71,17 @@ struct State {
 }
 
 impl HttpWitness {
-    fn start(name: &str, seed: u8) -> Self {
+    pub(crate) fn start(name: &str, seed: u8) -> Self {
         let key = SigningKey::from_seed(&SecretBytes::new([seed; 32]));
         let state = Arc::new(State {
             cosigner: Cosigner::new(KeyName::parse(name).expect("a name"), key),
             latest: Mutex::default(),
             known: Mutex::default(),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
         let serving = state.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let serving = serving.clone();
-                std::thread::spawn(move || serving.serve(stream.expect("a connection")));
-            }
+        let address = serve_http(move |path, body| {
+            assert_eq!(path, "/prefix/add-checkpoint");
+            serving.answer(body)
         });
         Self { address, state }
     }
@@ -54,7 +93,7 @@ impl HttpWitness {
         })
     }
 
-    fn learn(&self, key: &str) {
+    pub(crate) fn learn(&self, key: &str) {
         let key = key.parse().expect("a verifier key");
         self.state.known.lock().expect("no panic").push(key);
     }
@@ -65,64 +104,44 @@ impl HttpWitness {
 }
 
 impl State {
-    /// Answers the requests of one connection.
-    fn serve(&self, mut stream: TcpStream) {
-        let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
-        loop {
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") {
-                if reader.read_line(&mut head).unwrap_or(0) == 0 {
-                    return;
-                }
-            }
-            assert!(head.starts_with("POST /prefix/add-checkpoint HTTP/1.1\r\n"), "{head}");
-            let length = head
-                .lines()
-                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            let mut body = vec![0; length.expect("a length")];
-            reader.read_exact(&mut body).expect("a body");
-            let (status, content_type, answer) = self.answer(&body);
-            let answer = format!(
-                "HTTP/1.1 {status} x\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{answer}",
-                answer.len()
-            );
-            if stream.write_all(answer.as_bytes()).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn answer(&self, body: &[u8]) -> (u16, &'static str, String) {
+    fn answer(&self, body: &[u8]) -> HttpAnswer {
         let request = AddCheckpoint::parse(body).expect("well formed");
         let origin = request.origin();
         let known = self.known.lock().expect("no panic");
         let Some(key) = known.iter().find(|key| *key.name() == origin) else {
-            return (404, "text/plain", String::new());
+            return (404, "text/plain", Vec::new());
         };
         let mut latest = self.latest.lock().expect("no panic");
         match request.judge(key, latest.get(origin.as_str())) {
             Ok(witnessed) => {
                 latest.insert(origin.to_string(), witnessed);
                 let line = self.cosigner.cosign(&request.checkpoint, 1_700_000_000);
-                (200, "text/plain", line.expect("a checkpoint").to_string())
+                (200, "text/plain", line.expect("a checkpoint").to_string().into_bytes())
             }
             Err(refusal) => {
                 let size = refusal.latest_size().map_or(String::new(), |size| format!("{size}\n"));
-                (refusal.status(), TLOG_SIZE_CONTENT_TYPE, size)
+                (refusal.status(), TLOG_SIZE_CONTENT_TYPE, size.into_bytes())
             }
         }
     }
 }
 
 fn write_policy(world: &World, witnesses: &[&HttpWitness]) {
+    std::fs::write(world.path("witnesses.json"), policy(witnesses).to_string()).expect("writable");
+}
+
+pub(crate) fn policy(witnesses: &[&HttpWitness]) -> serde_json::Value {
     let entries: Vec<_> = witnesses.iter().map(|witness| witness.entry()).collect();
-    let policy = json!({ "witnesses": entries }).to_string();
-    std::fs::write(world.path("witnesses.json"), policy).expect("writable");
+    json!({ "witnesses": entries })
 }
 
 fn world_with(witnesses: &[&HttpWitness]) -> World {
+    world_with_policy(&policy(witnesses))
+}
+
+pub(crate) fn world_with_policy(policy: &serde_json::Value) -> World {
     let mut world = World::prepare(&[]);
-    write_policy(&world, witnesses);
+    std::fs::write(world.path("witnesses.json"), policy.to_string()).expect("writable");
     let path = world.path("witnesses.json").display().to_string();
     world.add_arguments(&["--witness-file", &path]);
     world.spawn();
@@ -136,7 +155,7 @@ fn receipt(world: &World) -> String {
     world.psql("SET craton.cosignature_timeout = '30s'; SELECT craton_receipt('t', 1)") + "\n"
 }
 
-fn log_key(world: &World) -> String {
+pub(crate) fn log_key(world: &World) -> String {
     let status = world.database_status("main");
     status["log_key"].as_str().expect("a key").to_owned()
 }
