@@ -37,6 +37,23 @@ export async function verifyReceipts(page, context, baseUrl, look) {
   await visible('witness.example/w1 at 2026-11-21T10:15:31');
   await look('verify-genuine');
 
+  const clinic = (name) => read(`clinic/${name}.txt`);
+  await page.getByLabel(/^Witness keys/).fill('');
+  await page.getByLabel('Verifier key').fill(await clinic('key'));
+  for (const [name, meaning, shown] of [
+    ['receipt_sealed', 'The log of this key contains this record', "(erased or withheld) -> 'Ada'"],
+    ['state_latest', 'this was the newest change of the row', 'latest as of record 3'],
+    ['state_absent', 'there was no such row', 'absent as of record 3'],
+  ]) {
+    await page.getByLabel('Receipt', { exact: true }).fill(await clinic(name));
+    await verify.click();
+    await visible(meaning);
+    await visible(shown);
+    await look(`verify-${name.replace('_', '-')}`);
+  }
+
+  await page.getByLabel('Verifier key').fill(key);
+  await page.getByLabel(/^Witness keys/).fill(witness);
   const flipped = receipt.replace('index 8', 'index 9');
   await page.getByLabel('Receipt file').setInputFiles({
     name: 'receipt.txt',

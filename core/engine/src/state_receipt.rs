@@ -64,6 +64,7 @@ impl Tenant {
         })?;
         let row_key = PrimaryKey::encode(key).map_err(|error| unproved(error.to_string()))?;
         let (row_value, row_proof) = prove(table.id, &row_key)?;
+        let leaf_key = tree.state_key().row_key(table.id, row_key.as_bytes());
         let table = named(table_value)?;
         let row = row_value.map(named).transpose()?;
         let table_key = |chunk| self.change_key(&table, chunk);
@@ -90,6 +91,7 @@ impl Tenant {
             },
             table_proof,
             key: key.clone(),
+            leaf_key,
             row: row.as_ref().map(|row| StatedChange {
                 value: row.value,
                 record: &row.record,

@@ -57,8 +57,10 @@ pub enum DisclosureError {
     #[error("there is no extra line, so nothing is disclosed")]
     Missing,
     /// The version byte is unknown.
-    #[error("disclosure version {found} is unknown, expected {DISCLOSURE_VERSION}")]
+    #[error("disclosure version {found} is unknown, expected {expected}")]
     Version {
+        /// The version that belongs here.
+        expected: u8,
         /// The byte found.
         found: u8,
     },
@@ -82,25 +84,42 @@ pub enum DisclosureError {
     },
 }
 
+/// A version byte and the one encoding of what is disclosed.
+pub(crate) fn encode_disclosure<T: Encode<()>>(version: u8, disclosed: &T) -> Vec<u8> {
+    let mut bytes = vec![version];
+    minicbor::encode(disclosed, &mut bytes).expect("writing to memory does not fail");
+    bytes
+}
+
+/// Reads what [`encode_disclosure`] wrote and nothing else.
+pub(crate) fn decode_disclosure<T>(version: u8, bytes: &[u8]) -> Result<T, DisclosureError>
+where
+    T: Encode<()> + for<'b> Decode<'b, ()>,
+{
+    let (&found, cbor) = bytes.split_first().ok_or(DisclosureError::Missing)?;
+    if found != version {
+        return Err(DisclosureError::Version {
+            expected: version,
+            found,
+        });
+    }
+    let disclosed: T = minicbor::decode(cbor).map_err(|error| DisclosureError::Cbor {
+        reason: error.to_string(),
+    })?;
+    // One receipt, one text: whatever a decoder tolerates (longer integers, further elements) is refused.
+    if encode_disclosure(version, &disclosed) != bytes {
+        return Err(DisclosureError::NotCanonical);
+    }
+    Ok(disclosed)
+}
+
 impl Disclosure {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![DISCLOSURE_VERSION];
-        minicbor::encode(self, &mut bytes).expect("writing to memory does not fail");
-        bytes
+        encode_disclosure(DISCLOSURE_VERSION, self)
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, DisclosureError> {
-        let (&version, cbor) = bytes.split_first().ok_or(DisclosureError::Missing)?;
-        if version != DISCLOSURE_VERSION {
-            return Err(DisclosureError::Version { found: version });
-        }
-        let disclosure: Self = minicbor::decode(cbor).map_err(|error| DisclosureError::Cbor {
-            reason: error.to_string(),
-        })?;
-        // One receipt, one text: whatever a decoder tolerates (longer integers, further elements) is refused.
-        if disclosure.to_bytes() != bytes {
-            return Err(DisclosureError::NotCanonical);
-        }
+        let disclosure: Self = decode_disclosure(DISCLOSURE_VERSION, bytes)?;
         disclosure.check_order()?;
         Ok(disclosure)
     }
@@ -195,7 +214,10 @@ mod tests {
     fn other_encodings_are_refused() {
         let bytes = disclosure(&[0]).to_bytes();
         assert_eq!(Disclosure::from_bytes(&[]), Err(DisclosureError::Missing));
-        assert_eq!(Disclosure::from_bytes(&[2]), Err(DisclosureError::Version { found: 2 }));
+        assert_eq!(
+            Disclosure::from_bytes(&[2]),
+            Err(DisclosureError::Version { expected: 1, found: 2 })
+        );
         let trailing = [&bytes[..], &[0]].concat();
         assert_eq!(Disclosure::from_bytes(&trailing), Err(DisclosureError::NotCanonical));
         assert!(matches!(

@@ -14,13 +14,16 @@
 
 mod calendar;
 mod checkpoint;
+mod claim;
 mod cosignature;
 mod disclosure;
+mod inclusion;
 mod log_verify;
 mod note;
 mod receipt;
 mod receipt_text;
 mod repair;
+mod signed_proof;
 mod state;
 mod tiles;
 mod tlog_proof;
@@ -31,11 +34,13 @@ mod verifier_key;
 
 pub use calendar::timestamp_text;
 pub use checkpoint::{COSIGNABLE_CHECKPOINTS_MAX, Checkpoint, CheckpointError};
+pub use claim::{VerifiedClaim, verify_claim};
 pub use cosignature::{
     COSIGNATURE_BYTES, CosignError, Cosignature, CosignatureTimeError, Cosigner, WITNESSES_MAX, WitnessError,
     WitnessPolicy, WitnessPolicyError,
 };
 pub use disclosure::DisclosureError;
+pub use inclusion::NotIncluded;
 pub use log_verify::{
     Finding, LogAssembly, LogFault, LogPart, LogSummary, LogVerifyError, LogVerifyOptions, SegmentDigest,
     SegmentSource, digest_segment, verify_log,

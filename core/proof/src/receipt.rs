@@ -16,15 +16,14 @@ use std::fmt;
 
 use craton_crypto::{CellError, ChangeKey, ChunkError, chunk_hash, open_cell, record_hash};
 use craton_types::{
-    Change, ChangeDecodeError, HEADER_BYTES, Hash, Record, RecordHeader, RecordSummary, Row, RowChange, SealedCell,
-    TableId, Value,
+    Change, ChangeDecodeError, Hash, Record, RecordHeader, RecordSummary, Row, RowChange, SealedCell, TableId, Value,
 };
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::cosignature::{Cosignature, WitnessError, WitnessPolicy};
 use crate::disclosure::{DisclosedCell, DisclosedChunk, Disclosure, DisclosureError};
-use crate::note::Note;
-use crate::repair::{find_changed_byte, header_field_at};
+use crate::inclusion::{NotIncluded, verify_header_included};
+use crate::signed_proof::{Signed, SignedProof};
 use crate::tlog_proof::{TlogProof, TlogProofError};
 use crate::tree::{ProofVerifyError, inclusion_proof, verify_inclusion};
 use crate::verifier_key::VerifierKey;
@@ -102,21 +101,9 @@ pub enum ReceiptError {
         /// The proof's index.
         index: u64,
     },
-    /// One byte of the header is not what was signed.
-    #[error("field {field}: byte {byte} of the record header is {found:#04x}, the signed record has {expected:#04x}")]
-    HeaderByte {
-        /// The field.
-        field: &'static str,
-        /// The byte's position in the header.
-        byte: usize,
-        /// What was signed.
-        expected: u8,
-        /// What the receipt has.
-        found: u8,
-    },
     /// The record is not in the tree under the checkpoint.
-    #[error("inclusion path: {0}")]
-    Inclusion(ProofVerifyError),
+    #[error(transparent)]
+    Inclusion(Box<NotIncluded>),
     /// A chunk is not in the record.
     #[error("field payload_hash: chunk {chunk} or its path is not in the record: {source}")]
     ChunkPath {
@@ -236,12 +223,9 @@ impl Receipt {
         key: &VerifierKey,
         witnesses: &WitnessPolicy,
     ) -> Result<VerifiedReceipt, ReceiptError> {
-        let proof = TlogProof::parse(text)?;
-        let disclosure = Disclosure::from_bytes(proof.extra.as_deref().unwrap_or_default())?;
-        let note = Note::parse(proof.checkpoint.as_bytes()).map_err(CheckpointError::from)?;
-        let checkpoint = Checkpoint::open_note(&note, key)?;
-        let cosignatures = witnesses.verify(&note)?;
-        verify_record(&disclosure, proof.index, &proof.path, &checkpoint, key, &cosignatures)
+        let proof = SignedProof::open(text, key, witnesses)?;
+        let disclosure = Disclosure::from_bytes(&proof.extra)?;
+        verify_record(&disclosure, proof.index, &proof.path, &proof.signed)
     }
 }
 
@@ -350,11 +334,9 @@ pub(crate) fn verify_record(
     disclosure: &Disclosure,
     index: u64,
     path: &[Hash],
-    checkpoint: &Checkpoint,
-    key: &VerifierKey,
-    cosignatures: &[Cosignature],
+    signed: &Signed<'_>,
 ) -> Result<VerifiedReceipt, ReceiptError> {
-    let header = verify_header_included(&disclosure.header, index, path, checkpoint)?;
+    let header = verify_header_included(&disclosure.header, index, path, &signed.checkpoint)?;
     if header.kind.first_change().is_none() {
         return Err(ReceiptError::Kind);
     }
@@ -364,42 +346,10 @@ pub(crate) fn verify_record(
         header,
         summary,
         changes,
-        checkpoint: checkpoint.clone(),
-        key: key.clone(),
-        cosignatures: cosignatures.to_vec(),
+        checkpoint: signed.checkpoint.clone(),
+        key: signed.key.clone(),
+        cosignatures: signed.cosignatures.clone(),
     })
-}
-
-/// Verifies that a record of any kind is the one at `index` under a checkpoint.
-pub(crate) fn verify_header_included(
-    bytes: &[u8; HEADER_BYTES],
-    index: u64,
-    path: &[Hash],
-    checkpoint: &Checkpoint,
-) -> Result<RecordHeader, ReceiptError> {
-    let header = RecordHeader::decode(bytes).map_err(|error| ReceiptError::Header { field: error.field })?;
-    if header.offset.get() != index {
-        return Err(ReceiptError::Index {
-            offset: header.offset.get(),
-            index,
-        });
-    }
-    let included = |header: &[u8; HEADER_BYTES]| {
-        verify_inclusion(record_hash(header), index, checkpoint.size, path, &checkpoint.root)
-    };
-    included(bytes).map_err(|error| {
-        let path_may_be_right = matches!(error, ProofVerifyError::Root { .. });
-        let changed = path_may_be_right.then(|| find_changed_byte(bytes, |candidate| included(candidate).is_ok()));
-        changed
-            .flatten()
-            .map_or(ReceiptError::Inclusion(error), |changed| ReceiptError::HeaderByte {
-                field: header_field_at(changed.index).name,
-                byte: changed.index,
-                expected: changed.expected,
-                found: changed.found,
-            })
-    })?;
-    Ok(header)
 }
 
 fn open_chunks(

@@ -5,8 +5,11 @@ use std::fmt;
 use craton_types::{Change, Row, RowChange, StreamId, TableSummary};
 
 use crate::calendar::timestamp_text;
+use crate::checkpoint::Checkpoint;
+use crate::cosignature::Cosignature;
 use crate::receipt::VerifiedReceipt;
 use crate::value_text::{hex, printable, value_text};
+use crate::verifier_key::VerifierKey;
 
 impl VerifiedReceipt {
     /// When the record was made, as RFC 3339.
@@ -43,14 +46,14 @@ pub struct ReceiptLine {
 }
 
 impl ReceiptSection {
-    fn new(title: impl Into<String>) -> Self {
+    pub(crate) fn new(title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
             lines: Vec::new(),
         }
     }
 
-    fn line(&mut self, name: &str, value: &dyn fmt::Display) {
+    pub(crate) fn line(&mut self, name: &str, value: &dyn fmt::Display) {
         self.push(name, value, false);
     }
 
@@ -99,39 +102,46 @@ impl VerifiedReceipt {
             self.describe_change(&mut section, &change.change);
             sections.push(section);
         }
-        let mut proof = ReceiptSection::new("Proved by");
-        proof.line("checkpoint", &format!("of {} records", self.checkpoint.size));
-        proof.line("root", &self.checkpoint.root);
-        proof.line("log", &self.checkpoint.origin);
-        proof.line("key", &self.key);
-        self.cosignatures
-            .iter()
-            .for_each(|witness| proof.line("witness", witness));
-        sections.push(proof);
+        sections.push(proved_by(&self.checkpoint, &self.key, &self.cosignatures));
         sections
     }
 }
 
 impl fmt::Display for VerifiedReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, section) in self.sections().iter().enumerate() {
-            let gap = if number == 0 { "" } else { "\n" };
-            writeln!(f, "{gap}{}", section.title)?;
-            for ReceiptLine {
-                name,
-                value,
-                is_indented,
-            } in &section.lines
-            {
-                if *is_indented {
-                    writeln!(f, "    {name:<13} {value}")?;
-                } else {
-                    writeln!(f, "  {name:<15} {value}")?;
-                }
+        write_sections(f, &self.sections())
+    }
+}
+
+/// What a receipt rests on.
+pub(crate) fn proved_by(checkpoint: &Checkpoint, key: &VerifierKey, cosignatures: &[Cosignature]) -> ReceiptSection {
+    let mut proof = ReceiptSection::new("Proved by");
+    proof.line("checkpoint", &format!("of {} records", checkpoint.size));
+    proof.line("root", &checkpoint.root);
+    proof.line("log", &checkpoint.origin);
+    proof.line("key", key);
+    cosignatures.iter().for_each(|witness| proof.line("witness", witness));
+    proof
+}
+
+pub(crate) fn write_sections(f: &mut fmt::Formatter<'_>, sections: &[ReceiptSection]) -> fmt::Result {
+    for (number, section) in sections.iter().enumerate() {
+        let gap = if number == 0 { "" } else { "\n" };
+        writeln!(f, "{gap}{}", section.title)?;
+        for ReceiptLine {
+            name,
+            value,
+            is_indented,
+        } in &section.lines
+        {
+            if *is_indented {
+                writeln!(f, "    {name:<13} {value}")?;
+            } else {
+                writeln!(f, "  {name:<15} {value}")?;
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl VerifiedReceipt {

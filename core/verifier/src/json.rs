@@ -1,15 +1,22 @@
 //! Results as JSON, for programs. Names are those of the formats' fields.
 
 use craton_proof::{
-    Checkpoint, Cosignature, LogPart, LogSummary, LogVerifyError, VerifiedReceipt, VerifiedStateReceipt,
+    Checkpoint, Cosignature, LogPart, LogSummary, LogVerifyError, VerifiedClaim, VerifiedReceipt, VerifiedStateReceipt,
     timestamp_text, value_text,
 };
 use craton_types::{Change, Row, TableSummary, Value};
 use serde_json::{Map, Value as Json, json};
 
-/// A verified receipt.
+/// A verified receipt of either kind. A state receipt has a `claim`, a receipt of a record has not.
 #[must_use]
-pub fn receipt(receipt: &VerifiedReceipt) -> Json {
+pub fn claim(claim: &VerifiedClaim) -> Json {
+    match claim {
+        VerifiedClaim::Changes(receipt) => self::receipt(receipt),
+        VerifiedClaim::State(receipt) => state_receipt(receipt),
+    }
+}
+
+fn receipt(receipt: &VerifiedReceipt) -> Json {
     let header = &receipt.header;
     let changes = receipt.changes.iter().map(|verified| {
         let mut change = change(receipt, &verified.change);
@@ -36,9 +43,7 @@ pub fn receipt(receipt: &VerifiedReceipt) -> Json {
     })
 }
 
-/// A verified state receipt.
-#[must_use]
-pub fn state_receipt(receipt: &VerifiedStateReceipt) -> Json {
+fn state_receipt(receipt: &VerifiedStateReceipt) -> Json {
     let key = receipt
         .table
         .primary_key

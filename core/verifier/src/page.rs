@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use craton_proof::{CosignerKey, Receipt, VerifierKey, WitnessPolicy};
+use craton_proof::{CosignerKey, VerifiedClaim, VerifierKey, WitnessPolicy, verify_claim};
 use serde_json::{Value as Json, json};
 
 /// Verifies a receipt against a log's key and the keys of witnesses, one a line, each of which must have cosigned.
@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 ///
 /// | outcome | JSON |
 /// |---|---|
-/// | it verifies | `{"verified": true, "sections": [{"title", "lines": [{"name", "value", "indented"}]}]}` |
+/// | it verifies | `{"verified": true, "claim": "changes", "latest" or "absent", "sections": [{"title", "lines": [{"name", "value", "indented"}]}]}` |
 /// | it does not | `{"verified": false, "error": "…"}` |
 /// | a key is none | `{"input": "key"` or `"witnesses", "error": "…"}` |
 ///
@@ -28,7 +28,7 @@ pub fn verify_receipt(receipt: &[u8], key: &str, witnesses: &str) -> Json {
     };
     let mut receipt = receipt.trim_ascii_end().to_vec();
     receipt.push(b'\n');
-    match Receipt::verify_witnessed(&receipt, &key, &witnesses) {
+    match verify_claim(&receipt, &key, &witnesses) {
         Ok(verified) => {
             let sections = verified.sections().into_iter().map(|section| {
                 let lines = section
@@ -37,9 +37,18 @@ pub fn verify_receipt(receipt: &[u8], key: &str, witnesses: &str) -> Json {
                     .map(|line| json!({ "name": line.name, "value": line.value, "indented": line.is_indented }));
                 json!({ "title": section.title, "lines": lines.collect::<Vec<_>>() })
             });
-            json!({ "verified": true, "sections": sections.collect::<Vec<_>>() })
+            json!({ "verified": true, "claim": claim(&verified), "sections": sections.collect::<Vec<_>>() })
         }
         Err(error) => json!({ "verified": false, "error": error.to_string() }),
+    }
+}
+
+/// What kind of claim is proved, in a word.
+const fn claim(claim: &VerifiedClaim) -> &'static str {
+    match claim {
+        VerifiedClaim::Changes(_) => "changes",
+        VerifiedClaim::State(state) if state.row.is_some() => "latest",
+        VerifiedClaim::State(_) => "absent",
     }
 }
 
@@ -59,6 +68,10 @@ mod tests {
     use super::*;
 
     const RECEIPT: &str = include_str!("../../proof/tests/golden/v1/receipt_cosigned.txt");
+    const SEALED: &str = include_str!("../../proof/tests/golden/v1/clinic/receipt_sealed.txt");
+    const LATEST: &str = include_str!("../../proof/tests/golden/v1/clinic/state_latest.txt");
+    const ABSENT: &str = include_str!("../../proof/tests/golden/v1/clinic/state_absent.txt");
+    const CLINIC_KEY: &str = include_str!("../../proof/tests/golden/v1/clinic/key.txt");
     const KEY: &str = include_str!("../../proof/tests/golden/v1/key.txt");
     const WITNESS: &str = include_str!("../../proof/tests/golden/v1/witness.txt");
 
@@ -78,6 +91,39 @@ mod tests {
             assert!(lines.contains(&json!({ "name": "name", "value": "'Grace'", "indented": true })));
             let proved = sections[2]["lines"].as_array().expect("a list");
             assert_eq!(proved.last().expect("lines")["name"], "witness");
+        }
+    }
+
+    /// The text of all values of a result, one a line.
+    fn shown(result: &Json) -> String {
+        let sections = result["sections"].as_array().expect("a list").iter();
+        let lines = sections.flat_map(|section| section["lines"].as_array().expect("a list"));
+        lines
+            .map(|line| format!("{}: {}\n", line["name"], line["value"]))
+            .collect()
+    }
+
+    #[test]
+    fn state_receipts_and_sealed_values_are_understood() {
+        for (receipt, claim, first, parts) in [
+            (
+                SEALED,
+                "changes",
+                "The record",
+                ["(erased or withheld) -> 'Ada'", "id = 3"],
+            ),
+            (LATEST, "latest", "The state", ["latest as of record 3", "'Ada'"]),
+            (ABSENT, "absent", "The state", ["absent as of record 3", "id = 5"]),
+        ] {
+            let result = verify_receipt(receipt.as_bytes(), CLINIC_KEY, "");
+            assert_eq!(
+                (&result["verified"], &result["claim"]),
+                (&true.into(), &claim.into()),
+                "{result}"
+            );
+            assert_eq!(result["sections"][0]["title"], first);
+            let shown = shown(&result);
+            assert!(parts.iter().all(|part| shown.contains(part)), "{claim}: {shown}");
         }
     }
 

@@ -91,6 +91,96 @@ fn receipts_as_json() {
     assert_eq!(json["checkpoint"]["size"], 19);
 }
 
+/// Verifies a document of the golden log of patients against that log's key.
+fn verify_of_clinic(name: &str, more: &[&str]) -> (i32, String) {
+    let (document, key) = (path(&format!("clinic/{name}")), path("clinic/key.txt"));
+    let output = craton(&[&["verify", "receipt", &document, "--key", &key], more].concat());
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+    (output.status.code().expect("an exit status"), text)
+}
+
+#[test]
+fn state_receipts_say_what_was_so() {
+    for (name, parts) in [
+        (
+            "state_latest.txt",
+            &[
+                "row             latest as of record 3",
+                "by record       4",
+                "name          (erased or withheld) -> 'Ada'",
+            ][..],
+        ),
+        (
+            "state_absent.txt",
+            &["row             absent as of record 3", "primary key     id = 5"],
+        ),
+        (
+            "receipt_sealed.txt",
+            &["row             updated", "name          (erased or withheld) -> 'Ada'"],
+        ),
+    ] {
+        let (status, text) = verify_of_clinic(name, &[]);
+        assert_eq!(status, 0, "{text}");
+        assert!(text.starts_with("The receipt verifies."), "{text}");
+        for part in parts {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
+
+#[test]
+fn state_receipts_as_json() {
+    let json = |name: &str| -> Value {
+        let (status, text) = verify_of_clinic(name, &["--json"]);
+        assert_eq!(status, 0, "{text}");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let latest = json("state_latest.txt");
+    assert_eq!(
+        (&latest["verified"], &latest["claim"]),
+        (&true.into(), &"latest".into())
+    );
+    assert_eq!(
+        (&latest["as_of_position"], &latest["checkpoint_position"]),
+        (&3.into(), &4.into())
+    );
+    assert_eq!(
+        (&latest["table"], &latest["primary_key"]["id"]),
+        (&"patients".into(), &3.into())
+    );
+    let change = &latest["record"]["changes"][0];
+    assert_eq!(change["after"]["name"], "Ada");
+    assert_eq!(change["before"]["name"]["erased_or_withheld"], true);
+    let absent = json("state_absent.txt");
+    assert_eq!((&absent["claim"], &absent["record"]), (&"absent".into(), &Value::Null));
+    assert_eq!(
+        (&absent["primary_key"]["id"], &absent["checkpoint"]["size"]),
+        (&5.into(), &5.into())
+    );
+}
+
+#[test]
+fn a_changed_state_receipt_does_not_verify() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("state.txt");
+    let receipt = fs::read_to_string(golden("clinic/state_latest.txt")).expect("the receipt");
+    let key = path("clinic/key.txt");
+    for (from, to, part) in [
+        ("index 4\n", "index 3\n", "checkpoint record: field offset"),
+        ("\n5\n", "\n6\n", "signature: "),
+        ("extra Ao", "extra Aw", "extra line: "),
+    ] {
+        assert!(receipt.contains(from), "{from:?}");
+        fs::write(&file, receipt.replacen(from, to, 1)).expect("a file");
+        let file = file.to_str().expect("text");
+        let output = craton(&["verify", file, "--key", &key, "--json"]);
+        let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!((output.status.code(), &json["verified"]), (Some(1), &false.into()));
+        let error = json["error"].as_str().expect("text");
+        assert!(error.starts_with(part), "{part}: {error}");
+    }
+}
+
 #[test]
 fn witnesses_are_asked_for() {
     let (plain, cosigned) = (path("receipt.txt"), path("receipt_cosigned.txt"));

@@ -1,16 +1,17 @@
 //! What a state receipt discloses, in the `extra` line of the proof.
 //!
-//! The byte 2, then CBOR (RFC 8949, deterministic): `[checkpoint, state key, table, key, tree proof, row]`.
+//! The byte 2, then CBOR (RFC 8949, deterministic): `[checkpoint, state key, table, key, leaf key, tree
+//! proof, row]`.
 
 use craton_types::{HEADER_BYTES, Hash, Row};
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 
 use super::tree::{StateLeafValue, StateTreeProof};
-use crate::disclosure::{Disclosure, DisclosureError};
+use crate::disclosure::{Disclosure, DisclosureError, decode_disclosure, encode_disclosure};
 
 /// The version byte, which tells a state receipt from one of a record.
-pub(super) const STATE_DISCLOSURE_VERSION: u8 = 2;
+pub(crate) const STATE_DISCLOSURE_VERSION: u8 = 2;
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub(super) struct StateDisclosure {
@@ -26,11 +27,15 @@ pub(super) struct StateDisclosure {
     /// The row's primary key.
     #[n(3)]
     pub(super) key: Row,
-    /// What the tree has at the row's leaf key.
+    /// The row's leaf key, which follows from what is above. Where there is no row, the same path proves the same of other
+    /// absent keys; so a key that was changed would go unnoticed.
     #[n(4)]
+    pub(super) leaf_key: Hash,
+    /// What the tree has at the row's leaf key.
+    #[n(5)]
     pub(super) proof: StateTreeProof,
     /// The row's newest change; `None` when there is no such row.
-    #[n(5)]
+    #[n(6)]
     pub(super) row: Option<DisclosedChange>,
 }
 
@@ -71,23 +76,11 @@ pub(super) struct DisclosedChange {
 
 impl StateDisclosure {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![STATE_DISCLOSURE_VERSION];
-        minicbor::encode(self, &mut bytes).expect("writing to memory does not fail");
-        bytes
+        encode_disclosure(STATE_DISCLOSURE_VERSION, self)
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, DisclosureError> {
-        let (&version, cbor) = bytes.split_first().ok_or(DisclosureError::Missing)?;
-        if version != STATE_DISCLOSURE_VERSION {
-            return Err(DisclosureError::Version { found: version });
-        }
-        let disclosure: Self = minicbor::decode(cbor).map_err(|error| DisclosureError::Cbor {
-            reason: error.to_string(),
-        })?;
-        // One receipt, one text: whatever a decoder tolerates is refused.
-        if disclosure.to_bytes() != bytes {
-            return Err(DisclosureError::NotCanonical);
-        }
+        let disclosure: Self = decode_disclosure(STATE_DISCLOSURE_VERSION, bytes)?;
         disclosure.table.change.record.check_order()?;
         if let Some(change) = &disclosure.row {
             change.record.check_order()?;

@@ -6,6 +6,8 @@ mod receipt;
 mod text;
 mod tree;
 
+pub(crate) use disclosure::STATE_DISCLOSURE_VERSION;
+
 pub use commitment::{STATE_COMMITMENT_BYTES, StateCommitment, StateCommitmentError};
 pub use receipt::{StateReceipt, StateReceiptError, StateReceiptParts, StatedChange, VerifiedStateReceipt};
 pub use tree::{

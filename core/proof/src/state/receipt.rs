@@ -21,20 +21,17 @@ use craton_types::{
 };
 
 use super::commitment::{StateCommitment, StateCommitmentError};
-use super::disclosure::{
-    DisclosedChange, DisclosedCommitment, DisclosedRow, STATE_DISCLOSURE_VERSION, StateDisclosure,
-};
+use super::disclosure::{DisclosedChange, DisclosedCommitment, DisclosedRow, StateDisclosure};
 use super::tree::{STATE_TABLE_NAMES, StateLeafValue, StateTreeProof, StateTreeProofError};
-use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::cosignature::{Cosignature, WitnessError, WitnessPolicy};
-use crate::disclosure::DisclosureError;
-use crate::note::Note;
-use crate::receipt::{
-    ReceiptBuildError, ReceiptError, VerifiedReceipt, disclose, verify_header_included, verify_record,
-};
-use crate::tlog_proof::{TlogProof, TlogProofError};
+use crate::checkpoint::Checkpoint;
+use crate::cosignature::{Cosignature, WitnessPolicy};
+use crate::inclusion::verify_header_included;
+use crate::receipt::{ReceiptBuildError, ReceiptError, VerifiedReceipt, disclose, verify_record};
+use crate::signed_proof::{Signed, SignedProof};
+use crate::tlog_proof::TlogProof;
 use crate::tree::{ProofVerifyError, inclusion_proof, verify_inclusion};
 use crate::verifier_key::VerifierKey;
+
 /// The chunk of a checkpoint record that holds the state commitment.
 const COMMITMENT_CHUNK: u32 = 1;
 
@@ -56,6 +53,8 @@ pub struct StateReceiptParts<'a> {
     pub table_proof: StateTreeProof,
     /// The row's primary key.
     pub key: Row,
+    /// The leaf key that follows from it: [`StateKey::row_key`].
+    pub leaf_key: Hash,
     /// The row's newest change; `None` when there is no such row.
     pub row: Option<StatedChange<'a>>,
     /// The tree's proof for the row.
@@ -81,18 +80,9 @@ pub struct StatedChange<'a> {
 /// Why a state receipt does not verify. Each message begins with the part that is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum StateReceiptError {
-    /// The text is no proof.
-    #[error("receipt form: {0}")]
-    Form(#[from] TlogProofError),
-    /// The `extra` line is no disclosure of a state.
-    #[error("extra line: {0}")]
-    Disclosure(#[from] DisclosureError),
-    /// The checkpoint is malformed, of another log, or not signed by the key.
-    #[error("signature: {0}")]
-    Checkpoint(#[from] CheckpointError),
-    /// Too few witnesses cosigned the checkpoint, or a known witness's signature does not verify.
-    #[error("cosignatures: {0}")]
-    Witness(#[from] WitnessError),
+    /// The form, the signatures, or the disclosure.
+    #[error(transparent)]
+    Proof(#[from] ReceiptError),
     /// A disclosed record is not in the log, or not what it is said to be.
     #[error("{part}: {source}")]
     Record {
@@ -141,6 +131,14 @@ pub enum StateReceiptError {
     /// The key does not fit the table.
     #[error("primary key: its values are not of the types of the table's key")]
     KeyType,
+    /// The key is another than the one whose leaf key is disclosed.
+    #[error("primary key: its leaf key is {expected}, the receipt is about {found}")]
+    LeafKey {
+        /// The leaf key that follows from the primary key.
+        expected: Hash,
+        /// The leaf key that is disclosed.
+        found: Hash,
+    },
     /// The key cannot be encoded.
     #[error("primary key: {0}")]
     Key(#[from] KeyEncodeError),
@@ -174,13 +172,6 @@ const TABLE: &str = "table's record";
 const ROW: &str = "row's record";
 
 impl StateReceipt {
-    /// Whether a text is a state receipt, as opposed to a receipt of a record or something else altogether.
-    #[must_use]
-    pub fn is_one(text: &[u8]) -> bool {
-        let extra = TlogProof::parse(text).ok().and_then(|proof| proof.extra);
-        extra.is_some_and(|extra| extra.first() == Some(&STATE_DISCLOSURE_VERSION))
-    }
-
     /// Builds a state receipt. The engine answers for the parts belonging together; [`Self::verify`] finds out.
     ///
     /// # Errors
@@ -211,6 +202,7 @@ impl StateReceipt {
                 change: parts.table.disclose()?,
             },
             key: parts.key,
+            leaf_key: parts.leaf_key,
             proof: parts.row_proof,
             row: parts.row.map(StatedChange::disclose).transpose()?,
         };
@@ -232,15 +224,12 @@ impl StateReceipt {
         key: &VerifierKey,
         witnesses: &WitnessPolicy,
     ) -> Result<VerifiedStateReceipt, StateReceiptError> {
-        let proof = TlogProof::parse(text)?;
-        let disclosure = StateDisclosure::from_bytes(proof.extra.as_deref().unwrap_or_default())?;
-        let note = Note::parse(proof.checkpoint.as_bytes()).map_err(CheckpointError::from)?;
-        let signed = Signed {
-            checkpoint: Checkpoint::open_note(&note, key)?,
-            key,
-            cosignatures: witnesses.verify(&note)?,
-        };
-        let (committed_by, commitment) = verify_commitment(&disclosure.checkpoint, &proof, &signed.checkpoint)?;
+        Self::verify_proof(SignedProof::open(text, key, witnesses)?)
+    }
+
+    pub(crate) fn verify_proof(proof: SignedProof<'_>) -> Result<VerifiedStateReceipt, StateReceiptError> {
+        let disclosure = StateDisclosure::from_bytes(&proof.extra).map_err(ReceiptError::from)?;
+        let (committed_by, commitment) = verify_commitment(&disclosure.checkpoint, &proof)?;
         let state_key = StateKey::new(SecretBytes::new(*disclosure.state_key));
         if state_key.commitment() != commitment.key {
             return Err(StateReceiptError::StateKey);
@@ -248,7 +237,7 @@ impl StateReceipt {
         let stated = Stated {
             commitment,
             state_key,
-            signed,
+            signed: proof.signed,
         };
         let table = stated.verify_table(&disclosure.table)?;
         let row_key = encode_key(&table, &disclosure.key)?;
@@ -260,7 +249,7 @@ impl StateReceipt {
             committed_by,
             row,
             checkpoint: stated.signed.checkpoint,
-            log_key: key.clone(),
+            log_key: stated.signed.key.clone(),
             cosignatures: stated.signed.cosignatures,
         })
     }
@@ -282,13 +271,6 @@ impl StatedChange<'_> {
     }
 }
 
-/// The signed end of the chain.
-struct Signed<'a> {
-    checkpoint: Checkpoint,
-    key: &'a VerifierKey,
-    cosignatures: Vec<Cosignature>,
-}
-
 /// A state that is committed to in a signed log.
 struct Stated<'a> {
     commitment: StateCommitment,
@@ -298,14 +280,13 @@ struct Stated<'a> {
 
 fn verify_commitment(
     disclosed: &DisclosedCommitment,
-    proof: &TlogProof,
-    checkpoint: &Checkpoint,
+    proof: &SignedProof<'_>,
 ) -> Result<(RecordHeader, StateCommitment), StateReceiptError> {
-    let header = verify_header_included(&disclosed.header, proof.index, &proof.path, checkpoint).map_err(|source| {
-        StateReceiptError::Record {
-            part: "checkpoint record",
-            source,
-        }
+    let checkpoint = &proof.signed.checkpoint;
+    let header = verify_header_included(&disclosed.header, proof.index, &proof.path, checkpoint);
+    let header = header.map_err(|source| StateReceiptError::Record {
+        part: "checkpoint record",
+        source,
     })?;
     if header.kind != RecordKind::Checkpoint {
         return Err(StateReceiptError::CommitmentKind);
@@ -349,6 +330,12 @@ impl Stated<'_> {
         disclosure: &StateDisclosure,
     ) -> Result<Option<VerifiedReceipt>, StateReceiptError> {
         let key = self.state_key.row_key(table.id, row_key.as_bytes());
+        if key != disclosure.leaf_key {
+            return Err(StateReceiptError::LeafKey {
+                expected: key,
+                found: disclosure.leaf_key,
+            });
+        }
         let root = &self.commitment.root;
         let tree = |source| StateReceiptError::Tree {
             part: "row's path",
@@ -381,20 +368,8 @@ impl Stated<'_> {
         let StateLeafValue {
             offset, chunk_index, ..
         } = disclosed.value;
-        let Signed {
-            checkpoint,
-            key,
-            cosignatures,
-        } = &self.signed;
-        let record = verify_record(
-            &disclosed.record,
-            offset.get(),
-            &disclosed.path,
-            checkpoint,
-            key,
-            cosignatures,
-        )
-        .map_err(|source| StateReceiptError::Record { part, source })?;
+        let record = verify_record(&disclosed.record, offset.get(), &disclosed.path, &self.signed);
+        let record = record.map_err(|source| StateReceiptError::Record { part, source })?;
         let size = self.commitment.size;
         match &record.changes[..] {
             [change] if change.chunk_index == chunk_index && offset.get() < size => {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::receipt::VerifiedStateReceipt;
 use crate::calendar::timestamp_text;
+use crate::receipt_text::{ReceiptSection, proved_by, write_sections};
 use crate::value_text::{printable, value_text};
 
 impl VerifiedStateReceipt {
@@ -35,27 +36,27 @@ impl VerifiedStateReceipt {
     }
 }
 
-impl fmt::Display for VerifiedStateReceipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "The state")?;
-        line(f, "table", &printable(&self.table.name))?;
-        line(f, "primary key", &self.key_text())?;
-        line(f, "row", &self.claim())?;
-        line(f, "checkpointed", &self.committed_time_text())?;
-        line(f, "by record", &self.committed_by.offset)?;
-        if let Some(record) = &self.row {
-            return write!(f, "\n{record}");
+impl VerifiedStateReceipt {
+    /// What the receipt says, for people.
+    #[must_use]
+    pub fn sections(&self) -> Vec<ReceiptSection> {
+        let mut state = ReceiptSection::new("The state");
+        state.line("table", &printable(&self.table.name));
+        state.line("primary key", &self.key_text());
+        state.line("row", &self.claim());
+        state.line("checkpointed", &self.committed_time_text());
+        state.line("by record", &self.committed_by.offset);
+        let mut sections = vec![state];
+        match &self.row {
+            Some(record) => sections.extend(record.sections()),
+            None => sections.push(proved_by(&self.checkpoint, &self.log_key, &self.cosignatures)),
         }
-        writeln!(f, "\nProved by")?;
-        line(f, "checkpoint", &format!("of {} records", self.checkpoint.size))?;
-        line(f, "root", &self.checkpoint.root)?;
-        line(f, "log", &self.checkpoint.origin)?;
-        line(f, "key", &self.log_key)?;
-        let mut witnesses = self.cosignatures.iter();
-        witnesses.try_for_each(|witness| line(f, "witness", witness))
+        sections
     }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, name: &str, value: &dyn fmt::Display) -> fmt::Result {
-    writeln!(f, "  {name:<15} {value}")
+impl fmt::Display for VerifiedStateReceipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_sections(f, &self.sections())
+    }
 }

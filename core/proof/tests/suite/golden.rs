@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use craton_proof::{LogVerifyOptions, Receipt, VerifierKey};
+use craton_proof::{LogVerifyOptions, Receipt, VerifierKey, WitnessPolicy, verify_claim};
 
+use crate::clinic::Clinic;
 use crate::support::{Log, Segment, cosigned, cosigner, verify};
 
 fn folder() -> PathBuf {
@@ -19,7 +20,12 @@ fn files(log: &Log) -> Vec<(String, Vec<u8>)> {
         .segments()
         .into_iter()
         .map(|segment| (format!("log/{}", segment.name), segment.bytes));
+    let clinic = Clinic::new();
     let texts = [
+        ("clinic/receipt_sealed.txt", clinic.renamed()),
+        ("clinic/state_latest.txt", clinic.state(3)),
+        ("clinic/state_absent.txt", clinic.state(5)),
+        ("clinic/key.txt", format!("{}\n", clinic.signer.verifier())),
         ("receipt.txt", log.receipt(8, &[2])),
         ("receipt_cosigned.txt", cosigned(&log.receipt(8, &[2]), &[cosigner(1)])),
         ("witness.txt", format!("{}\n", cosigner(1).cosigner_key())),
@@ -36,7 +42,9 @@ fn files(log: &Log) -> Vec<(String, Vec<u8>)> {
 fn golden_files_are_what_is_written() {
     let files = files(&Log::new());
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::create_dir_all(folder().join("log")).expect("a folder");
+        for path in ["log", "clinic"].map(|name| folder().join(name)) {
+            fs::create_dir_all(path).expect("a folder");
+        }
         for (name, bytes) in &files {
             fs::write(folder().join(name), bytes).expect("a file");
         }
@@ -55,6 +63,12 @@ fn golden_files_verify() {
     let key: VerifierKey = read("key.txt").trim_end().parse().expect("a key");
     let receipt = Receipt::verify(read("receipt.txt").as_bytes(), &key).expect("genuine");
     assert_eq!(receipt.header.offset.get(), 8);
+    let clinic: VerifierKey = read("clinic/key.txt").trim_end().parse().expect("a key");
+    for name in ["receipt_sealed.txt", "state_latest.txt", "state_absent.txt"] {
+        let text = read(&format!("clinic/{name}"));
+        let claim = verify_claim(text.as_bytes(), &clinic, &WitnessPolicy::default());
+        assert_eq!(claim.expect(name).checkpoint().size, 5);
+    }
     let mut segments: Vec<Segment> = fs::read_dir(folder().join("log"))
         .expect("a folder")
         .map(|entry| entry.expect("an entry"))

@@ -1,5 +1,7 @@
 //! The promises of the verifier: what is intact verifies, and what is not is named.
 
+mod bytes;
+mod clinic;
 mod cosigned;
 mod damage;
 mod forgery;
@@ -8,5 +10,6 @@ mod independent;
 mod log;
 mod receipt;
 mod sealed;
+mod state;
 mod support;
 mod vectors;

@@ -1,6 +1,6 @@
 //! What a database says about itself is checked without it.
 
-use craton_proof::{Receipt, VerifierKey};
+use craton_proof::{Receipt, VerifiedClaim, VerifierKey, WitnessPolicy, verify_claim};
 use craton_types::{Change, Value};
 
 use crate::support::World;
@@ -42,4 +42,52 @@ fn a_receipt_fetched_by_sql_is_verified_offline() {
     }
     let summary = world.verify_log(&log_key);
     assert!(summary.records >= 2 && summary.unsigned_records() <= 1, "{summary:?}");
+}
+
+#[test]
+fn state_receipts_fetched_by_sql_say_latest_and_absent_offline() {
+    let mut world = World::start();
+    world.psql(
+        "CREATE TABLE visit (ward text, bed int, patient text, PRIMARY KEY (ward, bed));
+         INSERT INTO visit VALUES ('north', 1, 'Ada'), ('north', 2, 'Grace');
+         UPDATE visit SET patient = 'Alan' WHERE ward = 'north' AND bed = 1;
+         DELETE FROM visit WHERE bed = 2",
+    );
+    let present = world.psql("SELECT craton_state_receipt('visit', 'north', 1)") + "\n";
+    let deleted = world.psql("SELECT craton_state_receipt('visit', 'north', 2)") + "\n";
+    let never = world.psql("SELECT craton_state_receipt('visit', 'south', 1)") + "\n";
+    let key: VerifierKey = world.psql("SELECT craton_log_key()").parse().expect("a verifier key");
+    assert!(world.terminate().success());
+
+    let verify = |text: &str| verify_claim(text.as_bytes(), &key, &WitnessPolicy::default());
+    for (text, row) in [(&present, Some(["north", "Alan"])), (&deleted, None), (&never, None)] {
+        let Ok(VerifiedClaim::State(state)) = verify(text) else {
+            panic!("a state receipt that verifies: {text}");
+        };
+        assert_eq!(state.table.name, "visit");
+        let claim = if row.is_some() {
+            "latest as of record "
+        } else {
+            "absent as of record "
+        };
+        assert!(state.claim().starts_with(claim), "{state}");
+        let changes = state.row.iter().flat_map(|record| &record.changes);
+        let rows: Vec<_> = changes
+            .map(|change| match &change.change {
+                Change::Row(row) => row.after.clone().expect("a row that is there"),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected =
+            row.map(|[ward, patient]| vec![Value::Text(ward.into()), Value::Int(1), Value::Text(patient.into())]);
+        assert_eq!(rows, Vec::from_iter(expected));
+        // One character of each line.
+        for (position, _) in text.char_indices().filter(|(_, character)| *character == '\n').skip(1) {
+            let mut forged = text.clone().into_bytes();
+            let at = position - 2;
+            forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+            let forged = String::from_utf8_lossy(&forged);
+            assert!(forged == *text || verify(&forged).is_err(), "byte {at} of {text}");
+        }
+    }
 }

@@ -1,9 +1,8 @@
 //! `craton verify receipt`.
 
-use std::fmt::Display;
 use std::path::Path;
 
-use craton_proof::{PROOF_BYTES_MAX, Receipt, StateReceipt, VerifierKey, WitnessPolicy};
+use craton_proof::{PROOF_BYTES_MAX, VerifierKey, WitnessPolicy, verify_claim};
 use craton_verifier::json;
 use serde_json::json;
 
@@ -11,24 +10,16 @@ use super::Outcome;
 
 pub(super) fn verify(path: &Path, key: &VerifierKey, witnesses: &WitnessPolicy) -> anyhow::Result<Outcome> {
     let text = super::read_bounded(path, PROOF_BYTES_MAX)?;
-    Ok(if StateReceipt::is_one(&text) {
-        outcome(StateReceipt::verify(&text, key, witnesses), json::state_receipt)
-    } else {
-        outcome(Receipt::verify_witnessed(&text, key, witnesses), json::receipt)
-    })
-}
-
-fn outcome<T: Display, E: Display>(result: Result<T, E>, to_json: fn(&T) -> serde_json::Value) -> Outcome {
-    match result {
-        Ok(verified) => Outcome {
+    Ok(match verify_claim(&text, key, witnesses) {
+        Ok(claim) => Outcome {
             verified: true,
-            text: format!("The receipt verifies.\n\n{verified}"),
-            json: to_json(&verified),
+            text: format!("The receipt verifies.\n\n{claim}"),
+            json: json::claim(&claim),
         },
         Err(error) => Outcome {
             verified: false,
             text: format!("The receipt does NOT verify.\n\n  {error}\n"),
             json: json!({ "verified": false, "error": error.to_string() }),
         },
-    }
+    })
 }

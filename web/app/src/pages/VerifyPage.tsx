@@ -32,6 +32,13 @@ export function VerifyPage() {
   );
 }
 
+/** What each kind of receipt proves. */
+const meaning = {
+  changes: 'The log of this key contains this record, with this content, since the checkpoint below was signed.',
+  latest: 'As of the record named below, this was the newest change of the row, and the row was there.',
+  absent: 'As of the record named below, there was no such row in the table that had this name.',
+};
+
 function Result({ verification }: { verification: Exclude<Verification, { input: string }> }) {
   if (!verification.verified)
     return (
@@ -43,7 +50,7 @@ function Result({ verification }: { verification: Exclude<Verification, { input:
   return (
     <>
       <Notice tone="ok" title="The receipt verifies" live>
-        <p>The log of this key contains this record, with this content, since the checkpoint below was signed.</p>
+        <p>{meaning[verification.claim]}</p>
       </Notice>
       {verification.sections.map((section) => (
         <Section key={section.title} section={section} />

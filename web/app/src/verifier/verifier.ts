@@ -7,7 +7,7 @@ export type ReceiptSection = { title: string; lines: ReceiptLine[] };
 
 /** What a verification comes to; the shapes are those of `core/verifier/src/page.rs`. */
 export type Verification =
-  | { verified: true; sections: ReceiptSection[] }
+  | { verified: true; claim: 'changes' | 'latest' | 'absent'; sections: ReceiptSection[] }
   | { verified: false; error: string }
   | { input: 'key' | 'witnesses'; error: string };
 
