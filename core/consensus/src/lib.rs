@@ -16,7 +16,7 @@ mod single_node;
 
 use std::sync::Arc;
 
-use craton_log::WalError;
+use craton_log::{LogHead, WalError};
 use craton_types::{LogIndex, Term};
 
 pub use single_node::SingleNode;
@@ -127,11 +127,12 @@ pub trait Consensus: Send + Sync {
     /// How many files hold the entries that were not forgotten.
     fn segment_count(&self) -> usize;
 
-    /// Allows the entries up to and including `through` to be forgotten: everything they caused is on disk.
+    /// Allows the entries up to and including `through` to be forgotten: everything they caused is on disk, in logs that
+    /// reach as far as `heads` says, which is asked when there is something to forget. A full disk may delay it.
     ///
     /// # Errors
     /// When the log's files cannot be removed.
-    fn purge(&self, through: LogIndex) -> Result<(), ConsensusError>;
+    fn purge(&self, through: LogIndex, heads: &dyn Fn() -> Vec<LogHead>) -> Result<(), ConsensusError>;
 
     /// Reads what is on disk and no longer written to, and returns how many bytes were checked.
     ///

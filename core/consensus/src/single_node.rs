@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use craton_log::{Vote, Wal, WalEntry, WalPurge};
+use craton_log::{LogHead, Vote, Wal, WalEntry, WalError};
 use craton_types::{LogIndex, Term};
 use parking_lot::Mutex;
 
@@ -122,10 +122,18 @@ impl Consensus for SingleNode {
         self.pipeline.wal.lock().segment_count()
     }
 
-    fn purge(&self, through: LogIndex) -> Result<(), ConsensusError> {
-        // The log is not held while its files are removed.
-        let purge = self.pipeline.wal.lock().begin_purge(through);
-        Ok(purge.map_or(Ok(()), WalPurge::run)?)
+    fn purge(&self, through: LogIndex, heads: &dyn Fn() -> Vec<LogHead>) -> Result<(), ConsensusError> {
+        // The log is held neither while the heads are written nor while files are removed.
+        let Some(prepared) = self.pipeline.wal.lock().prepare_purge(through) else {
+            return Ok(());
+        };
+        let covered = match prepared.write_heads(heads()) {
+            // The next purge tries again.
+            Err(WalError::NoSpace { .. }) => return Ok(()),
+            covered => covered?,
+        };
+        let purge = self.pipeline.wal.lock().begin_purge(covered);
+        Ok(purge.run()?)
     }
 
     fn scrub(&self) -> Result<u64, ConsensusError> {

@@ -46,6 +46,7 @@ impl Applier {
         while let Some(entry) = self.consensus.next_recovered()? {
             self.apply(&entry, &|_| flusher.flush_all())?;
         }
+        self.tenants.check_heads()?;
         // What the log has forgotten was applied before.
         self.tenants.set_applied_index(self.consensus.last_recovered());
         if self.consensus.segment_count() > SEGMENTS_AT_OPENING_MAX {

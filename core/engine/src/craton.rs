@@ -28,7 +28,7 @@ use crate::queue::ProposalQueue;
 use crate::recoveries::Recoveries;
 use crate::scrub::{ScrubStatus, Scrubbed, Scrubber};
 use crate::tenant::SharedTenant;
-use crate::tenants::{SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
+use crate::tenants::{KnownHeads, Resources, SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
 use crate::{Clock, Commit, EngineError, Options, Random, Session, SyncPolicy, Tenant, Wait};
 
 /// How often it is looked whether the proposer has ended.
@@ -190,19 +190,25 @@ impl Craton {
         };
         let health = Arc::new(Health::default());
         let recoveries = Arc::new(Recoveries::default());
-        let tenants = Arc::new(Tenants::open_all(
-            data_dir.join("tenants"),
+        let (wal, recovery) = open_wal(
+            &data_dir.join("wal"),
             Arc::clone(&disk),
+            keyring.wal(),
             Arc::clone(&random),
-            Arc::clone(&keyring),
-            Arc::clone(&health.space),
-            Arc::clone(&recoveries),
-        )?);
+        )?;
+        recoveries.note_wal(&recovery);
+        let resources = Resources {
+            disk,
+            random: Arc::clone(&random),
+            keyring: Arc::clone(&keyring),
+            space: Arc::clone(&health.space),
+            recoveries: Arc::clone(&recoveries),
+            known_heads: KnownHeads::new(&recovery),
+        };
+        let tenants = Arc::new(Tenants::open_all(data_dir.join("tenants"), resources)?);
         if is_new {
             tenants.note_fresh(SYSTEM_TENANT);
         }
-        let (wal, recovery) = open_wal(&data_dir.join("wal"), disk, keyring.wal(), Arc::clone(&random))?;
-        recoveries.note_wal(&recovery);
         check_not_rolled_back(&wal, &tenants)?;
         let consensus: Arc<dyn Consensus> = Arc::new(SingleNode::new(wal, tenants.oldest_applied())?);
         let closing = Arc::new(Closing::default());

@@ -62,6 +62,17 @@ pub enum EngineError {
         /// The newest entry that a tenant's files hold.
         applied: craton_types::LogIndex,
     },
+    /// A tenant's log is not the one that it was when the write-ahead log last forgot something.
+    #[error(transparent)]
+    LogRolledBack(Box<LogRolledBack>),
+    /// A tenant that had records is not known any more.
+    #[error("tenant {tenant} had {end} records and is not known any more")]
+    TenantMissing {
+        /// The tenant.
+        tenant: craton_types::TenantId,
+        /// How many records it had.
+        end: craton_types::Offset,
+    },
     /// A tenant's log failed.
     #[error("the log of database {database:?} failed")]
     TenantLog {
@@ -234,6 +245,34 @@ pub enum EngineError {
         /// Records in the log.
         end: u64,
     },
+}
+
+/// A tenant's log was emptied, put back from an older copy, or replaced.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the log of database {database:?} (tenant {tenant}) must have at least {expected_end} records{}; it has {found_end}, \
+     and {found_hash} in that place or at its end: it was emptied, put back from an older copy, or replaced",
+    expected_hash.map_or(String::new(), |hash| format!(", the last of them {hash}"))
+)]
+pub struct LogRolledBack {
+    /// The database.
+    pub database: String,
+    /// Its tenant.
+    pub tenant: craton_types::TenantId,
+    /// How many records it had.
+    pub expected_end: craton_types::Offset,
+    /// The hash of the last of them, where it is known.
+    pub expected_hash: Option<craton_types::Hash>,
+    /// How many it has.
+    pub found_end: craton_types::Offset,
+    /// The hash of the record in that place, or of its last one; zeros when it has none.
+    pub found_hash: craton_types::Hash,
+}
+
+impl From<LogRolledBack> for EngineError {
+    fn from(error: LogRolledBack) -> Self {
+        Self::LogRolledBack(Box::new(error))
+    }
 }
 
 impl EngineError {

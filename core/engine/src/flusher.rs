@@ -150,7 +150,7 @@ impl Flusher {
             };
             flushed = flushed.min(persisted);
         }
-        Ok(self.consensus.purge(flushed)?)
+        Ok(self.consensus.purge(flushed, &|| self.tenants.flushed_heads())?)
     }
 }
 

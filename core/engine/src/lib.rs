@@ -62,7 +62,7 @@ pub use craton_kernel::{ExpectedSequence, Refusal};
 pub use craton_query::{PlanKind, ResultColumn, ResultSet, SqlError, SqlState, Statement};
 pub use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset, StreamSequence, Value};
 pub use erasure::Erasure;
-pub use error::EngineError;
+pub use error::{EngineError, LogRolledBack};
 pub use key_rotation::KeyEpochStatus;
 pub use keyring::KeyringError;
 pub use options::Options;

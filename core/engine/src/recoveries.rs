@@ -50,6 +50,10 @@ impl Recoveries {
         for torn in recovery.earlier.iter().chain(&recovery.torn) {
             self.note(SYSTEM_TENANT, torn_tail(torn));
         }
+        for file in &recovery.heads_rewritten {
+            let reason = "a copy was missing, damaged or of an earlier update".to_owned();
+            self.note_rewritten(SYSTEM_TENANT, RecoveryArea::LogHeads, file, reason);
+        }
         for copy in &recovery.superblock {
             let start = u64::from(copy.copy) * 4096;
             let reason = match copy.was_interrupted {
@@ -69,6 +73,22 @@ impl Recoveries {
                 },
             );
         }
+    }
+
+    /// Notes a file that was written again as a whole from another copy.
+    pub(crate) fn note_rewritten(&self, tenant: TenantId, area: RecoveryArea, file: &str, reason: String) {
+        self.note(
+            tenant,
+            Recovered {
+                generation: 0,
+                area,
+                file: file.to_owned(),
+                start: 0,
+                end: 0,
+                reason,
+                action: RecoveryAction::Rewritten,
+            },
+        );
     }
 
     /// Records what waits. What the node cannot take now is tried again the next time.

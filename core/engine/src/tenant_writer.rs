@@ -9,7 +9,7 @@ use craton_kernel::{
     ApplyError, Command, Operation, RowReader, StreamWrite, SubjectKeyEffect, TenantState, ViewWrite, key_epoch_of,
     replay,
 };
-use craton_log::{Disk, LogReader, SyncJob, TenantLog, TenantLogOptions, TenantLogRecovery};
+use craton_log::{LogHead, LogReader, SyncJob, TenantLog, TenantLogOptions, TenantLogRecovery};
 use craton_projection::{Applied, Flush, OsFile, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_proof::HashReader;
 use craton_types::{
@@ -27,8 +27,8 @@ use crate::log_mark::LogMark;
 use crate::state::StateKeeper;
 use crate::subject_keys::SubjectKeys;
 use crate::tenant::{Head, Published, SharedTenant};
-use crate::tenants::{SYSTEM_TENANT, create_directory};
-use crate::{EngineError, Random};
+use crate::tenants::{KnownHeads, Resources, SYSTEM_TENANT, create_directory};
+use crate::{EngineError, LogRolledBack};
 
 /// Records that a rebuild reads at once.
 const REBUILD_RECORDS_MAX: usize = 256;
@@ -93,13 +93,18 @@ impl TenantWriter {
     /// missing, damaged or not of this log is rebuilt.
     pub(crate) fn open(
         directory: &Path,
-        disk: Arc<dyn Disk>,
-        random: Arc<dyn Random>,
         tenant: TenantId,
         name: String,
-        keyring: Arc<Keyring>,
-        space: Arc<DiskSpace>,
+        resources: &Resources,
     ) -> Result<Self, EngineError> {
+        let Resources {
+            disk,
+            random,
+            keyring,
+            space,
+            known_heads,
+            ..
+        } = resources;
         let is_system = tenant == SYSTEM_TENANT;
         create_directory(directory)?;
         let log = TenantLog::open(
@@ -116,7 +121,7 @@ impl TenantWriter {
         let view_key = keyring.tenant_key(tenant, VIEW_KEY_INFO)?;
         let mut recovered = log_recoveries(&log);
         let had_view = directory.join(VIEW_FILE).exists();
-        let (projection, discarded) = open_projection(directory, &name, &view_key, &space)?;
+        let (projection, discarded) = open_projection(directory, &name, &view_key, space)?;
         if discarded {
             recovered.push(view_rebuilt("it was damaged"));
         } else if !had_view && mark.lock().get().is_some() {
@@ -130,7 +135,7 @@ impl TenantWriter {
                 drop(projection);
                 discard_projection(directory)?;
                 recovered.push(view_rebuilt("it was not of this log"));
-                let (projection, _) = open_projection(directory, &name, &view_key, &space)?;
+                let (projection, _) = open_projection(directory, &name, &view_key, space)?;
                 (projection, TenantState::new(tenant, is_system), LogIndex::ZERO)
             }
         };
@@ -140,16 +145,24 @@ impl TenantWriter {
         })?;
         let keys = EpochKeys::open(
             tenant,
-            Arc::clone(&keyring),
+            Arc::clone(keyring),
             known.iter().map(|(rotated, _)| rotated),
             &state,
         )?;
         let subjects_key = keyring.tenant_key(tenant, SUBJECTS_KEY_INFO)?;
-        let subject_keys = SubjectKeys::open(disk, random, directory, &name, tenant, subjects_key)?;
+        let subject_keys = SubjectKeys::open(
+            Arc::clone(disk),
+            Arc::clone(random),
+            directory,
+            &name,
+            tenant,
+            subjects_key,
+        )?;
         let head = ArcSwap::from_pointee(Head::of(&state, Offset::ZERO));
-        let marked_end = mark.lock().get().map_or(Offset::ZERO, |(end, _)| end);
+        let marked = marked(mark.lock().get(), known_heads.get(tenant), &log.reader());
+        let marked_end = marked.map_or(Offset::ZERO, |(end, _)| end);
         // What a rebuild replays below, the tree reads from the log.
-        let state_tree = StateKeeper::new(directory, tenant, &keyring, state.end.max(marked_end))?;
+        let state_tree = StateKeeper::new(directory, tenant, keyring, state.end.max(marked_end))?;
         let tenant = SharedTenant {
             id: tenant,
             name,
@@ -171,24 +184,32 @@ impl TenantWriter {
             applied,
             log,
             mark,
-            keyring,
-            space,
+            keyring: Arc::clone(keyring),
+            space: Arc::clone(space),
             recovered,
             flushed: applied,
             data_end,
         };
-        writer.rebuild()?;
+        if let Some((end, index)) = marked {
+            writer.rebuild_to(end, index, known_heads)?;
+        }
+        known_heads.check(&writer.tenant, writer.applied)?;
         writer.tenant.subject_keys.check_count(writer.state.next_subject_key)?;
         writer.publish_head();
         Ok(writer)
     }
 
-    /// Replays the records that the log is known to hold past the view. What lies beyond the mark is applied
-    /// again from the write-ahead log.
-    fn rebuild(&mut self) -> Result<(), EngineError> {
-        let Some((marked_end, marked_index)) = self.mark.lock().get().filter(|(end, _)| *end > self.state.end) else {
+    /// Replays the records past the view up to `marked_end`, where the log is known to hold the effects of all entries up
+    /// to `marked_index`. What lies beyond is applied again from the write-ahead log.
+    fn rebuild_to(
+        &mut self,
+        marked_end: Offset,
+        marked_index: LogIndex,
+        known_heads: &KnownHeads,
+    ) -> Result<(), EngineError> {
+        if marked_end <= self.state.end {
             return Ok(());
-        };
+        }
         tracing::info!(
             database = self.tenant.name,
             from = self.state.end.get(),
@@ -202,7 +223,7 @@ impl TenantWriter {
                 .read_range(self.state.end, REBUILD_RECORDS_MAX, REBUILD_BYTES_MAX)
                 .map_err(|source| self.tenant.log_error(source))?;
             if records.is_empty() {
-                return Err(self.missing_record());
+                return Err(self.log_too_short(marked_end, known_heads));
             }
             for record in records.iter().take_while(|record| record.header.offset < marked_end) {
                 self.replay_record(record)?;
@@ -215,9 +236,17 @@ impl TenantWriter {
         self.flush_now(marked_index)
     }
 
-    fn missing_record(&self) -> EngineError {
-        let offset = self.state.end.get();
-        EngineError::RecordMissing { offset, end: offset }
+    fn log_too_short(&self, expected_end: Offset, known_heads: &KnownHeads) -> EngineError {
+        let head = known_heads.get(self.tenant.id);
+        LogRolledBack {
+            database: self.tenant.name.clone(),
+            tenant: self.tenant.id,
+            expected_end,
+            expected_hash: head.filter(|head| head.end == expected_end).map(|head| head.last_hash),
+            found_end: self.state.end,
+            found_hash: self.state.last_hash,
+        }
+        .into()
     }
 
     fn replay_record(&mut self, record: &Record) -> Result<(), EngineError> {
@@ -438,6 +467,13 @@ fn belongs_to(state: &TenantState, log: &LogReader) -> bool {
         None => true,
         Some(last) => log.hash(0, last).is_ok_and(|hash| hash == state.last_hash),
     }
+}
+
+/// How far the log is known to hold the effects of which entries: as the mark says, or as it was noted when the write-ahead
+/// log last forgot something.
+fn marked(mark: Option<(Offset, LogIndex)>, head: Option<&LogHead>, log: &LogReader) -> Option<(Offset, LogIndex)> {
+    let is_whole = |head: &&LogHead| head.compare(log, false).is_ok_and(|compared| compared.is_ok());
+    mark.max(head.filter(is_whole).map(|head| (head.end, head.index)))
 }
 
 const VIEW_FILE: &str = "view.redb";

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use craton_log::Disk;
+use craton_log::{Disk, LogHead, WalRecovery};
 use craton_types::{DatabaseDefinition, LogIndex, TenantId};
 use parking_lot::{Mutex, RwLock};
 
@@ -15,21 +15,72 @@ use crate::keyring::Keyring;
 use crate::recoveries::Recoveries;
 use crate::tenant::SharedTenant;
 use crate::tenant_writer::TenantWriter;
-use crate::{EngineError, Random};
+
+use crate::{EngineError, LogRolledBack, Random};
 
 /// The tenant that holds databases and users.
 pub(crate) const SYSTEM_TENANT: TenantId = TenantId::new([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 /// The name of its database. It cannot be connected to: no user's database list may hold it.
 pub(crate) const SYSTEM_DATABASE: &str = "system";
 
+/// How long the tenants' logs were when the write-ahead log last forgot something.
+pub(crate) struct KnownHeads {
+    purged_through: LogIndex,
+    heads: HashMap<TenantId, LogHead>,
+}
+
+impl KnownHeads {
+    pub(crate) fn new(recovery: &WalRecovery) -> Self {
+        Self {
+            purged_through: recovery.purged_through,
+            heads: recovery.heads.iter().map(|head| (head.tenant, *head)).collect(),
+        }
+    }
+
+    pub(crate) fn get(&self, tenant: TenantId) -> Option<&LogHead> {
+        self.heads.get(&tenant)
+    }
+
+    /// Refuses a tenant whose log is not what it was. It may be shorter when the write-ahead log still has everything
+    /// after `applied`.
+    pub(crate) fn check(&self, tenant: &SharedTenant, applied: LogIndex) -> Result<(), EngineError> {
+        let head = self.get(tenant.id);
+        head.map_or(Ok(()), |head| {
+            Self::compare(head, tenant, applied >= self.purged_through)
+        })
+    }
+
+    fn compare(head: &LogHead, tenant: &SharedTenant, may_be_shorter: bool) -> Result<(), EngineError> {
+        let compared = head.compare(&tenant.log, may_be_shorter);
+        let compared = compared.map_err(|source| tenant.log_error(source))?;
+        compared.map_err(|mismatch| {
+            let rolled_back = LogRolledBack {
+                database: tenant.name.clone(),
+                tenant: tenant.id,
+                expected_end: mismatch.expected.end,
+                expected_hash: Some(mismatch.expected.last_hash),
+                found_end: mismatch.found_end,
+                found_hash: mismatch.found_hash,
+            };
+            rolled_back.into()
+        })
+    }
+}
+
+/// What tenants are opened with.
+pub(crate) struct Resources {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) space: Arc<DiskSpace>,
+    pub(crate) recoveries: Arc<Recoveries>,
+    pub(crate) known_heads: KnownHeads,
+}
+
 /// Every open tenant.
 pub(crate) struct Tenants {
     directory: PathBuf,
-    disk: Arc<dyn Disk>,
-    keyring: Arc<Keyring>,
-    space: Arc<DiskSpace>,
-    random: Arc<dyn Random>,
-    recoveries: Arc<Recoveries>,
+    resources: Resources,
     system: Arc<SharedTenant>,
     by_name: RwLock<BTreeMap<String, Arc<SharedTenant>>>,
     writers: RwLock<HashMap<TenantId, Arc<Mutex<TenantWriter>>>>,
@@ -40,33 +91,15 @@ pub(crate) struct Tenants {
 
 impl Tenants {
     /// Opens the system tenant and every database that its saved state names.
-    pub(crate) fn open_all(
-        directory: PathBuf,
-        disk: Arc<dyn Disk>,
-        random: Arc<dyn Random>,
-        keyring: Arc<Keyring>,
-        space: Arc<DiskSpace>,
-        recoveries: Arc<Recoveries>,
-    ) -> Result<Self, EngineError> {
+    pub(crate) fn open_all(directory: PathBuf, resources: Resources) -> Result<Self, EngineError> {
         let system_directory = directory.join(SYSTEM_TENANT.to_string());
-        let mut writer = TenantWriter::open(
-            &system_directory,
-            Arc::clone(&disk),
-            Arc::clone(&random),
-            SYSTEM_TENANT,
-            SYSTEM_DATABASE.to_owned(),
-            Arc::clone(&keyring),
-            Arc::clone(&space),
-        )?;
-        note_all(&recoveries, &mut writer);
+        let name = SYSTEM_DATABASE.to_owned();
+        let mut writer = TenantWriter::open(&system_directory, SYSTEM_TENANT, name, &resources)?;
+        note_all(&resources.recoveries, &mut writer);
         let databases: Vec<_> = writer.state.databases.values().cloned().collect();
         let tenants = Self {
             directory,
-            disk,
-            keyring,
-            space,
-            random,
-            recoveries,
+            resources,
             system: Arc::clone(&writer.tenant),
             by_name: RwLock::default(),
             writers: RwLock::new(HashMap::from([(SYSTEM_TENANT, Arc::new(Mutex::new(writer)))])),
@@ -86,16 +119,8 @@ impl Tenants {
             return Ok(());
         }
         let directory = self.directory.join(database.tenant.to_string());
-        let mut writer = TenantWriter::open(
-            &directory,
-            Arc::clone(&self.disk),
-            Arc::clone(&self.random),
-            database.tenant,
-            database.name.clone(),
-            Arc::clone(&self.keyring),
-            Arc::clone(&self.space),
-        )?;
-        note_all(&self.recoveries, &mut writer);
+        let mut writer = TenantWriter::open(&directory, database.tenant, database.name.clone(), &self.resources)?;
+        note_all(&self.resources.recoveries, &mut writer);
         let tenant = Arc::clone(&writer.tenant);
         self.writers.write().insert(tenant.id, Arc::new(Mutex::new(writer)));
         self.by_name.write().insert(database.name.clone(), tenant);
@@ -147,6 +172,38 @@ impl Tenants {
 
     pub(crate) fn set_applied_index(&self, index: LogIndex) {
         self.applied.store(index.get(), Ordering::Release);
+    }
+
+    /// How far every tenant's log and view are on disk.
+    pub(crate) fn flushed_heads(&self) -> Vec<LogHead> {
+        let writers = self.writers();
+        let heads = writers.iter().filter_map(|writer| {
+            let tenant = Arc::clone(&writer.lock().tenant);
+            let applied = tenant.projection.applied()?;
+            Some(LogHead {
+                tenant: tenant.id,
+                index: applied.log_index,
+                end: applied.end,
+                last_hash: applied.hash,
+            })
+        });
+        heads.collect()
+    }
+
+    /// Refuses tenants whose logs are not what they were when the write-ahead log last forgot something. To be called when
+    /// everything was applied that it still has.
+    pub(crate) fn check_heads(&self) -> Result<(), EngineError> {
+        self.resources
+            .known_heads
+            .heads
+            .values()
+            .try_for_each(|head| match self.writer(head.tenant) {
+                Some(writer) => KnownHeads::compare(head, &writer.lock().tenant, false),
+                None => Err(EngineError::TenantMissing {
+                    tenant: head.tenant,
+                    end: head.end,
+                }),
+            })
     }
 
     /// The newest entry that is in any tenant's view or log on disk.

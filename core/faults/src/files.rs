@@ -1,5 +1,5 @@
-//! Files that are not what was written: missing, emptied, cut, of an earlier time, in the place of another, the whole
-//! write-ahead log of an earlier time.
+//! Files that are not what was written: missing, emptied, cut, of an earlier time, in the place of another; the whole
+//! write-ahead log or a tenant's whole log emptied, of an earlier time, or in the place of another's.
 //!
 //! A node that finds such files says so with an error, mends what is derived, or holds everything that was
 //! acknowledged. It never opens with less.
@@ -10,7 +10,8 @@ use craton_log::testing::{Crash, MemoryDisk};
 
 use crate::campaign::{Campaign, Next};
 use crate::history::History;
-use crate::node::{Defect, NodeOptions, WAL_DIR};
+use crate::node::{Defect, NodeOptions, WAL_DIR, tenant_dir};
+use crate::workload::TENANTS;
 use crate::writer::Writer;
 
 const COMMAND_BYTES_MAX: u64 = 700;
@@ -56,6 +57,11 @@ enum Harm {
     },
     /// A directory has no files any more.
     EmptyDirectory(PathBuf),
+    /// Two directories change their names.
+    SwappedDirectories {
+        one: PathBuf,
+        other: PathBuf,
+    },
 }
 
 /// Runs the campaign.
@@ -135,11 +141,19 @@ impl World {
                 harms.push(Harm::Swapped { one, other });
             }
         }
-        let directory = PathBuf::from(WAL_DIR);
-        harms.push(Harm::EmptyDirectory(directory.clone()));
-        for time in 0..self.earlier.len() {
-            let directory = directory.clone();
-            harms.push(Harm::StaleDirectory { directory, time });
+        let tenants: Vec<PathBuf> = (0..TENANTS).map(tenant_dir).collect();
+        for directory in tenants.iter().cloned().chain([PathBuf::from(WAL_DIR)]) {
+            harms.push(Harm::EmptyDirectory(directory.clone()));
+            for time in 0..self.earlier.len() {
+                let directory = directory.clone();
+                harms.push(Harm::StaleDirectory { directory, time });
+            }
+        }
+        for (number, one) in tenants.iter().enumerate() {
+            for other in &tenants[number + 1..] {
+                let (one, other) = (one.clone(), other.clone());
+                harms.push(Harm::SwappedDirectories { one, other });
+            }
         }
         harms
     }
@@ -178,6 +192,16 @@ impl World {
                 }
             }
             Harm::EmptyDirectory(directory) => empty(disk, directory),
+            Harm::SwappedDirectories { one, other } => {
+                for (from, to) in [(one, other), (other, one)] {
+                    empty(disk, to);
+                    for path in self.disk.paths() {
+                        if let Ok(name) = path.strip_prefix(from) {
+                            disk.transplant(&self.disk, &path, &to.join(name));
+                        }
+                    }
+                }
+            }
         }
     }
 }
@@ -197,6 +221,7 @@ impl Harm {
             Self::Stale { path, time } => format!("stale:{}:{time}", short(path)),
             Self::Swapped { one, other } => format!("swapped:{}:{}", short(one), short(other)),
             Self::StaleDirectory { directory, time } => format!("stale-directory:{}:{time}", short(directory)),
+            Self::SwappedDirectories { one, other } => format!("swapped-directories:{}:{}", short(one), short(other)),
             Self::EmptyDirectory(directory) => format!("empty-directory:{}", short(directory)),
         }
     }

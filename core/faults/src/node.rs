@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use craton_crypto::SecretBytes;
 use craton_log::{
-    Disk, SealedBatch, TenantLog, TenantLogError, TenantLogOptions, Vote, Wal, WalEntry, WalError, WalOptions,
+    Disk, LogHead, LogHeadMismatch, LogReader, SealedBatch, TenantLog, TenantLogError, TenantLogOptions, Vote, Wal,
+    WalEntry, WalError, WalOptions,
 };
 use craton_proof::Frontier;
 use craton_types::{Hash, LogIndex, NodeId, Offset, Record, Term};
@@ -40,6 +41,8 @@ pub enum Defect {
     EarlyPurge,
     /// Records are read without being checked.
     UncheckedReads,
+    /// Nobody compares the tenants' logs with what was noted before the write-ahead log forgot.
+    IgnoredHeads,
 }
 
 /// How a node is kept.
@@ -63,6 +66,9 @@ pub(crate) enum NodeError {
     /// A log holds records of entries that the write-ahead log never had.
     #[error("the log of tenant {tenant} has records of entry {index}, the write-ahead log ends at {last}")]
     Ahead { tenant: usize, index: u64, last: u64 },
+    /// A log is not what it was when the write-ahead log forgot.
+    #[error("the log of tenant {tenant} has lost records: {mismatch:?}")]
+    RolledBack { tenant: usize, mismatch: LogHeadMismatch },
     #[error("an entry of the write-ahead log does not decode")]
     Entry,
 }
@@ -109,7 +115,15 @@ impl Node {
             segment_bytes: options.wal_segment_bytes,
             ..WalOptions::new(NODE, SecretBytes::new(WRAPPING_KEY))
         };
-        let (mut wal, _) = Wal::open(Arc::clone(disk), Path::new(WAL_DIR), wal_options, random_fill(seed))?;
+        let (mut wal, recovery) = Wal::open(Arc::clone(disk), Path::new(WAL_DIR), wal_options, random_fill(seed))?;
+        let heads = match options.defect {
+            Some(Defect::IgnoredHeads) => Vec::new(),
+            _ => recovery.heads,
+        };
+        for (tenant, log) in logs.iter().enumerate() {
+            let applied = last_index(&log.reader()).map_err(|source| NodeError::Log { tenant, source })?;
+            check_head(&heads, tenant, log, applied >= recovery.purged_through)?;
+        }
         // Every opening is a new term, and the node its own and only voter.
         let term = wal.vote().term.max(wal.last_term().unwrap_or_default()).next();
         wal.record_vote(Vote { term, voted_for: NODE })?;
@@ -130,6 +144,9 @@ impl Node {
         for entry in &recovered {
             let decoded = Entry::decode(&entry.payload).ok_or(NodeError::Entry)?;
             node.apply(entry.index.get(), &decoded)?;
+        }
+        for (tenant, log) in node.logs.iter().enumerate() {
+            check_head(&heads, tenant, &log.log, false)?;
         }
         node.recovered = recovered;
         Ok(node)
@@ -203,7 +220,18 @@ impl Node {
                 }
             }
         }
-        self.wal.purge(LogIndex::new(self.applied)).map_err(NodeError::Purge)
+        let through = LogIndex::new(self.applied);
+        let heads = (0..).zip(&self.logs).map(|(tenant, log)| LogHead {
+            tenant: tenant_id(tenant),
+            index: through,
+            end: Offset::new(log.next),
+            last_hash: log.last_hash,
+        });
+        match self.wal.purge(through, heads.collect()) {
+            // As with the logs: the next flush tries again.
+            Err(WalError::NoSpace { .. }) => Ok(()),
+            purged => purged.map_err(NodeError::Purge),
+        }
     }
 
     /// Reserves the next segment of the write-ahead log, as a thread of the engine does.
@@ -233,6 +261,28 @@ impl Node {
     pub(crate) fn tree(&self, tenant: usize) -> &Frontier {
         self.logs[tenant].log.tree()
     }
+}
+
+/// The entry that the last record came from.
+fn last_index(reader: &LogReader) -> Result<LogIndex, TenantLogError> {
+    let Some(last) = reader.published().get().checked_sub(1) else {
+        return Ok(LogIndex::ZERO);
+    };
+    let headers = reader.read_headers(Offset::new(last), 1)?;
+    Ok(headers
+        .first()
+        .map_or(LogIndex::ZERO, |header| LogIndex::new(header.timestamp.get())))
+}
+
+/// Compares a log with what was noted of it.
+fn check_head(heads: &[LogHead], tenant: usize, log: &TenantLog, may_be_shorter: bool) -> Result<(), NodeError> {
+    let Some(head) = heads.iter().find(|head| head.tenant == tenant_id(tenant)) else {
+        return Ok(());
+    };
+    let compared = head.compare(&log.reader(), may_be_shorter);
+    compared
+        .map_err(|source| NodeError::Log { tenant, source })?
+        .map_err(|mismatch| NodeError::RolledBack { tenant, mismatch })
 }
 
 pub(crate) fn open_log(disk: &Arc<dyn Disk>, options: NodeOptions, tenant: usize) -> Result<TenantLog, NodeError> {

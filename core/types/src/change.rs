@@ -203,6 +203,15 @@ pub enum RecoveryArea {
     /// The tenant's view.
     #[n(4)]
     View,
+    /// What says how long the tenants' logs must be.
+    #[n(5)]
+    LogHeads,
+    /// The node's keyring.
+    #[n(6)]
+    Keyring,
+    /// The keys of the tenant's data subjects.
+    #[n(7)]
+    SubjectKeys,
 }
 
 impl RecoveryArea {
@@ -215,6 +224,9 @@ impl RecoveryArea {
             Self::Log => "log",
             Self::LogIndex => "log_index",
             Self::View => "view",
+            Self::LogHeads => "log_heads",
+            Self::Keyring => "keyring",
+            Self::SubjectKeys => "subject_keys",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use craton_types::{LogIndex, Term};
 
+use super::heads::HeadsDamage;
 use super::superblock::{SuperblockDamage, Vote};
 
 /// What is wrong with a stretch of a segment.
@@ -123,6 +124,14 @@ pub enum WalError {
         path: PathBuf,
         /// What is wrong.
         reason: SuperblockDamage,
+    },
+    /// The heads do not say how long the tenants' logs must be.
+    #[error("the heads in {} {reason}", directory.display())]
+    Heads {
+        /// Where they are.
+        directory: PathBuf,
+        /// What is wrong.
+        reason: HeadsDamage,
     },
     /// A vote does not follow the one before it, or the entries.
     #[error("a vote for node {} in term {} does not follow that for node {} in term {}", vote.voted_for, vote.term, last.voted_for, last.term)]

@@ -10,6 +10,7 @@
 //! - A segment is written under a temporary name, its space reserved, synced, renamed, its directory synced.
 //!   The end of the log comes from record headers, never from a file's size.
 //! - A failed write or sync poisons the log, except that a full disk refuses the batch and nothing else.
+//! - What a tenant's log must hold is noted before the entries that it came from are forgotten.
 //! - The node's vote is a record like any other: vote and entries reach the disk in one order.
 //! - Payloads are encrypted under a random key per segment, with the position as nonce. A position is never
 //!   written twice: a new segment starts after every opening and after every refused batch. One that got no entry is
@@ -24,6 +25,8 @@ mod cipher;
 mod entries;
 mod error;
 mod format;
+mod heads;
+mod purge;
 mod recovery;
 mod scan;
 mod scrub;
@@ -41,6 +44,8 @@ use craton_types::{LogIndex, NodeId, Term};
 pub use batch::{Placement, SealedBatch};
 pub use entries::{WalEntries, WalEntry};
 pub use error::{Damage, WalError};
+pub use heads::{HeadsDamage, LogHead, LogHeadMismatch};
+pub use purge::{CoveredPurge, PreparedPurge, WalPurge};
 pub use recovery::{TornTail, WalRecovery};
 pub use scrub::WalScrub;
 pub use space::WalSpace;
@@ -345,37 +350,6 @@ impl Wal {
             .update_superblock(|superblock| superblock.note_synced(sequence, end))
     }
 
-    /// Removes the segments whose entries all have an index up to `through`. The newest segment stays.
-    ///
-    /// # Errors
-    /// As for [`WalPurge::run`].
-    pub fn purge(&mut self, through: LogIndex) -> Result<(), WalError> {
-        self.storage.check_poison()?;
-        self.begin_purge(through).map_or(Ok(()), WalPurge::run)
-    }
-
-    /// Takes the segments that [`Self::purge`] removes out of the log. `None` when there are none.
-    #[must_use]
-    pub fn begin_purge(&mut self, through: LogIndex) -> Option<WalPurge> {
-        let mut removed = Vec::new();
-        while let [oldest, next, ..] = self.segments.as_slice() {
-            if !next.published || oldest.last.is_some_and(|(last, _)| last > through) {
-                break;
-            }
-            removed.push(oldest.header.sequence);
-            self.segments.remove(0);
-        }
-        let oldest = self.segments.first().expect("never empty").header;
-        let active = self.active();
-        (!removed.is_empty()).then(|| WalPurge {
-            storage: Arc::clone(&self.storage),
-            removed,
-            oldest_segment: oldest.sequence,
-            purged_through: oldest.previous.unwrap_or_default().0,
-            synced: (active.header.sequence, active.end),
-        })
-    }
-
     /// The last segment that belongs to the log.
     fn active(&self) -> &Segment {
         let mut segments = self.segments.iter().rev();
@@ -435,31 +409,5 @@ impl Wal {
         self.placed.end = SEGMENT_HEADER_LENGTH;
         self.sealed = false;
         Ok(Some(Beginning { header, replaces }))
-    }
-}
-
-/// Segments that left the log and are still on disk.
-#[must_use = "the segments stay on disk until the log is opened again"]
-pub struct WalPurge {
-    storage: Arc<Storage>,
-    removed: Vec<u64>,
-    oldest_segment: u64,
-    purged_through: LogIndex,
-    synced: (u64, u64),
-}
-
-impl WalPurge {
-    /// Says in the superblock that the segments may be missing, and removes them. It needs the log no more.
-    ///
-    /// # Errors
-    /// [`WalError::Io`] or [`WalError::Poisoned`]. Nothing is lost by it that was not to be purged.
-    pub fn run(self) -> Result<(), WalError> {
-        self.storage.check_poison()?;
-        self.storage.update_superblock(|superblock| {
-            superblock.oldest_segment = self.oldest_segment;
-            superblock.purged_through = self.purged_through;
-            superblock.note_synced(self.synced.0, self.synced.1);
-        })?;
-        self.storage.remove_segments(&self.removed)
     }
 }

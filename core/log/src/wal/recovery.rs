@@ -8,6 +8,7 @@ use craton_types::{LogIndex, NodeId, Term};
 use parking_lot::Mutex;
 
 use super::format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind};
+use super::heads::{HeadsFiles, LogHead};
 use super::scan::{Bound, Torn};
 use super::segment::{Link, Segment, Storage, UnplacedRecord, list_segments};
 use super::superblock::{RepairedCopy, SUPERBLOCK_NAME, Superblock, SuperblockDamage, SuperblockFile, Vote};
@@ -29,6 +30,12 @@ pub struct WalRecovery {
     pub earlier: Vec<TornTail>,
     /// Copies of the superblock that were written again.
     pub superblock: Vec<RepairedCopy>,
+    /// The last entry that was forgotten; zero for none.
+    pub purged_through: LogIndex,
+    /// How long the tenants' logs were when something was last forgotten.
+    pub heads: Vec<LogHead>,
+    /// Files of the heads that were written again.
+    pub heads_rewritten: Vec<&'static str>,
 }
 
 /// A stretch of a segment that an interrupted write left, after everything known to be synced. No append of it
@@ -71,7 +78,7 @@ impl Wal {
     ///
     /// # Errors
     /// [`WalError::Corrupt`] when anything known to be synced is damaged or missing, [`WalError::Superblock`] when it is
-    /// not known what belongs to the log, [`WalError::WrongKey`],
+    /// not known what belongs to the log, [`WalError::Heads`], [`WalError::WrongKey`],
     /// [`WalError::NoSpace`] or [`WalError::Io`]. A failed opening may be repeated.
     pub fn open(
         disk: Arc<dyn Disk>,
@@ -83,12 +90,15 @@ impl Wal {
         let sequences = list_segments(&*disk, dir)?;
         let (superblock, repaired) = open_superblock(&*disk, dir, &sequences, options.node, &mut *random)?;
         let known = *superblock.get();
+        let expected = (known.log_id, known.purged_through);
+        let (heads, heads_rewritten) = HeadsFiles::open(&*disk, dir, expected, &options.wrapping_key)?;
         let storage = Storage {
             disk,
             dir: dir.to_path_buf(),
             wrapping_key: options.wrapping_key,
             random: Mutex::new(random),
             superblock: Mutex::new(superblock),
+            heads: Mutex::new(heads),
             spare: Mutex::new(None),
             poisoned: AtomicBool::new(false),
         };
@@ -101,6 +111,9 @@ impl Wal {
             torn: None,
             earlier: Vec::new(),
             superblock: repaired,
+            purged_through: known.purged_through,
+            heads: storage.heads.lock().get().to_vec(),
+            heads_rewritten,
         };
 
         let tail = scan_chain(&mut chain.segments, &known, &mut recovery.earlier)?;

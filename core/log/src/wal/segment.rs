@@ -14,6 +14,7 @@ use super::format::{
     RECORD_HEADER_BYTES, RecordHeader, RecordHeaderError, RecordKind, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_LENGTH,
     SegmentHeader, TAG_BYTES,
 };
+use super::heads::HeadsFiles;
 use super::space::Spare;
 use super::superblock::{Superblock, SuperblockFile};
 use super::{Damage, RandomFill, WalError};
@@ -31,6 +32,8 @@ pub(super) struct Storage {
     pub(super) wrapping_key: SecretBytes,
     pub(super) random: Mutex<RandomFill>,
     pub(super) superblock: Mutex<SuperblockFile>,
+    /// How far the tenants' logs reached when something was last forgotten.
+    pub(super) heads: Mutex<HeadsFiles>,
     /// The space of the next segment, when it is reserved.
     pub(super) spare: Mutex<Option<Spare>>,
     /// Set by the first write or sync that failed: what the disk holds is unknown from then on.

@@ -192,7 +192,7 @@ fn a_torn_tail_is_reported_by_later_openings_until_it_is_purged() {
     wal.append(&entries(10..14)).expect("appended");
     wal.begin_segment();
     wal.append(&entries(14..15)).expect("appended");
-    wal.purge(LogIndex::new(100)).expect("purged");
+    wal.purge(LogIndex::new(100), Vec::new()).expect("purged");
     drop(wal);
     let (_, recovery) = open(&disk).expect("opened");
     assert_eq!(recovery.earlier, vec![]);

@@ -87,7 +87,10 @@ fn a_failed_sync_poisons_the_log_and_opening_copies_the_suspect_batch() {
     ));
     assert!(matches!(wal.append(&entries(2..3)), Err(WalError::Poisoned)));
     assert!(matches!(wal.mark_synced(), Err(WalError::Poisoned)));
-    assert!(matches!(wal.purge(LogIndex::new(1)), Err(WalError::Poisoned)));
+    assert!(matches!(
+        wal.purge(LogIndex::new(1), Vec::new()),
+        Err(WalError::Poisoned)
+    ));
     drop(wal);
 
     // The process is started again: the page cache shows the batch that the disk never got.
@@ -135,7 +138,7 @@ fn run(disk: &MemoryDisk, until: u64, told: &mut Told) {
             let _ = wal.mark_synced();
         }
         if next.is_multiple_of(7) {
-            let _ = wal.purge(LogIndex::new(next.saturating_sub(8)));
+            let _ = wal.purge(LogIndex::new(next.saturating_sub(8)), Vec::new());
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod heads;
 mod space;
 mod story;
 mod superblock;

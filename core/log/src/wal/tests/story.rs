@@ -29,6 +29,9 @@ fn entries_are_there_after_reopening() {
             torn: None,
             earlier: Vec::new(),
             superblock: Vec::new(),
+            purged_through: LogIndex::ZERO,
+            heads: Vec::new(),
+            heads_rewritten: Vec::new(),
         }
     );
     assert_eq!(wal.last_term(), Some(entry(4).term));
@@ -124,10 +127,10 @@ fn purging_removes_whole_segments_and_never_the_newest() {
         wal.append(&entries(index..index + 1)).expect("appended");
     }
     let before = segment_files(&disk).len();
-    wal.purge(LogIndex::new(0)).expect("nothing to purge");
+    wal.purge(LogIndex::new(0), Vec::new()).expect("nothing to purge");
     assert_eq!(segment_files(&disk).len(), before);
 
-    wal.purge(LogIndex::new(20)).expect("purged");
+    wal.purge(LogIndex::new(20), Vec::new()).expect("purged");
     let first = wal.first_index().expect("entries are left");
     assert!(
         first > LogIndex::new(1) && first <= LogIndex::new(21),
@@ -142,7 +145,7 @@ fn purging_removes_whole_segments_and_never_the_newest() {
     assert_eq!(recovery.first_index, Some(first));
     assert_eq!(all(&wal).expect("readable"), entries(first.get()..40));
 
-    wal.purge(LogIndex::new(1000)).expect("purged");
+    wal.purge(LogIndex::new(1000), Vec::new()).expect("purged");
     assert_eq!(segment_files(&disk).len(), 1);
     assert_eq!(
         wal.last_index(),
@@ -151,7 +154,7 @@ fn purging_removes_whole_segments_and_never_the_newest() {
     );
     drop(wal);
     let (mut wal, _) = open(&disk).expect("opened");
-    wal.purge(LogIndex::new(1000)).expect("purged");
+    wal.purge(LogIndex::new(1000), Vec::new()).expect("purged");
     // The batch that was copied when opening is in the newest segment.
     wal.append(&entries(40..41))
         .expect("the next index is known even without entries");
@@ -218,7 +221,7 @@ fn the_real_disk_keeps_a_log() {
     assert_eq!(all(&wal).expect("readable"), entries(1..6));
     wal.append(&entries(6..7)).expect("appended");
     // The batch 4..6 was copied to the second segment when opening; the first holds 1..4.
-    wal.purge(LogIndex::new(3)).expect("purged");
+    wal.purge(LogIndex::new(3), Vec::new()).expect("purged");
     assert_eq!(all(&wal).expect("readable"), entries(4..7));
 }
 

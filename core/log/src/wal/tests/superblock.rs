@@ -173,7 +173,7 @@ fn openings_are_counted_and_a_purged_oldest_segment_is_no_loss() {
     for generation in 2..6 {
         let (mut wal, recovery) = open(&disk).expect("opened");
         assert_eq!(recovery.generation, generation);
-        wal.purge(LogIndex::new(5 * generation)).expect("purged");
+        wal.purge(LogIndex::new(5 * generation), Vec::new()).expect("purged");
         drop(wal);
         disk.crash(Crash::DropUnsynced);
     }

@@ -39,7 +39,7 @@ fn a_vote_is_kept_and_never_goes_back() {
         let (mut wal, _) = open(&disk).expect("opened");
         assert_eq!(wal.vote(), vote(7, 2));
         // Not even when every segment that held the record is gone.
-        wal.purge(LogIndex::new(100)).expect("purged");
+        wal.purge(LogIndex::new(100), Vec::new()).expect("purged");
     }
 }
 
@@ -69,7 +69,7 @@ fn vote_until_it_fails(disk: &MemoryDisk, until: u64) -> u64 {
         if wal.append(std::slice::from_ref(&next)).is_err() {
             break;
         }
-        if term.is_multiple_of(6) && wal.purge(next.index).is_err() {
+        if term.is_multiple_of(6) && wal.purge(next.index, Vec::new()).is_err() {
             break;
         }
     }
