@@ -26,6 +26,7 @@ mod repair;
 mod signed_proof;
 mod state;
 mod tiles;
+mod tiles_verify;
 mod tlog_proof;
 mod tlog_witness;
 pub mod tree;
@@ -33,6 +34,8 @@ mod value_text;
 mod verifier_key;
 
 pub use calendar::timestamp_text;
+pub use craton_types::Hash;
+
 pub use checkpoint::{COSIGNABLE_CHECKPOINTS_MAX, Checkpoint, CheckpointError};
 pub use claim::{VerifiedClaim, verify_claim};
 pub use cosignature::{
@@ -42,7 +45,7 @@ pub use cosignature::{
 pub use disclosure::DisclosureError;
 pub use inclusion::NotIncluded;
 pub use log_verify::{
-    Finding, LogAssembly, LogFault, LogPart, LogSummary, LogVerifyError, LogVerifyOptions, SegmentDigest,
+    Cosigned, Finding, LogAssembly, LogFault, LogPart, LogSummary, LogVerifyError, LogVerifyOptions, SegmentDigest,
     SegmentSource, digest_segment, verify_log,
 };
 pub use note::{NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX, Note, NoteError, NoteSignature, SignerKey};
@@ -57,6 +60,7 @@ pub use tiles::{
     ENTRY_BUNDLE_BYTES_MAX, ENTRY_BYTES_MAX, TILE_HEIGHT, TILE_LEVEL_MAX, TILE_WIDTH, TileContent, TileDecodeError,
     TileHashReader, TilePath, TilePathError, TileReadError, decode_entry_bundle, decode_tile, encode_entry_bundle,
 };
+pub use tiles_verify::{BundleDigest, ComputedTile, TileFault, TilesAssembly, digest_bundle};
 pub use tlog_proof::{PATH_HASHES_MAX, PROOF_BYTES_MAX, TlogProof, TlogProofError};
 pub use tlog_witness::{
     ADD_CHECKPOINT_BYTES_MAX, ADD_CHECKPOINT_HASHES_MAX, AddCheckpoint, AddCheckpointError, TLOG_SIZE_CONTENT_TYPE,

@@ -68,7 +68,9 @@ fn state_receipt(receipt: &VerifiedStateReceipt) -> Json {
     })
 }
 
-fn cosignature(cosignature: &Cosignature) -> Json {
+/// A witness's statement.
+#[must_use]
+pub fn cosignature(cosignature: &Cosignature) -> Json {
     json!({
         "witness": cosignature.key.name().as_str(),
         "key": cosignature.key.to_string(),
@@ -190,7 +192,9 @@ fn value(value: &Value) -> Json {
     }
 }
 
-fn checkpoint(checkpoint: &Checkpoint) -> Json {
+/// A checkpoint.
+#[must_use]
+pub fn checkpoint(checkpoint: &Checkpoint) -> Json {
     json!({
         "origin": checkpoint.origin.as_str(),
         "size": checkpoint.size,
@@ -212,6 +216,8 @@ pub fn log(summary: &LogSummary) -> Json {
         "last_hash": summary.last_hash.to_string(),
         "checkpoints": summary.checkpoints,
         "last_checkpoint": summary.last_checkpoint.as_ref().map(checkpoint),
+        "cosigned_records": summary.cosigned.as_ref().map(|cosigned| cosigned.size),
+        "cosignatures": summary.cosigned.iter().flat_map(|cosigned| &cosigned.by).map(cosignature).collect::<Vec<_>>(),
         "key": summary.key.as_ref().map(ToString::to_string),
         "given_checkpoint_size": summary.given_checkpoint_size,
         "signed_records": summary.signed_records(),

@@ -3,8 +3,10 @@
 //! # Invariants
 //! - One module per subcommand; this file only chooses among them.
 //! - Exit status 0: done; 1: the answer is no (what was to be verified does not verify, the control plane or the database
-//!   refused, the cluster failed); 2: misuse, or something could not be read or reached.
-//! - `craton verify` opens files and nothing else: no network, no server, no configuration.
+//!   refused, the cluster failed); 2: misuse, or something could not be read or reached; 3: what was to be verified contradicts
+//!   a checkpoint that was seen before.
+//! - `craton verify` of a receipt, a log or an export opens files and nothing else: no network, no server. It keeps the
+//!   checkpoints that it has seen in files of its own, and no other configuration. Only `craton verify cluster` asks a server.
 //! - An API key goes to no server but the one that it was stored for.
 //! - Text that a server sent cannot drive the terminal: control characters are escaped.
 //!
@@ -16,6 +18,8 @@ mod api;
 mod clusters;
 mod config;
 mod dev;
+mod export;
+mod log_source;
 mod login;
 mod orgs;
 mod output;
@@ -38,6 +42,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Verify(verify::VerifyArguments),
+    Export(export::ExportArguments),
     Sql(sql::SqlArguments),
     Login(login::LoginArguments),
     Orgs(orgs::OrgsArguments),
@@ -55,6 +60,7 @@ fn main() -> ExitCode {
     }
     let result = match command {
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Sql(arguments) => sql::run(&arguments),
         Command::Login(arguments) => login::run(&arguments),
         Command::Orgs(arguments) => orgs::run(&arguments),

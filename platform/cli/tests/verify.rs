@@ -12,9 +12,12 @@ fn golden(name: &str) -> PathBuf {
         .join(name)
 }
 
+/// Remembers nothing: each test has a log of its own, or says where.
 fn craton(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_craton"))
         .args(arguments)
+        .env_remove("HOME")
+        .env_remove("XDG_STATE_HOME")
         .output()
         .expect("the command runs")
 }
@@ -22,7 +25,11 @@ fn craton(arguments: &[&str]) -> Output {
 /// Runs `craton verify` with the golden key and returns its exit status and output.
 fn verify(arguments: &[&str]) -> (i32, String) {
     let key = golden("key.txt");
-    let output = craton(&[&["verify"], arguments, &["--key", key.to_str().expect("text")]].concat());
+    let says_where = arguments
+        .iter()
+        .any(|argument| matches!(*argument, "--pins" | "--no-pin"));
+    let more: &[&str] = if says_where { &[] } else { &["--no-pin"] };
+    let output = craton(&[&["verify"], arguments, &["--key", key.to_str().expect("text")], more].concat());
     let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
     (output.status.code().expect("an exit status"), text)
 }
@@ -94,7 +101,7 @@ fn receipts_as_json() {
 /// Verifies a document of the golden log of patients against that log's key.
 fn verify_of_clinic(name: &str, more: &[&str]) -> (i32, String) {
     let (document, key) = (path(&format!("clinic/{name}")), path("clinic/key.txt"));
-    let output = craton(&[&["verify", "receipt", &document, "--key", &key], more].concat());
+    let output = craton(&[&["verify", "receipt", &document, "--key", &key, "--no-pin"], more].concat());
     let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
     (output.status.code().expect("an exit status"), text)
 }
@@ -238,7 +245,7 @@ fn logs_verify_in_every_spelling() {
         let (status, text) = verify(&["log", &log, "--threads", threads]);
         assert_eq!(status, 0, "{threads} threads: {text}");
     }
-    let output = craton(&["verify", "log", &log]);
+    let output = craton(&["verify", "log", &log, "--no-pin"]);
     assert!(output.status.success());
     assert!(output.stderr.is_empty(), "progress is shown on a terminal only");
     assert!(String::from_utf8_lossy(&output.stdout).contains("signatures not checked"));
@@ -317,12 +324,31 @@ fn misuse_and_unreadable_files_have_status_2() {
         ),
         (vec!["verify", "log", "absent", "--key", &key], "absent cannot be read"),
         (vec!["verify", "log", empty, "--key", &key], "holds no *.segment files"),
-        (vec!["verify", "tree", &log, "--key", &key], "say receipt or log"),
+        (
+            vec!["verify", "tree", &log, "--key", &key],
+            "say receipt, log, export or cluster",
+        ),
         (
             vec!["verify", &receipt, "--key", &key, "--allow-torn-tail"],
+            "is for logs",
+        ),
+        (
+            vec!["verify", &receipt, "--key", &key, "--threads", "2"],
             "are for logs",
         ),
-        (vec!["verify", &log, "--witness", &witness], "for receipts"),
+        (
+            vec!["verify", &log, "--key", &key, "--entries"],
+            "are for live clusters",
+        ),
+        (
+            vec!["verify", "cluster", "http://localhost", "--key", &key],
+            "https://<host>",
+        ),
+        (
+            vec!["verify", "https://app:secret@localhost/logs/main", "--key", &key],
+            "no name or password",
+        ),
+        (vec!["verify", "export", empty], "give --key"),
         (vec!["verify", &receipt, "--key", &key, "--witness", &key], "--witness"),
         (
             vec![
@@ -348,4 +374,103 @@ fn misuse_and_unreadable_files_have_status_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
         assert!(text.contains(part), "{arguments:?}: {text}");
     }
+}
+
+/// A folder for what is remembered, and `craton verify` with it.
+struct Memory(tempfile::TempDir);
+
+impl Memory {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn verify(&self, arguments: &[&str]) -> (i32, String) {
+        let pins = self.0.path().to_str().expect("text");
+        verify(&[arguments, &["--pins", pins]].concat())
+    }
+
+    /// The names of the remembered checkpoints of the golden log.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder()).into_iter().flatten();
+        entries
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+            .collect()
+    }
+
+    fn folder(&self) -> PathBuf {
+        let key = fs::read_to_string(golden("key.txt")).expect("the key");
+        let (name, _) = key.rsplit_once('+').expect("a key");
+        self.0.path().join(name.replace('/', "%2F"))
+    }
+
+    /// As if another checkpoint, which the log signed too, had been seen.
+    fn remember(&self, size: u64, root: [u8; 32]) {
+        let key = craton_crypto::SigningKey::from_seed(&craton_crypto::SecretBytes::new([0x51; 32]));
+        let name = fs::read_to_string(golden("key.txt")).expect("the key");
+        let name = craton_proof::KeyName::parse(name.split('+').next().expect("a name")).expect("a name");
+        let checkpoint = craton_proof::Checkpoint {
+            origin: name.clone(),
+            size,
+            root: craton_proof::Hash::new(root),
+        };
+        fs::create_dir_all(self.folder()).expect("a folder");
+        let note = checkpoint.sign(&craton_proof::SignerKey::new(name, key));
+        fs::write(self.folder().join(format!("{size}.checkpoint")), note).expect("a file");
+    }
+}
+
+#[test]
+fn what_was_seen_is_remembered_and_honest_logs_and_receipts_go_on_verifying() {
+    let memory = Memory::new();
+    let (receipt, log) = (path("receipt.txt"), path("log"));
+    assert_eq!(memory.verify(&[&receipt]).0, 0);
+    assert_eq!(memory.names(), ["19.checkpoint"]);
+    assert_eq!(memory.verify(&["log", &log]).0, 0);
+    assert_eq!(memory.verify(&[&receipt]).0, 0);
+    assert_eq!(memory.names(), ["19.checkpoint"]);
+    // A receipt of an older checkpoint says what was so then.
+    let newer = Memory::new();
+    newer.remember(4_000, [7; 32]);
+    assert_eq!(newer.verify(&[&receipt]).0, 0);
+    assert_eq!(newer.names(), ["4000.checkpoint"]);
+    // Without a place to remember, it is said.
+    let output = craton(&["verify", &receipt, "--key", &path("key.txt")]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("was not remembered"));
+    let output = craton(&["verify", &receipt, "--key", &path("key.txt"), "--no-pin"]);
+    assert!(output.status.success() && output.stderr.is_empty());
+}
+
+#[test]
+fn what_contradicts_a_remembered_checkpoint_has_status_3() {
+    let memory = Memory::new();
+    memory.remember(19, [7; 32]);
+    let root = "07".repeat(32);
+    for arguments in [vec!["receipt", &path("receipt.txt")], vec!["log", &path("log")]] {
+        let (status, text) = memory.verify(&arguments);
+        assert_eq!(status, 3, "{text}");
+        assert!(text.contains("does NOT verify") && text.contains(&root), "{text}");
+        let (status, text) = verify(&[&arguments[..], &["--no-pin"]].concat());
+        assert_eq!(status, 0, "{text}");
+    }
+    let rolled_back = Memory::new();
+    rolled_back.remember(23, [7; 32]);
+    let (status, text) = rolled_back.verify(&["log", &path("log"), "--json"]);
+    let json: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((status, &json["verified"]), (3, &false.into()));
+    let error = json["error"].as_str().expect("text");
+    assert!(
+        error.contains("ends after 22 records") && error.contains("23 records with root"),
+        "{error}"
+    );
+}
+
+#[test]
+fn of_a_log_without_cosignatures_none_is_found() {
+    let witness = path("witness.txt");
+    let (status, text) = verify(&["log", &path("log"), "--witness", &witness, "--no-pin"]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("no checkpoint in the log is cosigned by 1"), "{text}");
+    let (status, text) = verify(&["log", &path("log"), "--witness", &witness, "--quorum", "0", "--no-pin"]);
+    assert_eq!(status, 0, "{text}");
 }

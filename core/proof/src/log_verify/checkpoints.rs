@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use craton_types::{Hash, Offset, RecordKind, TenantId};
 
 use super::LogVerifyOptions;
-use super::fault::{Finding, LogVerifyError};
+use super::fault::{Finding, LogVerifyError, PINNED_FIELD};
 use crate::note::NOTE_BYTES_MAX;
 use crate::tree::{Frontier, empty_root};
-use crate::{COSIGNABLE_CHECKPOINTS_MAX, Checkpoint, CheckpointError, StateCommitment};
+use crate::{
+    COSIGNABLE_CHECKPOINTS_MAX, Checkpoint, CheckpointError, Cosignature, Note, StateCommitment, WitnessError,
+};
 
 /// How far a checkpoint's size may lie behind its record: the leaves kept to compute the root there, 32 MiB.
 pub(super) const WINDOW_RECORDS_MAX: usize = 1_048_576;
@@ -35,6 +37,15 @@ pub(super) fn note_chunks(kind: RecordKind) -> std::ops::RangeInclusive<u32> {
     }
 }
 
+/// A checkpoint that witnesses have cosigned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cosigned {
+    /// How many records it covers.
+    pub size: u64,
+    /// By whom, of the witnesses that the verifier knows.
+    pub by: Vec<Cosignature>,
+}
+
 /// What is wrong with a checkpoint record's content.
 pub(super) struct CheckpointFault {
     pub(super) field: &'static str,
@@ -45,6 +56,12 @@ pub(super) struct Checkpoints<'a> {
     options: &'a LogVerifyOptions,
     window_records_max: usize,
     given: Option<Checkpoint>,
+    /// The checkpoints that were seen before and are not reached yet, the smallest last.
+    pinned: Vec<&'a Checkpoint>,
+    /// The newest checkpoint that satisfies the witness policy.
+    pub(super) cosigned: Option<Cosigned>,
+    /// The note of the last checkpoint.
+    pub(super) last_note: Vec<u8>,
     /// The tree over the first records, and the leaves that are not in it yet.
     tree: Frontier,
     recent: VecDeque<Hash>,
@@ -69,10 +86,15 @@ impl<'a> Checkpoints<'a> {
         if given_is_empty && given.as_ref().is_some_and(|given| given.root != empty_root()) {
             return Err(CheckpointError::Root.into());
         }
+        let mut pinned: Vec<&Checkpoint> = options.pinned.iter().filter(|pin| pin.size > 0).collect();
+        pinned.sort_by_key(|pin| std::cmp::Reverse(pin.size));
         Ok(Self {
             options,
             window_records_max,
             given,
+            pinned,
+            cosigned: None,
+            last_note: Vec::new(),
             tree: Frontier::new(),
             recent: VecDeque::new(),
             last: None,
@@ -95,7 +117,29 @@ impl<'a> Checkpoints<'a> {
         if self.recent.len() > self.window_records_max {
             self.advance(self.tree.size() + 1);
         }
-        self.compare_with_given()
+        self.compare_with_given().or_else(|| self.compare_with_pinned())
+    }
+
+    /// Compares the log with the checkpoints that were seen before, of as many records as there are now.
+    fn compare_with_pinned(&mut self) -> Option<CheckpointFault> {
+        while let Some(pin) = self
+            .pinned
+            .pop_if(|pin| pin.size == self.tree.size() + self.recent.len() as u64)
+        {
+            let found = self.root();
+            if pin.root != found {
+                return Some(CheckpointFault {
+                    field: PINNED_FIELD,
+                    finding: self.not_the_signed_records(pin.size, pin.root, found),
+                });
+            }
+        }
+        None
+    }
+
+    /// The largest checkpoint that was seen before and covers more than there is.
+    pub(super) fn rolled_back_from(&self) -> Option<&Checkpoint> {
+        self.pinned.first().copied()
     }
 
     fn compare_with_given(&mut self) -> Option<CheckpointFault> {
@@ -133,7 +177,7 @@ impl<'a> Checkpoints<'a> {
         tenant: TenantId,
         offset: Offset,
     ) -> Result<(), CheckpointFault> {
-        let checkpoint = self.open(note)?;
+        let (_, checkpoint) = self.open(note)?;
         let fault = |field, expected: String, found: String| CheckpointFault {
             field,
             finding: Finding::Differs { expected, found },
@@ -177,13 +221,14 @@ impl<'a> Checkpoints<'a> {
         }
         self.cosignable.push_back((size, checkpoint.root));
         self.last = Some(checkpoint);
+        self.last_note = note.to_vec();
         Ok(())
     }
 
     /// Checks the note of a record with cosignatures: it is over a checkpoint that the log holds, and covers no less
-    /// than the last cosigned one. Witnesses' signatures are not looked at.
+    /// than the last cosigned one. Signatures by known witnesses must verify.
     pub(super) fn check_cosigned(&mut self, note: &[u8]) -> Result<(), CheckpointFault> {
-        let checkpoint = self.open(note)?;
+        let (signed, checkpoint) = self.open(note)?;
         let differs = |field, expected: String, found: String| CheckpointFault {
             field,
             finding: Finding::Differs { expected, found },
@@ -206,6 +251,17 @@ impl<'a> Checkpoints<'a> {
             ));
         }
         self.cosigned_size = size;
+        match self.options.witnesses.verify(&signed) {
+            Ok(by) if !by.is_empty() => self.cosigned = Some(Cosigned { size, by }),
+            // Fewer than are asked for may have been there at this time, and all of them at another.
+            Ok(_) | Err(WitnessError::Quorum { .. }) => {}
+            Err(WitnessError::Note(error)) => {
+                return Err(CheckpointFault {
+                    field: "cosignature",
+                    finding: Finding::Checkpoint(error.into()),
+                });
+            }
+        }
         Ok(())
     }
 
@@ -230,7 +286,7 @@ impl<'a> Checkpoints<'a> {
         Ok(())
     }
 
-    fn open(&self, note: &[u8]) -> Result<Checkpoint, CheckpointFault> {
+    fn open(&self, note: &[u8]) -> Result<(Note, Checkpoint), CheckpointFault> {
         if note.len() > NOTE_BYTES_MAX {
             let reason = format!("a checkpoint has at most {NOTE_BYTES_MAX} bytes");
             return Err(CheckpointFault {
@@ -238,11 +294,15 @@ impl<'a> Checkpoints<'a> {
                 finding: Finding::Malformed { reason },
             });
         }
-        let opened = match &self.options.key {
-            Some(key) => Checkpoint::open(note, key),
-            None => Checkpoint::parse_unverified(note),
+        let open = || {
+            let note = Note::parse(note)?;
+            let checkpoint = match &self.options.key {
+                Some(key) => Checkpoint::open_note(&note, key),
+                None => Checkpoint::parse_unverified_note(&note),
+            };
+            Ok((note, checkpoint?))
         };
-        opened.map_err(|error| CheckpointFault {
+        open().map_err(|error| CheckpointFault {
             field: field_of(&error),
             finding: Finding::Checkpoint(error),
         })
@@ -303,10 +363,11 @@ fn field_of(error: &CheckpointError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::STATE_COMMITMENT_BYTES;
+    use crate::cosignature::Cosigner;
     use crate::note::SignerKey;
     use crate::tree::{leaf_hash, merkle_tree_hash};
     use crate::verifier_key::KeyName;
+    use crate::{STATE_COMMITMENT_BYTES, WitnessPolicy};
 
     const TENANT: TenantId = TenantId::new([1; 16]);
 
@@ -353,6 +414,80 @@ mod tests {
             (&two, Some("checkpoint size")),
         ] {
             assert_eq!(field(note), fault);
+        }
+    }
+
+    /// A witness, by its number.
+    fn cosigner(number: u8) -> Cosigner {
+        let key = craton_crypto::SigningKey::from_seed(&craton_crypto::SecretBytes::new([number; 32]));
+        Cosigner::new(
+            KeyName::parse(&format!("witness.example/w{number}")).expect("a name"),
+            key,
+        )
+    }
+
+    fn cosigned(note: &str, signed_by: &[u8]) -> String {
+        let mut note = Note::parse(note.as_bytes()).expect("a note");
+        for number in signed_by {
+            let signature = cosigner(*number).cosign(&note, 1_795_256_130);
+            note.add(signature.expect("a checkpoint")).expect("room");
+        }
+        note.to_string()
+    }
+
+    #[test]
+    fn the_newest_checkpoint_with_enough_cosignatures_counts_and_a_false_one_is_a_fault() {
+        let keys = [2, 3].map(|number| cosigner(number).cosigner_key().clone());
+        let options = LogVerifyOptions {
+            witnesses: WitnessPolicy::new(keys.to_vec(), 2).expect("can be reached"),
+            ..LogVerifyOptions::default()
+        };
+        let mut checkpoints = Checkpoints::new(&options, 100).unwrap_or_else(|error| panic!("{error}"));
+        for index in 0..4 {
+            assert!(checkpoints.push(leaf(index)).is_none());
+        }
+        for size in [2, 3, 4] {
+            let checked = checkpoints.check(note(size).as_bytes(), &state(0), TENANT, Offset::new(4));
+            assert!(checked.is_ok());
+        }
+        for (text, found) in [
+            (cosigned(&note(2), &[2]), Ok(None)),
+            (cosigned(&note(2), &[2, 9]), Ok(None)),
+            (cosigned(&note(3), &[3, 2]), Ok(Some(3))),
+            (cosigned(&note(4), &[3]), Ok(Some(3))),
+            // The line is of another checkpoint.
+            (
+                note(4) + cosigned(&note(3), &[2]).lines().last().expect("a line") + "\n",
+                Err("cosignature"),
+            ),
+        ] {
+            let checked = checkpoints.check_cosigned(text.as_bytes()).map_err(|fault| fault.field);
+            let size = checkpoints.cosigned.as_ref().map(|cosigned| cosigned.size);
+            assert_eq!(checked.map(|()| size), found, "{text}");
+        }
+        assert_eq!(checkpoints.cosigned.map(|cosigned| cosigned.by.len()), Some(2));
+    }
+
+    #[test]
+    fn a_log_is_compared_with_every_checkpoint_that_was_seen_before() {
+        let pin = |size| Checkpoint::parse_unverified(note(size).as_bytes()).expect("a checkpoint");
+        let forged = Checkpoint {
+            root: Hash::ZERO,
+            ..pin(3)
+        };
+        for (pinned, field, rolled_back) in [
+            (vec![pin(1), pin(3), pin(2), pin(0)], None, None),
+            (vec![pin(1), forged], Some(PINNED_FIELD), None),
+            (vec![pin(5), pin(1), pin(6)], None, Some(6)),
+        ] {
+            let options = LogVerifyOptions {
+                pinned,
+                ..LogVerifyOptions::default()
+            };
+            let mut checkpoints = Checkpoints::new(&options, 2).unwrap_or_else(|error| panic!("{error}"));
+            let fault = (0..4).find_map(|index| checkpoints.push(leaf(index)));
+            assert_eq!(fault.map(|fault| fault.field), field);
+            assert_eq!(checkpoints.rolled_back_from().map(|pin| pin.size), rolled_back);
         }
     }
 

@@ -79,6 +79,9 @@ pub struct LogFault {
     pub finding: Finding,
 }
 
+/// The field of a fault where the log contradicts a checkpoint that was seen before.
+pub(crate) const PINNED_FIELD: &str = "pinned checkpoint root";
+
 /// Why a log does not verify.
 #[derive(Debug, thiserror::Error)]
 pub enum LogVerifyError {
@@ -104,6 +107,25 @@ pub enum LogVerifyError {
         records: u64,
         /// How many the checkpoint covers.
         size: u64,
+    },
+    /// A checkpoint that was seen before covers more than there is.
+    #[error(
+        "the log ends after {records} records, but a checkpoint of {size} records with root {root} was seen before: it was \
+         rolled back"
+    )]
+    RolledBack {
+        /// How many records there are.
+        records: u64,
+        /// How many the checkpoint covers.
+        size: u64,
+        /// The checkpoint's root.
+        root: Hash,
+    },
+    /// Witnesses are asked for, and too few of them cosigned any checkpoint in the log.
+    #[error("no checkpoint in the log is cosigned by {quorum} of the known witnesses")]
+    NothingCosigned {
+        /// How many were asked for.
+        quorum: usize,
     },
     /// A file cannot be read.
     #[error("{file} cannot be read at byte {position}: {source}")]
@@ -167,6 +189,18 @@ impl fmt::Display for Finding {
                 end.get().saturating_sub(1)
             ),
             Self::Checkpoint(error) => error.fmt(f),
+        }
+    }
+}
+
+impl LogVerifyError {
+    /// Whether the log contradicts a checkpoint that was seen before.
+    #[must_use]
+    pub fn contradicts_pinned(&self) -> bool {
+        match self {
+            Self::Fault(fault) => fault.field == PINNED_FIELD,
+            Self::RolledBack { .. } => true,
+            _ => false,
         }
     }
 }

@@ -40,9 +40,10 @@ mod verifier;
 
 use std::io::Read;
 
-use crate::VerifierKey;
+use crate::{Checkpoint, VerifierKey, WitnessPolicy};
 
 pub use assembly::LogAssembly;
+pub use checkpoints::Cosigned;
 pub use digest::{SegmentDigest, digest_segment};
 pub use fault::{Finding, LogFault, LogPart, LogVerifyError};
 pub use summary::LogSummary;
@@ -62,6 +63,10 @@ pub struct LogVerifyOptions {
     pub key: Option<VerifierKey>,
     /// A signed checkpoint of this log that was obtained elsewhere.
     pub checkpoint: Option<String>,
+    /// Checkpoints of this log that the caller has seen before and verified then.
+    pub pinned: Vec<Checkpoint>,
+    /// Whose cosignatures are asked for, of a checkpoint in the log.
+    pub witnesses: WitnessPolicy,
     /// Accepts an incomplete last record: the log was copied while it was being written.
     pub allow_torn_tail: bool,
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use craton_types::{Hash, TenantId, Timestamp};
 
-use super::checkpoints::Checkpoints;
+use super::checkpoints::{Checkpoints, Cosigned};
 use super::{LogVerifyError, LogVerifyOptions};
 use crate::{Checkpoint, VerifierKey, timestamp_text};
 
@@ -29,6 +29,10 @@ pub struct LogSummary {
     pub checkpoints: u64,
     /// The last of them.
     pub last_checkpoint: Option<Checkpoint>,
+    /// The signed note of the last of them.
+    pub last_note: Option<String>,
+    /// The newest of them that as many known witnesses cosigned as are asked for; `None` when none are known.
+    pub cosigned: Option<Cosigned>,
     /// The key that signed all of them; `None` when no key was given and the signatures were not checked.
     pub key: Option<VerifierKey>,
     /// The size of the checkpoint obtained elsewhere, when one was given; the log contains all it covers.
@@ -62,6 +66,18 @@ impl Totals {
         if let Some(size) = checkpoints.given_but_not_reached() {
             return Err(LogVerifyError::ShorterThanCheckpoint { records, size });
         }
+        if let Some(pin) = checkpoints.rolled_back_from() {
+            return Err(LogVerifyError::RolledBack {
+                records,
+                size: pin.size,
+                root: pin.root,
+            });
+        }
+        let quorum = options.witnesses.quorum();
+        if quorum > 0 && checkpoints.cosigned.is_none() {
+            return Err(LogVerifyError::NothingCosigned { quorum });
+        }
+        let last_note = String::from_utf8(checkpoints.last_note.clone()).ok();
         let summary = LogSummary {
             tenant,
             segments: self.segments,
@@ -72,7 +88,9 @@ impl Totals {
             last_hash: self.last_hash,
             checkpoints: checkpoints.count,
             given_checkpoint_size: checkpoints.given_size(),
+            last_note: last_note.filter(|_| checkpoints.last.is_some()),
             last_checkpoint: checkpoints.last,
+            cosigned: checkpoints.cosigned,
             key: options.key.clone(),
             torn_bytes: self.torn_bytes,
             untracked_streams: self.untracked_streams,
@@ -130,6 +148,10 @@ impl fmt::Display for LogSummary {
                     &format!("{}, signatures not checked: no key was given", self.checkpoints),
                 )?;
             }
+        }
+        if let Some(Cosigned { size, by }) = &self.cosigned {
+            line("cosigned", &format!("{size} records"))?;
+            by.iter().try_for_each(|witness| line("witness", witness))?;
         }
         if let Some(size) = self.given_checkpoint_size {
             line("given checkpoint", &format!("of {size} records, all of them here"))?;

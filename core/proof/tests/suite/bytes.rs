@@ -75,9 +75,15 @@ fn of_a_row() {
     row().refuses_every_change(0, 1);
 }
 
+/// In two parts, which run at the same time.
 #[test]
-fn of_a_row_with_cosignatures() {
-    row_cosigned().refuses_every_change(0, 1);
+fn of_a_row_with_cosignatures_at_even_positions() {
+    row_cosigned().refuses_every_change(0, 2);
+}
+
+#[test]
+fn of_a_row_with_cosignatures_at_odd_positions() {
+    row_cosigned().refuses_every_change(1, 2);
 }
 
 #[test]
@@ -85,7 +91,6 @@ fn of_a_row_with_values_that_are_sealed_and_erased() {
     Document::of_clinic(Clinic::renamed).refuses_every_change(0, 1);
 }
 
-/// In two parts, which run at the same time.
 #[test]
 fn of_a_state_with_the_row_at_even_positions() {
     Document::of_clinic(|clinic| clinic.state(3)).refuses_every_change(0, 2);

@@ -81,7 +81,7 @@ fn golden_files_verify() {
     let options = LogVerifyOptions {
         key: Some(key),
         checkpoint: Some(read("checkpoint.txt")),
-        allow_torn_tail: false,
+        ..LogVerifyOptions::default()
     };
     let summary = verify(&segments, &options).expect("intact");
     assert_eq!((summary.records, summary.signed_records()), (22, 22));

@@ -12,4 +12,5 @@ mod receipt;
 mod sealed;
 mod state;
 mod support;
+mod tiles;
 mod vectors;

@@ -105,7 +105,8 @@ fn refused(error: &tokio_postgres::Error) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(1))
 }
 
-fn password(user: &str) -> anyhow::Result<String> {
+/// A database user's password: from PGPASSWORD, or from the terminal.
+pub(crate) fn password(user: &str) -> anyhow::Result<String> {
     if let Ok(password) = std::env::var("PGPASSWORD") {
         return Ok(password);
     }

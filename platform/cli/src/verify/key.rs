@@ -7,11 +7,8 @@ use std::str::FromStr;
 use anyhow::{Context as _, anyhow};
 use craton_proof::{CosignerKey, VerifierKey, WitnessPolicy};
 
-/// More than a long name and a key; a longer file is no key file.
-const KEY_FILE_BYTES_MAX: usize = 4096;
-
 /// Reads the log's key.
-pub(super) fn log_key(argument: &str) -> anyhow::Result<VerifierKey> {
+pub(crate) fn log_key(argument: &str) -> anyhow::Result<VerifierKey> {
     read("--key", argument)
 }
 
@@ -30,7 +27,7 @@ fn read<K: FromStr<Err: Display>>(option: &str, argument: &str) -> anyhow::Resul
     if !path.exists() && argument.contains('+') {
         return argument.parse().map_err(|error| anyhow!("{option}: {error}"));
     }
-    let bytes = super::read_bounded(path, KEY_FILE_BYTES_MAX)
+    let bytes = super::read_bounded(path, super::KEY_FILE_BYTES_MAX)
         .with_context(|| format!("{option} is neither a key nor a file"))?;
     let text = String::from_utf8_lossy(&bytes);
     let key = text.trim().parse();

@@ -15,13 +15,14 @@ use craton_proof::{
 use craton_verifier::json;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Outcome;
+use super::{Outcome, Verdict};
 
+/// Verifies a log and words the result. What was verified is given back for its checkpoint to be remembered.
 pub(super) fn verify(
     folder: &Path,
     options: &LogVerifyOptions,
     threads: Option<NonZero<usize>>,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<(Outcome, Option<LogSummary>)> {
     let names = segment_names(folder)?;
     let threads = threads
         .map_or_else(thread::available_parallelism, Ok)
@@ -34,11 +35,12 @@ pub(super) fn verify(
     };
     let error = match outcome {
         Ok(summary) => {
-            return Ok(Outcome {
-                verified: true,
+            let outcome = Outcome {
+                verdict: Verdict::Verified,
                 text: format!("The log verifies.\n\n{summary}"),
                 json: json::log(&summary),
-            });
+            };
+            return Ok((outcome, Some(summary)));
         }
         Err(LogVerifyError::Read { file, source, .. }) => {
             return Err(source).with_context(|| format!("{} cannot be read", folder.join(file).display()));
@@ -59,11 +61,17 @@ pub(super) fn verify(
     } else {
         text += &format!("  {error}\n");
     }
-    Ok(Outcome {
-        verified: false,
+    let verdict = if error.contradicts_pinned() {
+        Verdict::Contradicts
+    } else {
+        Verdict::Refused
+    };
+    let outcome = Outcome {
+        verdict,
         text,
         json: json::log_error(&error),
-    })
+    };
+    Ok((outcome, None))
 }
 
 /// Verifies the segments at the same time, as many as there are threads, and joins them in their order. `None` when
