@@ -24,6 +24,9 @@ const SUBJECT_KEY_CONTEXT: &[u8] = b"craton subject key v1";
 pub struct CellPlace {
     /// The key epoch of the record.
     pub epoch: KeyEpoch,
+    /// The salt that the epoch began with. Two copies of a log that go on separately reach the same epochs and offsets
+    /// and draw different salts, so no cell key is ever used for two values.
+    pub salt: [u8; 32],
     /// The record's offset.
     pub offset: Offset,
     /// The change's chunk in the record.
@@ -33,11 +36,12 @@ pub struct CellPlace {
 }
 
 impl CellPlace {
-    /// Where a sealed cell was written.
+    /// Where a sealed cell was written; `salt` is that of its epoch.
     #[must_use]
-    pub const fn of(cell: &SealedCell) -> Self {
+    pub const fn of(cell: &SealedCell, salt: [u8; 32]) -> Self {
         Self {
             epoch: cell.epoch,
+            salt,
             offset: cell.offset,
             chunk: cell.chunk,
             column: cell.column,
@@ -68,6 +72,12 @@ pub enum CellError {
     /// The cell opens to something that is no value.
     #[error("the cell holds no value")]
     Value(#[from] minicbor::decode::Error),
+    /// The cell says that it was sealed in an epoch that never began.
+    #[error("the cell was sealed in epoch {epoch}, which never began")]
+    EpochUnknown {
+        /// The epoch.
+        epoch: KeyEpoch,
+    },
     /// The cell opens to another sealed cell, or bytes follow its value.
     #[error("the cell holds something else than one value")]
     Content,
@@ -87,7 +97,7 @@ impl SubjectKey {
     }
 
     /// The key of one cell:
-    /// `HKDF-SHA256(subject key, "craton cell key v1" ‖ tenant ‖ key id ‖ epoch ‖ offset ‖ chunk ‖ column)`.
+    /// `HKDF-SHA256(subject key, salt of the epoch, "craton cell key v1" ‖ tenant ‖ key id ‖ epoch ‖ offset ‖ chunk ‖ column)`.
     #[must_use]
     pub fn cell_key(&self, place: CellPlace) -> ChangeKey {
         let info = [
@@ -99,7 +109,7 @@ impl SubjectKey {
             &place.chunk.to_be_bytes(),
             &place.column.to_be_bytes(),
         ];
-        let secret = expand_key(&Hkdf::<Sha256>::new(None, self.secret.expose()), &info);
+        let secret = expand_key(&Hkdf::<Sha256>::new(Some(&place.salt), self.secret.expose()), &info);
         ChangeKey::from_bytes(*secret.expose(), place.offset, place.chunk)
     }
 
@@ -118,12 +128,12 @@ impl SubjectKey {
         }
     }
 
-    /// Opens a cell that was sealed under this key.
+    /// Opens a cell that was sealed under this key; `salt` is that of the cell's epoch.
     ///
     /// # Errors
     /// When the cell was sealed under another key or for another place, or is damaged.
-    pub fn open(&self, cell: &SealedCell) -> Result<Value, CellError> {
-        open_cell(&self.cell_key(CellPlace::of(cell)), cell)
+    pub fn open(&self, cell: &SealedCell, salt: [u8; 32]) -> Result<Value, CellError> {
+        open_cell(&self.cell_key(CellPlace::of(cell, salt)), cell)
     }
 }
 
@@ -201,8 +211,10 @@ mod tests {
     use super::*;
 
     const TENANT: TenantId = TenantId::new([7; 16]);
+    const SALT: [u8; 32] = [0; 32];
     const PLACE: CellPlace = CellPlace {
         epoch: KeyEpoch::new(1),
+        salt: SALT,
         offset: Offset::new(258),
         chunk: 3,
         column: 4,
@@ -217,11 +229,11 @@ mod tests {
         let value = Value::Text("Ada".into());
         let cell = key(5, 0).seal(PLACE, &value);
         assert_eq!(cell, key(5, 0).seal(PLACE, &value), "replicas seal to identical bytes");
-        assert_eq!(key(5, 0).open(&cell).ok(), Some(value.clone()));
+        assert_eq!(key(5, 0).open(&cell, SALT).ok(), Some(value.clone()));
         assert_eq!(open_cell(&key(5, 0).cell_key(PLACE), &cell).ok(), Some(value));
         for other in [key(6, 0), key(5, 1)] {
             assert!(matches!(
-                other.open(&cell),
+                other.open(&cell, SALT),
                 Err(CellError::Sealed(ChunkError::Commitment))
             ));
         }
@@ -232,21 +244,30 @@ mod tests {
         moved[3].column = 0;
         for cell in moved {
             assert!(matches!(
-                key(5, 0).open(&cell),
+                key(5, 0).open(&cell, SALT),
                 Err(CellError::Sealed(ChunkError::Commitment))
             ));
         }
+    }
+
+    /// Two copies of a log that go on separately write other values at the same place of the same epoch.
+    #[test]
+    fn no_two_salts_give_the_same_cell_key() {
+        let other = CellPlace { salt: [7; 32], ..PLACE };
+        let cells = [PLACE, other].map(|place| key(5, 0).seal(place, &Value::Int(1)).sealed);
+        assert_ne!(cells[0], cells[1]);
+        assert!(key(5, 0).open(&key(5, 0).seal(other, &Value::Int(1)), SALT).is_err());
     }
 
     #[test]
     fn a_cell_holds_one_value_that_is_not_sealed_itself() {
         let cell = key(5, 0).seal(PLACE, &Value::Null);
         let nested = key(5, 0).seal(PLACE, &Value::Sealed(Box::new(cell.clone())));
-        assert!(matches!(key(5, 0).open(&nested), Err(CellError::Content)));
+        assert!(matches!(key(5, 0).open(&nested, SALT), Err(CellError::Content)));
         for (content, expected) in [(&[0xf6, 0xf6][..], true), (&[][..], false), (&[0xff][..], false)] {
             let sealed = key(5, 0).cell_key(PLACE).seal(content);
             let odd = SealedCell { sealed, ..cell.clone() };
-            let error = key(5, 0).open(&odd).expect_err("no value");
+            let error = key(5, 0).open(&odd, SALT).expect_err("no value");
             assert_eq!(matches!(error, CellError::Content), expected, "{error}");
         }
     }

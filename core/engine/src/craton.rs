@@ -11,7 +11,8 @@ use craton_kernel::{Command, Operation, Refusal};
 use craton_log::{Disk, Wal, WalOptions, WalRecovery};
 use craton_proof::{KeyName, SignerKey};
 use craton_types::{
-    ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, NodeId, TenantId, UserDefinition,
+    ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, NodeId, RecoveryArea, TenantId,
+    UserDefinition,
 };
 use parking_lot::Mutex;
 
@@ -181,15 +182,27 @@ impl Craton {
         let lock = DirectoryLock::acquire(&data_dir)?;
         let master_key = match master_key {
             Some(master_key) => master_key,
-            None => default_master_key(&data_dir, random.as_ref())?,
+            None => default_master_key(&*disk, &data_dir, random.as_ref())?,
         };
-        let opened = Keyring::open(&data_dir, SYSTEM_TENANT, master_key.as_ref(), Arc::clone(&random))?;
+        let opened = Keyring::open(
+            Arc::clone(&disk),
+            &data_dir,
+            SYSTEM_TENANT,
+            master_key.as_ref(),
+            Arc::clone(&random),
+        )?;
+        let recoveries = Arc::new(Recoveries::default());
         let (keyring, is_new) = match opened {
-            Opened::Existing(keyring) => (Arc::new(keyring), false),
+            Opened::Existing(keyring, rewritten) => {
+                for file in rewritten {
+                    let reason = "it was missing, damaged or old".to_owned();
+                    recoveries.note_rewritten(SYSTEM_TENANT, RecoveryArea::Keyring, file, reason);
+                }
+                (Arc::new(keyring), false)
+            }
             Opened::Created(keyring) => (Arc::new(keyring), true),
         };
         let health = Arc::new(Health::default());
-        let recoveries = Arc::new(Recoveries::default());
         let (wal, recovery) = open_wal(
             &data_dir.join("wal"),
             Arc::clone(&disk),
@@ -539,12 +552,16 @@ impl Drop for Inner {
 }
 
 /// The key beside the data directory, for programs that bring none of their own.
-fn default_master_key(data_dir: &Path, random: &dyn Random) -> Result<Arc<dyn MasterKeyProvider>, EngineError> {
+fn default_master_key(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    random: &dyn Random,
+) -> Result<Arc<dyn MasterKeyProvider>, EngineError> {
     let mut path = data_dir.as_os_str().to_owned();
     path.push(".master.key");
     let path = PathBuf::from(path);
     // Only a new directory gets a new key: an old one would not open under it.
-    let is_new = !path.exists() && !Keyring::exists(data_dir);
+    let is_new = !path.exists() && !Keyring::exists(disk, data_dir);
     let key = match is_new {
         true => FileMasterKey::generate(&path, SecretBytes::new(random_array(random))),
         false => FileMasterKey::open(&path),

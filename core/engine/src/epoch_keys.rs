@@ -15,7 +15,7 @@ use crate::keyring::{Keyring, KeyringError};
 pub(crate) struct EpochKeys {
     tenant: TenantId,
     keyring: Arc<Keyring>,
-    keys: RwLock<BTreeMap<KeyEpoch, Dek>>,
+    keys: RwLock<BTreeMap<KeyEpoch, (Dek, [u8; 32])>>,
 }
 
 impl EpochKeys {
@@ -41,7 +41,12 @@ impl EpochKeys {
 
     /// An epoch's key.
     pub(crate) fn get(&self, epoch: KeyEpoch) -> Option<Dek> {
-        self.keys.read().get(&epoch).cloned()
+        self.keys.read().get(&epoch).map(|(dek, _)| dek.clone())
+    }
+
+    /// The salt that an epoch began with.
+    pub(crate) fn salt(&self, epoch: KeyEpoch) -> Option<[u8; 32]> {
+        self.keys.read().get(&epoch).map(|(_, salt)| *salt)
     }
 
     /// Adds the epoch that a record began.
@@ -51,7 +56,7 @@ impl EpochKeys {
 
     fn add(&self, epoch: KeyEpoch, number: DataKeyNumber, salt: &[u8; 32]) -> Result<(), KeyringError> {
         let dek = self.keyring.dek(self.tenant, number, epoch, salt)?;
-        self.keys.write().insert(epoch, dek);
+        self.keys.write().insert(epoch, (dek, *salt));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Erasing data subjects: the record, and then every trace of the key.
 
-use craton_crypto::CellPlace;
+use craton_crypto::{CellError, CellPlace};
 use craton_kernel::{Committed, Operation, Outcome};
 use craton_types::{
     ActorId, Change, CorrelationId, IdempotencyId, Row, RowChange, SealedCell, SubjectKeyId, Timestamp, Value,
@@ -115,7 +115,17 @@ impl SharedTenant {
     /// The key of a sealed cell; `None` when it is erased.
     pub(crate) fn cell_key(&self, cell: &SealedCell) -> Result<Option<craton_crypto::ChangeKey>, EngineError> {
         let key = self.subject_keys.get(cell.key)?;
-        Ok(key.map(|key| key.cell_key(CellPlace::of(cell))))
+        let salt = self.salt_of(cell)?;
+        Ok(key.map(|key| key.cell_key(CellPlace::of(cell, salt))))
+    }
+
+    /// The salt of the epoch that a cell was sealed in.
+    fn salt_of(&self, cell: &SealedCell) -> Result<[u8; 32], EngineError> {
+        self.keys.salt(cell.epoch).ok_or_else(|| EngineError::Cell {
+            database: self.name.clone(),
+            offset: cell.offset.get(),
+            source: CellError::EpochUnknown { epoch: cell.epoch },
+        })
     }
 
     /// Opens the sealed values of a row; erased ones become NULL.
@@ -124,11 +134,13 @@ impl SharedTenant {
             if let Value::Sealed(cell) = value {
                 *value = match self.subject_keys.get(cell.key)? {
                     None => Value::Null,
-                    Some(key) => key.open(cell).map_err(|source| EngineError::Cell {
-                        database: self.name.clone(),
-                        offset: cell.offset.get(),
-                        source,
-                    })?,
+                    Some(key) => key
+                        .open(cell, self.salt_of(cell)?)
+                        .map_err(|source| EngineError::Cell {
+                            database: self.name.clone(),
+                            offset: cell.offset.get(),
+                            source,
+                        })?,
                 };
             }
         }

@@ -285,6 +285,7 @@ impl EngineError {
                 ..
             } => true,
             Self::Io { source, .. } => crate::disk_space::is_full(source),
+            Self::Keyring(error) => error.is_out_of_space(),
             Self::Projection {
                 source: craton_projection::ProjectionError::Io(source),
                 ..

@@ -11,6 +11,7 @@ use craton_log::Disk;
 use craton_types::{LogIndex, Offset};
 
 use crate::EngineError;
+use crate::durable_file::replace;
 
 /// The mark's file: end offset, entry index and their CRC32C, big-endian.
 pub(crate) struct LogMark {
@@ -55,16 +56,6 @@ fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     let length = disk.open(path)?.read_up_to(&mut bytes, 0)?;
     bytes.truncate(length);
     Ok(bytes)
-}
-
-/// Writes the file so that a crash leaves the old bytes or the new ones.
-fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let file = disk.create(&temporary)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync_all()?;
-    disk.rename(&temporary, path)?;
-    disk.sync_dir(path.parent().unwrap_or(Path::new("")))
 }
 
 fn decode(bytes: &[u8]) -> Option<(Offset, LogIndex)> {

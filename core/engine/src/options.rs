@@ -82,7 +82,8 @@ impl Options {
         self
     }
 
-    /// Where the logs are, under the paths of the data directory. Views and keys are the file system's in any case.
+    /// Where the logs are, under the paths of the data directory. Views, state trees and a master key beside the directory are the
+    /// file system's in any case.
     #[must_use]
     pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
         self.disk = disk;

@@ -99,7 +99,6 @@ impl TenantWriter {
     ) -> Result<Self, EngineError> {
         let Resources {
             disk,
-            random,
             keyring,
             space,
             known_heads,
@@ -150,14 +149,7 @@ impl TenantWriter {
             &state,
         )?;
         let subjects_key = keyring.tenant_key(tenant, SUBJECTS_KEY_INFO)?;
-        let subject_keys = SubjectKeys::open(
-            Arc::clone(disk),
-            Arc::clone(random),
-            directory,
-            &name,
-            tenant,
-            subjects_key,
-        )?;
+        let subject_keys = SubjectKeys::open(resources, directory, &name, tenant, subjects_key)?;
         let head = ArcSwap::from_pointee(Head::of(&state, Offset::ZERO));
         let marked = marked(mark.lock().get(), known_heads.get(tenant), &log.reader());
         let marked_end = marked.map_or(Offset::ZERO, |(end, _)| end);

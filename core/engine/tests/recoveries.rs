@@ -133,3 +133,40 @@ async fn a_write_ahead_log_that_was_rolled_back_is_refused() {
     disk.crash(Crash::Process);
     assert!(matches!(open(&disk), Err(EngineError::WriteAheadLogRolledBack { .. })));
 }
+
+#[tokio::test]
+async fn copies_of_keys_that_were_lost_are_made_again_and_recorded() {
+    let folder = Folder::new();
+    let disk = MemoryDisk::new();
+    let open = || {
+        let options = folder.options().disk(Arc::new(disk.clone()));
+        options.open(folder.data()).expect("opens")
+    };
+    let engine = open();
+    prepare(&engine).await;
+    let mut sql = session(&engine, "main");
+    let people = "CREATE TABLE people (id int PRIMARY KEY, name text) WITH (subject = 'id', erasable = 'name')";
+    tag(&mut sql, people).await;
+    tag(&mut sql, "INSERT INTO people VALUES (1, 'Ada')").await;
+    drop(sql);
+    engine.close().expect("closed");
+    drop(engine);
+    let subjects = disk.paths().into_iter().find(|path| path.ends_with("subjects.a.keys"));
+    disk.unlink(&subjects.expect("the subject keys are on the disk"));
+    disk.flip(&folder.data().join("keyring.copy"), 40, 1);
+
+    for _ in 0..2 {
+        let engine = open();
+        let mut found = recoveries(&engine, 2).await;
+        found.sort();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[0][..3], ["database", "subject_keys", "subjects.a.keys"]);
+        assert_eq!(found[1][..3], ["node", "keyring", "keyring.copy"]);
+        assert!(found.iter().all(|row| row[4] == "rewritten"), "{found:?}");
+        let mut sql = session(&engine, "main");
+        let names = rows(&mut sql, "SELECT name FROM people").await;
+        assert_eq!(names, [[Value::Text("Ada".to_owned())]]);
+        drop(sql);
+        engine.close().expect("closed");
+    }
+}

@@ -278,6 +278,7 @@ fn decide_write(
     let place = SealPlace {
         tenant: state.tenant,
         epoch: state.key_epoch,
+        salt: state.key_salt,
         offset: state.end,
         time,
     };

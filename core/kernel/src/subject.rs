@@ -323,6 +323,7 @@ impl<'a> Touched<'a> {
 pub(crate) struct SealPlace {
     pub(crate) tenant: TenantId,
     pub(crate) epoch: KeyEpoch,
+    pub(crate) salt: [u8; 32],
     pub(crate) offset: Offset,
     pub(crate) time: Timestamp,
 }
@@ -396,6 +397,7 @@ impl<'a> RowSealer<'a> {
             };
             let place = CellPlace {
                 epoch: self.place.epoch,
+                salt: self.place.salt,
                 offset: self.place.offset,
                 chunk,
                 column,

@@ -9,8 +9,8 @@ use craton_kernel::{
 };
 use craton_types::{
     ActorId, Change, Column, ColumnType, CorrelationId, Expected, IdempotencyId, Offset, PrimaryKey, Record,
-    RecordKind, Retention, Row, RowWrite, StreamHead, SubjectColumns, SubjectKeyId, TableId, TableSchema, TenantId,
-    Timestamp, Value, VersionedRow,
+    RecordKind, Retention, RotationReason, Row, RowWrite, StreamHead, SubjectColumns, SubjectKeyId, TableId,
+    TableSchema, TenantId, Timestamp, Value, VersionedRow,
 };
 
 const PATIENTS: TableId = TableId::FIRST_USER;
@@ -188,7 +188,7 @@ impl Clinic {
     fn name(&self, id: i64) -> Value {
         match &self.stored(id)[1] {
             Value::Sealed(cell) => match self.store.keys.get(&cell.key) {
-                Some(key) => key.open(cell).expect("its own key"),
+                Some(key) => key.open(cell, self.state.key_salt).expect("its own key"),
                 None => Value::Null,
             },
             other => other.clone(),
@@ -271,6 +271,32 @@ fn erasable_cells_are_stored_sealed_and_the_others_as_they_are() {
         panic!("one row change, got {changes:?}")
     };
     assert_eq!(change.after, Some(stored.clone()), "log and view hold the same bytes");
+}
+
+/// A log and its copy go on separately: they reach the same epoch and the same offset, and write different names there.
+#[test]
+fn two_copies_of_a_log_never_seal_under_the_same_cell_key() {
+    let sealed = [1, 2].map(|salt| {
+        let mut clinic = Clinic::with_retention(None);
+        let first = clinic.commit(write(vec![put(42, "Ada", Expected::Absent)], &[("42", 1)]));
+        clinic.commit(Operation::RotateKeys {
+            salt: [salt; 32],
+            reason: RotationReason::Opened,
+            data_key: None,
+        });
+        clinic.commit(write(vec![put(42, "Ada King", Expected::Version(first))], &[]));
+        assert_eq!(clinic.name(42), text("Ada King"));
+        match &clinic.stored(42)[1] {
+            Value::Sealed(cell) => cell.clone(),
+            other => panic!("{other:?}"),
+        }
+    });
+    let [one, other] = &sealed;
+    assert_eq!(
+        (one.key, one.epoch, one.offset, one.chunk, one.column),
+        (other.key, other.epoch, other.offset, other.chunk, other.column)
+    );
+    assert_ne!(one.sealed, other.sealed);
 }
 
 #[test]

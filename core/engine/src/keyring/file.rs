@@ -7,18 +7,18 @@
 //! | 5..n-32 | [`SavedKeyring`] in CBOR; every key in it is wrapped |
 //! | n-32..n | SHA-256 of all bytes before |
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use craton_crypto::sha256;
+use craton_log::Disk;
 use craton_types::{DataKeyNumber, TenantId};
 use minicbor::{Decode, Encode};
 
-use crate::durable_file::write_durably;
+use crate::durable_file::replace;
 
 /// The copies, in the order in which they are written.
-const FILES: [&str; 2] = ["keyring", "keyring.copy"];
+pub(super) const FILES: [&str; 2] = ["keyring", "keyring.copy"];
 const MAGIC: [u8; 4] = *b"CRTK";
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 32;
@@ -99,27 +99,50 @@ pub(super) fn encode(saved: &SavedKeyring) -> Vec<u8> {
     bytes
 }
 
-/// The copies that exist, newest first; a damaged one is `None` and comes last.
-pub(super) fn read(directory: &Path) -> io::Result<Vec<Option<SavedKeyring>>> {
-    let mut copies = Vec::new();
-    for path in paths(directory) {
-        match fs::read(&path) {
-            Ok(bytes) => copies.push(decode(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+/// A copy on the disk.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Copy {
+    Missing,
+    Damaged,
+    Whole(SavedKeyring),
+}
+
+impl Copy {
+    pub(super) const fn whole(&self) -> Option<&SavedKeyring> {
+        match self {
+            Self::Whole(saved) => Some(saved),
+            Self::Missing | Self::Damaged => None,
         }
     }
-    copies.sort_by_key(|copy| std::cmp::Reverse(copy.as_ref().map(|saved| saved.generation)));
-    Ok(copies)
+}
+
+/// Both copies, in the order of [`FILES`].
+pub(super) fn read(disk: &dyn Disk, directory: &Path) -> io::Result<[Copy; 2]> {
+    let [first, second] = paths(directory);
+    Ok([read_copy(disk, &first)?, read_copy(disk, &second)?])
+}
+
+fn read_copy(disk: &dyn Disk, path: &Path) -> io::Result<Copy> {
+    let file = match disk.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Copy::Missing),
+        Err(error) => return Err(error),
+    };
+    let length = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    // One byte more than the longest file shows one that is too long.
+    let mut bytes = vec![0; length.min(FILE_BYTES_MAX + 1)];
+    let read = file.read_up_to(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(decode(&bytes).map_or(Copy::Damaged, Copy::Whole))
 }
 
 /// Replaces both copies, one after the other: at every moment one of them is whole.
-pub(super) fn write(directory: &Path, saved: &SavedKeyring) -> io::Result<()> {
+pub(super) fn write(disk: &dyn Disk, directory: &Path, saved: &SavedKeyring) -> io::Result<()> {
     let bytes = encode(saved);
     if bytes.len() > FILE_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the keyring is full"));
     }
-    paths(directory).iter().try_for_each(|path| write_durably(path, &bytes))
+    paths(directory).iter().try_for_each(|path| replace(disk, path, &bytes))
 }
 
 pub(super) fn paths(directory: &Path) -> [PathBuf; 2] {

@@ -19,17 +19,20 @@ mod saved;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use craton_crypto::{DataKey, Dek, MasterKeyError, MasterKeyProvider, SecretBytes, SigningKey, WrapError, WrappingKey};
 use craton_kernel::NewDataKey;
+use craton_log::Disk;
 use craton_types::{DataKeyNumber, KeyEpoch, TenantId};
 use minicbor::{Decode, Encode};
 use parking_lot::Mutex;
 
 use crate::clock::random_array;
 use crate::{EngineError, Random};
+use file::Copy;
 
 /// The most data keys of one tenant.
 pub(crate) const DATA_KEYS_MAX: usize = 4_096;
@@ -47,7 +50,7 @@ pub enum KeyringError {
         directory: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// There are logs, but no keyring.
     #[error("{directory} holds logs but no keyring: bring the keyring back from a copy", directory = directory.display())]
@@ -94,8 +97,16 @@ pub enum KeyringError {
     Command(#[from] minicbor::decode::Error),
 }
 
+impl KeyringError {
+    /// Whether this says that the disk is full, and nothing worse.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if crate::disk_space::is_full(source))
+    }
+}
+
 /// The node's keys. All methods may be called from any thread.
 pub(crate) struct Keyring {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     random: Arc<dyn Random>,
     open: Mutex<Open>,
@@ -134,20 +145,21 @@ struct TenantKeysCommand {
 
 /// Where a node's keyring came from.
 pub(crate) enum Opened {
-    /// It was there.
-    Existing(Keyring),
+    /// It was there. These of its files were missing, damaged or old, and were written again.
+    Existing(Keyring, Vec<&'static str>),
     /// The directory is new.
     Created(Keyring),
 }
 
 impl Keyring {
     /// Whether the directory has a keyring.
-    pub(crate) fn exists(directory: &Path) -> bool {
-        file::paths(directory).iter().any(|path| path.exists())
+    pub(crate) fn exists(disk: &dyn Disk, directory: &Path) -> bool {
+        file::paths(directory).iter().any(|path| disk.open(path).is_ok())
     }
 
     /// Opens the directory's keyring, or creates it when the directory is new.
     pub(crate) fn open(
+        disk: Arc<dyn Disk>,
         directory: &Path,
         system_tenant: TenantId,
         master: &dyn MasterKeyProvider,
@@ -157,38 +169,30 @@ impl Keyring {
             directory: directory.to_owned(),
             source,
         };
-        let copies = file::read(directory).map_err(io)?;
-        let open = if copies.is_empty() {
-            if directory.join("tenants").exists() || directory.join("wal").exists() {
-                return Err(KeyringError::Missing {
-                    directory: directory.to_owned(),
-                });
-            }
-            None
-        } else {
-            Some(Open::unwrap_newest(directory, &copies, master)?)
-        };
-        let created = open.is_none();
-        let whole = copies.len() == 2 && copies[0] == copies[1];
-        let open = match open {
-            Some(open) => open,
-            None => Open::create(system_tenant, master, random.as_ref())?,
+        disk.create_dir(directory).map_err(io)?;
+        let copies = file::read(&*disk, directory).map_err(io)?;
+        let is_new = copies.iter().all(|copy| *copy == Copy::Missing);
+        if is_new && has_logs(&*disk, directory).map_err(io)? {
+            return Err(KeyringError::Missing {
+                directory: directory.to_owned(),
+            });
+        }
+        let (open, rewritten) = match is_new {
+            true => (Open::create(system_tenant, master, random.as_ref())?, Vec::new()),
+            false => Open::unwrap_newest(directory, copies, master)?,
         };
         let keyring = Self {
+            disk,
             directory: directory.to_owned(),
             random,
             open: Mutex::new(open),
         };
-        if !created && !whole {
-            tracing::warn!("a copy of the keyring was missing, damaged or old, and is written anew");
-        }
-        if !whole {
+        if is_new || !rewritten.is_empty() {
             keyring.change(|_| Ok(()))?;
         }
-        Ok(if created {
-            Opened::Created(keyring)
-        } else {
-            Opened::Existing(keyring)
+        Ok(match is_new {
+            true => Opened::Created(keyring),
+            false => Opened::Existing(keyring, rewritten),
         })
     }
 
@@ -366,12 +370,21 @@ impl Keyring {
         let mut changed = open.clone();
         change(&mut changed)?;
         let saved = changed.save(self.random.as_ref());
-        file::write(&self.directory, &saved).map_err(|source| KeyringError::Io {
+        file::write(&*self.disk, &self.directory, &saved).map_err(|source| KeyringError::Io {
             directory: self.directory.clone(),
             source,
         })?;
         *open = changed;
         Ok(())
+    }
+}
+
+/// Whether something was ever encrypted under keys of this directory.
+fn has_logs(disk: &dyn Disk, directory: &Path) -> io::Result<bool> {
+    match disk.list(&directory.join("wal")) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(directory.join("tenants").exists()),
+        Err(error) => Err(error),
     }
 }
 

@@ -3,7 +3,7 @@
 use craton_crypto::{MasterKeyError, MasterKeyProvider, SecretBytes, WrapError, WrappingKey};
 use craton_types::{DataKeyNumber, TenantId};
 
-use super::file::{SavedDataKey, SavedKeyring, SavedTenant};
+use super::file::{Copy, FILES, SavedDataKey, SavedKeyring, SavedTenant};
 use super::{KeyringError, Open, ROOT_CONTEXT, TenantEntry, wrap_root};
 use crate::Random;
 use crate::clock::random_array;
@@ -56,23 +56,27 @@ impl Open {
     }
 
     /// Opens the newest copy that the master key opens: after a crash in the middle of a master key's rotation, one
-    /// copy may be under the old master key and the other under the new one.
+    /// copy may be under the old master key and the other under the new one. Names the files that are not that copy.
     pub(super) fn unwrap_newest(
         directory: &Path,
-        copies: &[Option<SavedKeyring>],
+        copies: [Copy; 2],
         master: &dyn MasterKeyProvider,
-    ) -> Result<Self, KeyringError> {
-        let newest = copies.iter().flatten().next().ok_or_else(|| KeyringError::Damaged {
+    ) -> Result<(Self, Vec<&'static str>), KeyringError> {
+        let mut whole: Vec<&SavedKeyring> = copies.iter().filter_map(Copy::whole).collect();
+        whole.sort_by_key(|saved| std::cmp::Reverse(saved.generation));
+        let newest = whole.first().ok_or_else(|| KeyringError::Damaged {
             directory: directory.to_owned(),
         })?;
         let mut first_error = None;
-        for saved in copies.iter().flatten() {
+        for saved in &whole {
             match Self::unwrap(saved, master) {
                 Ok(open) => {
-                    return Ok(Self {
-                        generation: newest.generation,
-                        ..open
-                    });
+                    let others = FILES
+                        .iter()
+                        .zip(&copies)
+                        .filter(|(_, copy)| copy.whole() != Some(saved));
+                    let generation = newest.generation;
+                    return Ok((Self { generation, ..open }, others.map(|(name, _)| *name).collect()));
                 }
                 // Only a copy under another master key makes the other one worth a try.
                 Err(error @ KeyringError::MasterKey(MasterKeyError::Wrap(_))) => {

@@ -1,10 +1,12 @@
-//! The keyring on a real directory: rotations, copies, damage, and crashes in the middle of a change.
+//! The keyring: rotations, copies, damage on a real directory; crashes and failing calls on a simulated disk.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use craton_crypto::{EnvironmentMasterKey, MasterKeyProvider, SecretBytes};
+use craton_log::testing::{Call, Crash, Fault, FaultKind, MemoryDisk};
+use craton_log::{Disk, RealDisk};
 use craton_types::{DataKeyNumber, KeyEpoch, Offset, TenantId};
 
 use super::{DATA_KEYS_MAX, Keyring, KeyringError, Opened, TenantEntry, file};
@@ -19,8 +21,13 @@ fn master(byte: u8) -> EnvironmentMasterKey {
 }
 
 fn open(directory: &Path, master: &dyn MasterKeyProvider) -> Result<Keyring, KeyringError> {
-    Keyring::open(directory, SYSTEM, master, Arc::new(SystemRandom)).map(|opened| match opened {
-        Opened::Existing(keyring) | Opened::Created(keyring) => keyring,
+    open_on(Arc::new(RealDisk), directory, master)
+}
+
+fn open_on(disk: Arc<dyn Disk>, directory: &Path, master: &dyn MasterKeyProvider) -> Result<Keyring, KeyringError> {
+    let opened = Keyring::open(disk, directory, SYSTEM, master, Arc::new(SystemRandom));
+    opened.map(|opened| match opened {
+        Opened::Existing(keyring, _) | Opened::Created(keyring) => keyring,
     })
 }
 
@@ -304,4 +311,88 @@ fn a_tenant_without_keys_has_nothing() {
             .is_err()
     );
     assert!(keyring.rotate_kek(unknown).is_err());
+}
+
+const DIRECTORY: &str = "/node";
+
+/// What a node does with its keyring in its life: it makes a tenant, and rotates each kind of key.
+fn live(disk: &MemoryDisk) -> Result<(), KeyringError> {
+    let keyring = match open_on(Arc::new(disk.clone()), Path::new(DIRECTORY), &master(1)) {
+        Err(KeyringError::MasterKey(_)) => open_on(Arc::new(disk.clone()), Path::new(DIRECTORY), &master(2))?,
+        opened => opened?,
+    };
+    keyring.install_tenant(TENANT, &keyring.draw_tenant(TENANT))?;
+    let data_key = keyring.draw_data_key(TENANT)?;
+    keyring.install_data_key(TENANT, &data_key)?;
+    keyring.rotate_kek(TENANT)?;
+    keyring.rotate_master(&master(2))
+}
+
+/// The keyring opens under the master key of before or of after, twice the same, and goes on.
+fn assert_opens(disk: &MemoryDisk, what: &str) {
+    let open = |byte| open_on(Arc::new(disk.clone()), Path::new(DIRECTORY), &master(byte));
+    let opened = open(1).or_else(|_| open(2));
+    let keyring = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let knew = keyring.knows(TENANT).then(|| fingerprint(&keyring));
+    drop(keyring);
+    disk.crash(Crash::DropUnsynced);
+    let opened = open(1).or_else(|_| open(2));
+    let keyring = opened.unwrap_or_else(|error| panic!("{what}, again: {error}"));
+    assert_eq!(keyring.knows(TENANT).then(|| fingerprint(&keyring)), knew, "{what}");
+    live(disk).unwrap_or_else(|error| panic!("{what}: goes on: {error}"));
+}
+
+#[test]
+fn a_crash_at_any_call_to_the_disk_leaves_a_keyring_that_opens() {
+    let disk = MemoryDisk::new();
+    let images = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let (of, to) = (disk.clone(), Arc::clone(&images));
+    disk.set_hook(Some(Arc::new(move |call: &Call| {
+        to.lock().push((call.number, of.fork()))
+    })));
+    live(&disk).expect("without any fault");
+    disk.set_hook(None);
+    let images = std::mem::take(&mut *images.lock());
+    assert!(images.len() > 40, "{}", images.len());
+    for (call, image) in images {
+        let seed = call.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        for crash in [
+            Crash::DropUnsynced,
+            Crash::Torn { seed },
+            Crash::Reordered { seed },
+            Crash::InOrder { seed },
+            Crash::Process,
+        ] {
+            let disk = image.fork();
+            disk.crash(crash);
+            assert_opens(&disk, &format!("call {call}, {crash:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_call_that_fails_leaves_a_keyring_that_opens() {
+    let calls = {
+        let disk = MemoryDisk::new();
+        live(&disk).expect("without any fault");
+        disk.calls()
+    };
+    for call in 0..calls {
+        for kind in [FaultKind::Io, FaultKind::NoSpace, FaultKind::ShortWrite] {
+            for sticky in [false, true] {
+                let disk = MemoryDisk::new();
+                disk.set_fault(Some(Fault { call, kind, sticky }));
+                let failed = live(&disk);
+                assert!(
+                    failed.is_err() || kind == FaultKind::ShortWrite,
+                    "call {call}, {kind:?}"
+                );
+                let cut = disk.fork();
+                cut.crash(Crash::Torn { seed: call });
+                assert_opens(&cut, &format!("call {call}, {kind:?}, power cut"));
+                disk.crash(Crash::Process);
+                assert_opens(&disk, &format!("call {call}, {kind:?}"));
+            }
+        }
+    }
 }

@@ -23,10 +23,12 @@ use std::sync::Arc;
 
 use craton_crypto::{SecretBytes, SubjectKey, SubjectKeysKey};
 use craton_log::{Disk, DiskFile};
-use craton_types::{SubjectKeyId, TenantId};
+use craton_types::{Recovered, RecoveryAction, RecoveryArea, SubjectKeyId, TenantId};
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::random_array;
+use crate::recoveries::Recoveries;
+use crate::tenants::Resources;
 use crate::{EngineError, Random};
 use file::{HEADER_BYTES, SLOT_BYTES, Slot, decode_header, decode_slot, encode_header, encode_slot, slot_position};
 
@@ -45,6 +47,7 @@ pub(crate) struct SubjectKeys {
     directory: PathBuf,
     database: String,
     tenant: TenantId,
+    recoveries: Arc<Recoveries>,
     /// Unwraps what wraps the keys.
     store_key: SecretBytes,
     /// Held while keys are written, so that flushes take turns. Locked before `keys`, which is locked before `files`.
@@ -76,16 +79,16 @@ type OpenCopy = (Arc<dyn DiskFile>, Vec<u8>);
 impl SubjectKeys {
     /// Opens a tenant's keys; the files are made with the first key.
     pub(crate) fn open(
-        disk: Arc<dyn Disk>,
-        random: Arc<dyn Random>,
+        resources: &Resources,
         directory: &Path,
         database: &str,
         tenant: TenantId,
         store_key: SecretBytes,
     ) -> Result<Self, EngineError> {
         let keys = Self {
-            disk,
-            random,
+            disk: Arc::clone(&resources.disk),
+            random: Arc::clone(&resources.random),
+            recoveries: Arc::clone(&resources.recoveries),
             directory: directory.to_owned(),
             database: database.to_owned(),
             tenant,
@@ -160,11 +163,9 @@ impl SubjectKeys {
 
     /// Makes a copy of a whole file, under a temporary name until it is durable.
     fn copy_file(&self, from: &Arc<dyn DiskFile>, name: &str) -> Result<Arc<dyn DiskFile>, EngineError> {
-        tracing::warn!(
-            database = self.database,
-            name,
-            "a copy of the subject keys was lost and is made again"
-        );
+        let reason = "it was missing or without its header".to_owned();
+        self.recoveries
+            .note_rewritten(self.tenant, RecoveryArea::SubjectKeys, name, reason);
         self.make_file(name, |file| {
             let mut buffer = vec![0; COPY_BYTES];
             let mut position = 0;
@@ -282,11 +283,17 @@ impl SubjectKeys {
         }
         let slot = found.ok_or_else(|| self.damaged(id))?;
         for (copy, name) in broken {
-            tracing::warn!(
-                database = self.database,
-                key = id.get(),
-                name,
-                "a damaged subject key is mended"
+            self.recoveries.note(
+                self.tenant,
+                Recovered {
+                    generation: 0,
+                    area: RecoveryArea::SubjectKeys,
+                    file: name.to_owned(),
+                    start: slot_position(id),
+                    end: slot_position(id) + SLOT_BYTES as u64,
+                    reason: format!("the copy of key {id} was damaged"),
+                    action: RecoveryAction::Rewritten,
+                },
             );
             copy.write_all_at(&encode_slot(id, &slot), slot_position(id))
                 .map_err(self.io(name))?;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use super::{Disk, DiskFile};
 
-/// The local file system. This is the one place of the crate that touches it.
+/// The local file system. This is the one place of the crate that touches it. Files that it makes are their owner's alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
@@ -36,6 +36,7 @@ impl Disk for RealDisk {
             .write(true)
             .create(true)
             .truncate(true)
+            .mode(0o600)
             .open(path)?;
         Ok(Arc::new(RealFile(file)))
     }

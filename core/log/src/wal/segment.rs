@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 
 use super::cipher::SegmentCipher;
 use super::format::{
-    RECORD_HEADER_BYTES, RecordHeader, RecordHeaderError, RecordKind, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_LENGTH,
-    SegmentHeader, TAG_BYTES,
+    RECORD_HEADER_BYTES, RecordHeader, RecordHeaderError, RecordKind, SEGMENT_ASSOCIATED_BYTES, SEGMENT_HEADER_BYTES,
+    SEGMENT_HEADER_LENGTH, SegmentHeader, TAG_BYTES,
 };
 use super::heads::HeadsFiles;
 use super::space::Spare;
@@ -132,6 +132,7 @@ pub(super) fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Wal
     for name in names {
         if name.ends_with(TMP_SUFFIX) {
             let path = dir.join(name);
+            forget_key(disk, &path).map_err(WalError::io("overwrite", &path))?;
             disk.remove(&path).map_err(WalError::io("remove", &path))?;
         } else if let Some(Ok(sequence)) = name.strip_suffix(SUFFIX).map(str::parse)
             && name == segment_name(sequence)
@@ -277,6 +278,7 @@ impl Storage {
 
     /// Frees the space of an unpublished segment. One that stays is removed when the log is opened.
     pub(super) fn discard(&self, path: &Path) {
+        let _ = forget_key(&*self.disk, path);
         let _ = self.disk.remove(path);
     }
 
@@ -309,10 +311,12 @@ impl Storage {
         }
     }
 
-    /// Removes segments that the log does not need any more.
+    /// Removes segments that the log does not need any more. Their keys are overwritten first, so that nothing of them
+    /// can be read where the file system keeps the blocks of removed files.
     pub(super) fn remove_segments(&self, sequences: &[u64]) -> Result<(), WalError> {
         for &sequence in sequences {
             let path = self.segment_path(sequence);
+            forget_key(&*self.disk, &path).map_err(WalError::failed("overwrite", &path))?;
             self.disk.remove(&path).map_err(WalError::failed("remove", &path))?;
         }
         match sequences {
@@ -329,6 +333,18 @@ impl Storage {
 pub(super) fn write_whole(file: &dyn DiskFile, path: &Path, bytes: &[u8]) -> Result<(), WalError> {
     file.write_all_at(bytes, 0).map_err(WalError::io("write", path))?;
     file.sync_all().map_err(WalError::io("sync", path))
+}
+
+/// Overwrites the wrapped key in a segment's header, so that nothing of the segment can be read any more, whatever becomes
+/// of its blocks. A file without a header is left as it is.
+fn forget_key(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let file = disk.open(path)?;
+    if file.len()? >= SEGMENT_HEADER_LENGTH {
+        let zeros = [0; SEGMENT_HEADER_BYTES - SEGMENT_ASSOCIATED_BYTES];
+        file.write_all_at(&zeros, SEGMENT_ASSOCIATED_BYTES as u64)?;
+        file.sync_data()?;
+    }
+    Ok(())
 }
 
 /// The last entry of an entries record: its plaintext repeats each entry's term.

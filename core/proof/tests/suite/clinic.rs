@@ -33,6 +33,7 @@ pub(crate) struct Clinic {
 fn patient(id: i64, name: &str, offset: u64, chunk: u32) -> Row {
     let place = CellPlace {
         epoch: KeyEpoch::ZERO,
+        salt: [0; 32],
         offset: Offset::new(offset),
         chunk,
         column: NAME,
@@ -270,7 +271,7 @@ impl Clinic {
 /// The key of the new name of patient 3. All others are withheld, as if they had been erased.
 fn disclosed_cell_key(cell: &SealedCell) -> Option<ChangeKey> {
     let is_disclosed = cell.offset.get() == RENAMED;
-    is_disclosed.then(|| subject_key(cell.key.get()).cell_key(CellPlace::of(cell)))
+    is_disclosed.then(|| subject_key(cell.key.get()).cell_key(CellPlace::of(cell, [0; 32])))
 }
 
 /// The hash of the subtree at a level that holds these leaves.

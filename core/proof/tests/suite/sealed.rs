@@ -19,6 +19,7 @@ fn sealed_person(key: &SubjectKey, offset: u64, name: &str) -> Row {
     let mut row = person(5, name);
     let place = CellPlace {
         epoch: KeyEpoch::ZERO,
+        salt: [0; 32],
         offset: Offset::new(offset),
         chunk: 1,
         column: NAME,
@@ -50,7 +51,7 @@ fn receipt(log: &Log, keys_left: &[u64]) -> String {
             let id = cell.key.get();
             keys_left
                 .contains(&id)
-                .then(|| subject_key(id).cell_key(CellPlace::of(cell)))
+                .then(|| subject_key(id).cell_key(CellPlace::of(cell, [0; 32])))
         },
         path: inclusion_proof(&log.hashes()[..], OFFSET, 19).expect("covered"),
         checkpoint: log.checkpoint(19),
@@ -104,7 +105,7 @@ fn every_bit_of_a_cell_key_counts() {
         let Value::Sealed(cell) = &sealed_person(&subject_key(1), OFFSET, "Ada L.")[1] else {
             panic!("it is sealed")
         };
-        *subject_key(1).cell_key(CellPlace::of(cell)).as_bytes()
+        *subject_key(1).cell_key(CellPlace::of(cell, [0; 32])).as_bytes()
     };
     let proof = craton_proof::TlogProof::parse(genuine.as_bytes()).expect("a proof");
     let extra = proof.extra.clone().expect("a disclosure");

@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use craton_crypto::SecretBytes;
 use craton_types::{LogIndex, NodeId, Term};
 
-use super::format::{RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES};
+use super::format::{RECORD_HEADER_BYTES, RecordHeader, SEGMENT_ASSOCIATED_BYTES, SEGMENT_HEADER_BYTES};
 use super::*;
-use crate::disk::{Crash, Fault, FaultKind, MemoryDisk, RealDisk};
+use crate::disk::{CallKind, Crash, Fault, FaultKind, MemoryDisk, RealDisk};
 
 const DIR: &str = "/wal";
 const SEGMENT_BYTES: u64 = 1024;

@@ -225,6 +225,44 @@ fn the_real_disk_keeps_a_log() {
     assert_eq!(all(&wal).expect("readable"), entries(4..7));
 }
 
+/// What is forgotten cannot be read from the blocks of removed files either. Whoever reads the log through meanwhile
+/// goes on.
+#[test]
+fn a_segment_loses_its_key_durably_before_it_is_removed() {
+    let disk = MemoryDisk::new();
+    let (mut wal, _) = open(&disk).expect("created");
+    for index in 1..40 {
+        wal.append(&entries(index..index + 1)).expect("appended");
+    }
+    let removed = Arc::new(AtomicU64::new(0));
+    let (counter, of) = (Arc::clone(&removed), disk.clone());
+    disk.set_hook(Some(Arc::new(move |call| {
+        if call.kind == CallKind::Remove {
+            let cut = of.fork();
+            cut.crash(Crash::DropUnsynced);
+            let bytes = cut.contents(&call.path).expect("it is still there");
+            let key = &bytes[SEGMENT_ASSOCIATED_BYTES..SEGMENT_HEADER_BYTES];
+            assert!(key.iter().all(|&byte| byte == 0), "{}", call.path.display());
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    })));
+    let scrub = wal.scrub();
+    let before = segment_files(&disk).len();
+    wal.purge(LogIndex::new(39), Vec::new()).expect("purged");
+    assert_eq!(removed.load(Ordering::Relaxed), before as u64 - 1);
+    scrub.run().expect("what was opened before is read to its end");
+    // A crash between the two leaves a segment without a key, which the next opening removes.
+    let newest = segment_files(&disk).pop().expect("segments");
+    let copy = disk.fork();
+    let forgotten = Path::new(DIR).join(format!("{:020}.wal", 1));
+    copy.transplant(&disk, &newest, &forgotten);
+    copy.tamper(&forgotten, |bytes| {
+        bytes[SEGMENT_ASSOCIATED_BYTES..SEGMENT_HEADER_BYTES].fill(0)
+    });
+    open(&copy).expect("opened");
+    assert!(!segment_files(&copy).contains(&forgotten));
+}
+
 /// A node that fails at every start leaves neither a segment for each, nor loses what it had to report.
 #[test]
 fn openings_without_an_entry_leave_no_segments_behind() {
