@@ -306,6 +306,11 @@ fn a_live_log_is_verified_exported_and_verified_again() {
     }
     assert_eq!(server.export(&export)["files_fetched"], 2);
     server.grow(200);
+    // From what was seen on, and nothing is new to the second one.
+    for _ in 0..2 {
+        let seen = server.verify(&["--entries"]).json();
+        assert!(seen["entries_from"].as_u64() > Some(255), "{seen}");
+    }
     let grown = server.export(&export);
     let size = grown["size"].as_u64().expect("a number");
     let verified = server.verify_export(&export, &[]).json();
@@ -356,6 +361,18 @@ fn a_live_log_is_verified_exported_and_verified_again() {
             .as_str()
             .expect("text")
             .contains("is missing")
+    );
+
+    // An older checkpoint of a log that goes on up to the one that was seen, as servers with witnesses show.
+    let behind = server.path("behind");
+    server.export(&export);
+    copy(folder, Path::new(&behind));
+    copy(Path::new(&older), Path::new(&behind));
+    let verified = server.verify_export(&behind, &[]).json();
+    assert!(verified["checkpoint"]["size"].as_u64() < Some(size), "{verified}");
+    assert_eq!(
+        verified["continues"].as_array().and_then(|sizes| sizes.last()),
+        Some(&size.into())
     );
 
     // An older one is what a rollback looks like.

@@ -59,11 +59,14 @@ impl Pins {
         known.find(|pin| pin.size == found.size && pin.root != found.root)
     }
 
-    /// Remembers a checkpoint of a log that was shown to continue all that are known: they are not needed any more.
+    /// Remembers a checkpoint that was shown to be of one history with all that are known. Those that it continues are not
+    /// needed any more; nor is it itself, where a larger one continues it.
     pub(super) fn advance(&self, checkpoint: &Checkpoint, note: &str) -> io::Result<()> {
-        self.store(checkpoint.size, note)?;
-        let older = self.known.iter().filter(|pin| pin.size < checkpoint.size);
-        for pin in older {
+        if self.known.last().is_none_or(|largest| largest.size < checkpoint.size) {
+            self.store(checkpoint.size, note)?;
+        }
+        let continued = self.known.iter().filter(|pin| pin.size < checkpoint.size);
+        for pin in continued {
             fs::remove_file(self.path(pin.size))?;
         }
         Ok(())

@@ -203,7 +203,9 @@ fn verified(source: &dyn LogSource, options: &TilesOptions<'_>) -> Result<Verifi
     }
     continues.sort_unstable();
     continues.dedup();
-    let from = options.from.or(continues.last().copied()).unwrap_or(0);
+    // What is known may be newer than what is shown.
+    let newest_known = continues.iter().copied().rfind(|size| *size <= checkpoint.size);
+    let from = options.from.or(newest_known).unwrap_or(0);
     let entries_from = if options.entries {
         Some(check_entries(source, &checkpoint, from, options.threads)?)
     } else {
