@@ -61,7 +61,7 @@ pub(crate) enum PrepareError {
 pub(crate) struct Settings {
     /// Where clients connect.
     pub(crate) port: u16,
-    /// Health and metrics.
+    /// The databases' logs over HTTPS.
     pub(crate) http_port: u16,
     /// Whether the server has answered since the ports were chosen. From then on clients know the port.
     pub(crate) has_answered: bool,
@@ -198,7 +198,11 @@ impl InstanceDirectory {
 
     /// Brings the file of the witnesses up to date. Returns whether it changed.
     pub(crate) fn write_witnesses(&self, desired: &DesiredInstance) -> Result<bool, FileError> {
-        let wanted = serde_json::json!({ "witnesses": desired.witnesses }).to_string();
+        let wanted = serde_json::json!({
+            "witnesses": desired.witnesses,
+            "time_stamp_authority": desired.time_stamp_authority,
+        });
+        let wanted = wanted.to_string();
         let changed = file::read(&self.witness_file())?.as_deref() != Some(wanted.as_bytes());
         if changed {
             file::write(&self.witness_file(), wanted.as_bytes())?;

@@ -135,6 +135,7 @@ mod tests {
             users: vec![],
             token_verification_key: String::new(),
             witnesses: vec![],
+            time_stamp_authority: None,
         };
         DesiredState::new(
             NodeId::parse("node_01h455vb4pex5vsknk084sn02q").unwrap(),

@@ -115,6 +115,15 @@ pub struct DesiredWitness {
     pub verifier_key: String,
 }
 
+/// Who stamps the time on what the witnesses of an instance's logs cosigned (RFC 3161).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DesiredTimeStampAuthority {
+    /// Where it is asked.
+    pub url: String,
+    /// The certificates, in PEM, that the chain of its certificate may end in.
+    pub certificates: String,
+}
+
 /// One database server that the node shall run.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DesiredInstance {
@@ -136,6 +145,8 @@ pub struct DesiredInstance {
     pub token_verification_key: String,
     /// Who cosigns the checkpoints of the databases' logs.
     pub witnesses: Vec<DesiredWitness>,
+    /// Who stamps the time on checkpoints that were cosigned.
+    pub time_stamp_authority: Option<DesiredTimeStampAuthority>,
 }
 
 impl DesiredInstance {
@@ -167,6 +178,12 @@ impl DesiredInstance {
                 text.len(),
                 WITNESS_BYTES_MAX,
             )?;
+        }
+        if let Some(authority) = &self.time_stamp_authority {
+            let length = authority.url.len();
+            at_most("instances[].time_stamp_authority.url", length, WITNESS_BYTES_MAX)?;
+            let length = authority.certificates.len();
+            at_most("instances[].time_stamp_authority.certificates", length, PEM_BYTES_MAX)?;
         }
         for name in self.hostnames.iter().chain(&self.databases) {
             at_most("instances[].hostnames[] or databases[]", name.len(), NAME_BYTES_MAX)?;
@@ -412,6 +429,10 @@ pub(crate) mod tests {
                 url: "https://platform.example/witness".into(),
                 verifier_key: "platform.example/witness+00000000+key".into(),
             }],
+            time_stamp_authority: Some(DesiredTimeStampAuthority {
+                url: "https://tsa.example".into(),
+                certificates: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".into(),
+            }),
         }
     }
 

@@ -39,9 +39,9 @@ pub use codec::{
     DecodeError, ENROL_BYTES_MAX, MESSAGE_BYTES_MAX, decode_agent, decode_platform, encode_agent, encode_platform,
 };
 pub use desired::{
-    ContentHash, DATABASES_MAX, DesiredInstance, DesiredRefusal, DesiredState, DesiredUser, DesiredWitness,
-    HOSTNAMES_MAX, INSTANCES_MAX, LimitError, NAME_BYTES_MAX, PEM_BYTES_MAX, RunState, Successor, USERS_MAX,
-    WITNESS_BYTES_MAX, WITNESSES_MAX,
+    ContentHash, DATABASES_MAX, DesiredInstance, DesiredRefusal, DesiredState, DesiredTimeStampAuthority, DesiredUser,
+    DesiredWitness, HOSTNAMES_MAX, INSTANCES_MAX, LimitError, NAME_BYTES_MAX, PEM_BYTES_MAX, RunState, Successor,
+    USERS_MAX, WITNESS_BYTES_MAX, WITNESSES_MAX,
 };
 pub use enrol::{ENROL_PATH, EnrolRefusal, EnrolRefusalCode, EnrolRequest, EnrolResponse, HostFacts, LINK_PATH};
 pub use id::{ClusterId, IdError, NodeId};

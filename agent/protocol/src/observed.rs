@@ -32,13 +32,15 @@ pub enum InstancePhase {
     Unlisted,
 }
 
-/// Where an instance accepts the PostgreSQL protocol.
+/// Where an instance accepts clients.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Endpoint {
     /// An IP address.
     pub address: IpAddr,
-    /// A TCP port.
+    /// The TCP port of the PostgreSQL protocol.
     pub port: u16,
+    /// The TCP port of the databases' logs over HTTPS (C2SP tlog-tiles).
+    pub https_port: u16,
 }
 
 /// A database as its server reports it.
@@ -156,6 +158,7 @@ pub(crate) mod tests {
                 endpoint: Some(Endpoint {
                     address: [127, 0, 0, 1].into(),
                     port: 20_001,
+                    https_port: 20_002,
                 }),
                 pid: Some(4711),
                 restarts: 0,

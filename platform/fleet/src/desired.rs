@@ -1,8 +1,8 @@
 //! What a node shall run, from the clusters that were placed on it. Pure.
 
 use craton_agent_protocol::{
-    ClusterId as WireClusterId, DesiredInstance, DesiredState, DesiredUser, DesiredWitness, NodeId as WireNodeId,
-    RunState,
+    ClusterId as WireClusterId, DesiredInstance, DesiredState, DesiredTimeStampAuthority, DesiredUser, DesiredWitness,
+    NodeId as WireNodeId, RunState,
 };
 use craton_platform_kernel::{ClusterId, NodeId};
 
@@ -47,6 +47,11 @@ pub(crate) fn desired_instance(cluster: &ClusterState, settings: &SharedSettings
         url: witness.url.clone(),
         verifier_key: witness.verifier_key.clone(),
     });
+    let authority = cluster.time_stamp_authority.as_ref();
+    let time_stamp_authority = authority.map(|authority| DesiredTimeStampAuthority {
+        url: authority.url.clone(),
+        certificates: authority.certificates.clone(),
+    });
     Some(DesiredInstance {
         cluster_id: wire_cluster_id(cluster.cluster_id),
         name: cluster.name.clone(),
@@ -57,6 +62,7 @@ pub(crate) fn desired_instance(cluster: &ClusterState, settings: &SharedSettings
         users: users.collect(),
         token_verification_key: settings.token_verification_key.clone(),
         witnesses: std::iter::once(settings.witness.clone()).chain(external).collect(),
+        time_stamp_authority,
     })
 }
 

@@ -4,25 +4,40 @@
 //! - Only logs whose key a node of the cluster has shown, and that was pinned then, are cosigned.
 //! - What is cosigned is stored first, in one step with the comparison against what was cosigned before; so two requests
 //!   at the same time, or a crash in between, never lead to two histories under one signature.
-//! - A checkpoint of another history is kept as evidence.
+//! - A checkpoint of another history is kept as evidence, and is an event of the cluster. Anyone may hand in a checkpoint
+//!   that a log has signed at some time, for it is in its receipts; so what that alone could cause is no evidence. Two
+//!   roots of one size are. A log that is shorter than it was is an alarm when its node reports it so, and a proof that
+//!   does not fit when nothing better comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use craton_crypto::{SecretBytes, SigningKey, VerifyingKey};
-use craton_platform_kernel::{Environment, RefusedCheckpoint, StoreError, WitnessStore, WitnessedCheckpoint};
+use craton_platform_kernel::{
+    ClusterId, Environment, OrgId, RefusedCheckpoint, StoreError, WitnessStore, WitnessedCheckpoint,
+};
 use craton_proof::{
     AddCheckpoint, AddCheckpointError, CosignError, Cosigner, KeyName, KeyNameError, Note, VerifierKey, WitnessRefusal,
     Witnessed,
 };
 use craton_types::Hash;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
+use crate::aggregate::cluster::{ClusterState, Command, RefusedHistory};
 use crate::authority::{Vault, VaultError};
+use crate::health::Health;
+use crate::link::Snapshot;
 use crate::view::FleetView;
 
 const KEY_FILE: &str = "witness.key";
+/// How long a log has to be refused for a proof that does not fit, before that is an alarm. A proof is not signed, so
+/// anyone who holds a fresh checkpoint can hand in a wrong one; the log itself hands in a right one within seconds.
+const REPEATED_AFTER: SignedDuration = SignedDuration::from_secs(5);
+/// How long after the last cosignature a log may seem shorter than what was witnessed. Nodes report the ends of their
+/// logs with their heartbeats.
+const SHORTER_AFTER: SignedDuration = SignedDuration::from_secs(15);
 /// How often a lost race is run again. The winner has moved the log forward, so the loser is mostly refused then.
 const ATTEMPTS_MAX: usize = 4;
 
@@ -48,6 +63,8 @@ pub(crate) struct LogWitness {
     environment: Environment,
     /// Answers since the start, by a word for them.
     answers: Mutex<BTreeMap<&'static str, u64>>,
+    /// Since when logs hand in proofs that do not fit to what was cosigned, by origin: the size of that, and the time.
+    suspected: Mutex<HashMap<String, (u64, Timestamp)>>,
 }
 
 /// Why a request was not answered with a cosignature.
@@ -96,6 +113,7 @@ impl LogWitness {
             store,
             environment: environment.clone(),
             answers: Mutex::default(),
+            suspected: Mutex::default(),
         })
     }
 
@@ -127,19 +145,36 @@ impl LogWitness {
         Ok((self.store.latest(origin).await?, self.store.refused(origin).await?))
     }
 
-    /// Answers `add-checkpoint`: the lines with the cosignature.
-    pub(crate) async fn add_checkpoint(&self, view: &FleetView, body: &[u8]) -> Result<String, WitnessError> {
-        let answer = self.answer(view, body).await;
+    /// Answers `add-checkpoint`: the lines with the cosignature, and what the cluster's people should know of it.
+    pub(crate) async fn add_checkpoint(
+        &self,
+        view: &FleetView,
+        snapshot: &Snapshot,
+        body: &[u8],
+    ) -> (Result<String, WitnessError>, Option<Noticed>) {
+        let mut noticed = None;
+        let answer = self.answer(view, snapshot, body, &mut noticed).await;
         let code = answer.as_ref().map_or_else(WitnessError::code, |_| "cosigned");
         *self.answers.lock().entry(code).or_default() += 1;
-        answer
+        (answer, noticed)
     }
 
-    async fn answer(&self, view: &FleetView, body: &[u8]) -> Result<String, WitnessError> {
+    async fn answer(
+        &self,
+        view: &FleetView,
+        snapshot: &Snapshot,
+        body: &[u8],
+        noticed: &mut Option<Noticed>,
+    ) -> Result<String, WitnessError> {
         let request = AddCheckpoint::parse(body)?;
         let origin = request.origin();
-        let key = log_key(view, origin.as_str()).await?;
-        let key = key.ok_or(WitnessRefusal::UnknownOrigin)?;
+        let log = known_log(view, origin.as_str()).await?;
+        let KnownLog { cluster, database, key } = log.ok_or(WitnessRefusal::UnknownOrigin)?;
+        let notice = |command| Noticed {
+            org_id: cluster.org_id,
+            cluster_id: cluster.cluster_id,
+            command,
+        };
         for _ in 0..ATTEMPTS_MAX {
             let stored = self.store.latest(origin.as_str()).await?;
             let latest = stored.map(|stored| Witnessed {
@@ -149,7 +184,10 @@ impl LogWitness {
             let next = match request.judge(&key, latest.as_ref()) {
                 Ok(next) => next,
                 Err(refusal) => {
-                    self.keep_evidence(&request, &refusal, latest.as_ref()).await?;
+                    let end_seen = end_seen(&cluster, &database, snapshot);
+                    let refused = self.keep_evidence(&request, &refusal, stored.as_ref(), end_seen);
+                    let refused = refused.await?;
+                    *noticed = refused.map(|refused| notice(Command::RecordRefusedHistory { database, refused }));
                     return Err(refusal.into());
                 }
             };
@@ -160,6 +198,10 @@ impl LogWitness {
             };
             // A checkpoint that was cosigned before is cosigned again, with the time of now.
             if self.store.replace(origin.as_str(), stored.as_ref(), &next).await? {
+                if cluster.refused_histories.contains_key(&database) {
+                    let size = next.size;
+                    *noticed = Some(notice(Command::RecordContinuedHistory { database, size }));
+                }
                 return self.cosign(&request.checkpoint);
             }
         }
@@ -171,51 +213,118 @@ impl LogWitness {
         Ok(self.cosigner.cosign(note, seconds)?.to_string())
     }
 
-    /// Keeps a checkpoint that a log signed although it is not consistent with what was cosigned before.
+    /// Keeps a checkpoint that a log signed although it is not consistent with what was cosigned before. Returns what
+    /// people should know.
     async fn keep_evidence(
         &self,
         request: &AddCheckpoint,
         refusal: &WitnessRefusal,
-        latest: Option<&Witnessed>,
-    ) -> Result<(), StoreError> {
-        let size = request.size();
-        let turned_back = latest.is_some_and(|latest| size < latest.size);
-        let reason = match refusal {
-            WitnessRefusal::OtherRoot { .. } | WitnessRefusal::NotConsistent(_) => refusal.code(),
-            WitnessRefusal::OtherOldSize { .. } if turned_back => "turned_back",
-            _ => return Ok(()),
+        latest: Option<&WitnessedCheckpoint>,
+        end_seen: Option<u64>,
+    ) -> Result<Option<RefusedHistory>, StoreError> {
+        let (origin, size, now) = (request.origin(), request.size(), self.environment.now());
+        let Some(latest) = latest else { return Ok(None) };
+        let is_confirmed = match refusal {
+            WitnessRefusal::OtherRoot { .. } => true,
+            WitnessRefusal::NotConsistent(_) => self.is_repeated(origin.as_str(), latest, now),
+            WitnessRefusal::OtherOldSize { .. } if size < latest.size => is_shorter(latest, end_seen, now),
+            _ => return Ok(None),
         };
-        let origin = request.origin();
-        tracing::error!(%origin, reason, size, %refusal, "a log was not cosigned: it shows another history");
+        if !is_confirmed {
+            tracing::info!(%origin, size, %refusal, "a checkpoint was not cosigned");
+            return Ok(None);
+        }
+        let reason = match refusal {
+            WitnessRefusal::OtherOldSize { .. } => "turned_back",
+            _ => refusal.code(),
+        };
         let refused = RefusedCheckpoint {
             reason: reason.to_owned(),
             size,
             note: request.checkpoint.to_string(),
-            refused_at: self.environment.now(),
+            refused_at: now,
         };
-        self.store.record_refused(origin.as_str(), &refused).await
+        let before = self.store.refused(origin.as_str()).await?;
+        let is_known = before.is_some_and(|before| before.reason == reason && before.refused_at >= latest.witnessed_at);
+        if !is_known {
+            tracing::error!(%origin, reason, size, %refusal, "a log was not cosigned: it shows another history");
+            self.store.record_refused(origin.as_str(), &refused).await?;
+        }
+        Ok(Some(RefusedHistory {
+            reason: refused.reason,
+            size,
+            witnessed_size: latest.size,
+            at: now,
+        }))
+    }
+
+    /// Whether a log is refused for a while already, and nothing of it was cosigned in between.
+    fn is_repeated(&self, origin: &str, latest: &WitnessedCheckpoint, now: Timestamp) -> bool {
+        let mut suspected = self.suspected.lock();
+        let first = suspected.entry(origin.to_owned()).or_insert((latest.size, now));
+        if first.0 != latest.size {
+            *first = (latest.size, now);
+        }
+        now.duration_since(first.1) >= REPEATED_AFTER
     }
 }
 
-/// The pinned key of a log: its origin is the cluster's host name, a slash and the tenant's id.
-async fn log_key(view: &FleetView, origin: &str) -> Result<Option<VerifierKey>, StoreError> {
+/// Whether a log has been shorter than what was witnessed for so long that the node's report of its end is not just
+/// late.
+fn is_shorter(latest: &WitnessedCheckpoint, end_seen: Option<u64>, now: Timestamp) -> bool {
+    now.duration_since(latest.witnessed_at) >= SHORTER_AFTER && end_seen.is_some_and(|end| end < latest.size)
+}
+
+/// What the people of a cluster should know: it becomes an event of the cluster.
+#[derive(Debug)]
+pub(crate) struct Noticed {
+    pub(crate) org_id: OrgId,
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) command: Command,
+}
+
+/// A log whose key was pinned.
+struct KnownLog {
+    cluster: ClusterState,
+    database: String,
+    key: VerifierKey,
+}
+
+/// Where a log ends, as the nodes that are there report it: the longest of them.
+fn end_seen(cluster: &ClusterState, database: &str, snapshot: &Snapshot) -> Option<u64> {
+    let ends = cluster.nodes.iter().filter_map(|node_id| {
+        if !snapshot.is_connected(*node_id) || snapshot.health(*node_id) != Health::Online {
+            return None;
+        }
+        let instance = snapshot.instance(*node_id, cluster.cluster_id)?;
+        let observed = instance.databases.iter().find(|observed| observed.name == database)?;
+        Some(observed.position? + 1)
+    });
+    ends.max()
+}
+
+/// The log of an origin, which is the cluster's host name, a slash and the tenant's id.
+async fn known_log(view: &FleetView, origin: &str) -> Result<Option<KnownLog>, StoreError> {
     let Some((host, _)) = origin.rsplit_once('/') else {
         return Ok(None);
     };
     let Some(cluster) = view.cluster_by_host(host).await? else {
         return Ok(None);
     };
-    let keys = cluster
-        .log_keys
-        .values()
-        .filter_map(|key| key.parse::<VerifierKey>().ok());
-    Ok(keys.into_iter().find(|key| key.name().as_str() == origin))
+    let mut keys = cluster.log_keys.iter().filter_map(|(database, key)| {
+        let key = key.parse::<VerifierKey>().ok()?;
+        Some((database.clone(), key))
+    });
+    let found = keys.find(|(_, key)| key.name().as_str() == origin);
+    drop(keys);
+    Ok(found.map(|(database, key)| KnownLog { cluster, database, key }))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use craton_agent_protocol::{InstancePhase, ObservedDatabase, ObservedInstance, ObservedState};
     use craton_platform_kernel::{CommandContext, Ledger, Principal, testing};
     use craton_platform_sqlite::ReadModel;
     use craton_proof::{
@@ -224,8 +333,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        aggregate::cluster::{self, Cluster, Command, tests::new_cluster},
+        aggregate::cluster::{self, Cluster, tests::new_cluster},
         authority::vault::tests::vault,
+        desired::wire_cluster_id,
+        link::Links,
     };
 
     /// A platform with one cluster whose log key it knows, and that log.
@@ -235,20 +346,28 @@ mod tests {
         store: Arc<testing::MemoryWitnessStore>,
         witness: LogWitness,
         log: SignerKey,
+        links: Links,
+        clock: Arc<testing::ManualClock>,
+        environment: Environment,
     }
 
-    fn open(directory: &tempfile::TempDir, store: &Arc<testing::MemoryWitnessStore>) -> LogWitness {
-        let (vault, environment) = (vault(directory.path(), 1), testing::environment());
+    fn open(
+        directory: &tempfile::TempDir,
+        store: &Arc<testing::MemoryWitnessStore>,
+        environment: &Environment,
+    ) -> LogWitness {
+        let vault = vault(directory.path(), 1);
         let (name, url) = (
             "platform.example/witness",
             "https://platform.example/witness".to_owned(),
         );
-        LogWitness::open_or_create(&vault, &environment, store.clone(), name, url).unwrap()
+        LogWitness::open_or_create(&vault, environment, store.clone(), name, url).unwrap()
     }
 
     impl Story {
         async fn start() -> Self {
-            let environment = testing::environment();
+            let clock = Arc::new(testing::ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+            let environment = testing::environment_at(clock.clone());
             let directory = tempfile::tempdir().unwrap();
             let events = Arc::new(testing::MemoryEventStore::default());
             let ledger = Ledger::new(events.clone(), Arc::new(testing::NoViews), environment.clone());
@@ -261,7 +380,8 @@ mod tests {
                 database: "main".into(),
                 verifier_key: log.verifier().to_string(),
             };
-            for command in [Command::Create(new), seen] {
+            let nodes = vec![environment.new_id()];
+            for command in [Command::Create(new), Command::Place { nodes }, seen] {
                 ledger.execute::<Cluster>(&stream, &context, command).await.unwrap();
             }
             let model = ReadModel::open(directory.path(), crate::projection()).unwrap();
@@ -269,7 +389,10 @@ mod tests {
             let store = Arc::new(testing::MemoryWitnessStore::default());
             Self {
                 view: FleetView::new(model),
-                witness: open(&directory, &store),
+                witness: open(&directory, &store, &environment),
+                environment,
+                links: Links::default(),
+                clock,
                 store,
                 directory,
                 log,
@@ -287,7 +410,68 @@ mod tests {
         }
 
         async fn ask(&self, request: &str) -> Result<String, WitnessError> {
-            self.witness.add_checkpoint(&self.view, request.as_bytes()).await
+            self.add_checkpoint(request).await.0
+        }
+
+        async fn add_checkpoint(&self, request: &str) -> (Result<String, WitnessError>, Option<Noticed>) {
+            let snapshot = self.links.snapshot();
+            self.witness
+                .add_checkpoint(&self.view, &snapshot, request.as_bytes())
+                .await
+        }
+
+        /// Has the cluster's node report where the log ends.
+        async fn end_seen(&self, end: Option<u64>) {
+            let cluster = self.view.cluster_by_host(self.host()).await.unwrap().unwrap();
+            let instance = ObservedInstance {
+                cluster_id: wire_cluster_id(cluster.cluster_id),
+                phase: InstancePhase::Running,
+                endpoint: None,
+                pid: None,
+                restarts: 0,
+                server_version: None,
+                certificate_not_after_s: None,
+                applied: None,
+                databases: vec![ObservedDatabase {
+                    name: "main".into(),
+                    position: end.map(|end| end - 1),
+                    log_key: self.log.verifier().to_string(),
+                }],
+                error: None,
+            };
+            let node_id = cluster.nodes[0];
+            self.links.register(node_id, (0, None));
+            let instances = vec![instance];
+            self.links.observe(
+                node_id,
+                ObservedState {
+                    generation: 1,
+                    instances,
+                },
+            );
+        }
+
+        async fn evidence(&self) -> Option<(String, u64)> {
+            let refused = self.store.refused(self.origin()).await.unwrap();
+            refused.map(|refused| (refused.reason, refused.size))
+        }
+
+        fn host(&self) -> &str {
+            self.origin().rsplit_once('/').unwrap().0
+        }
+
+        /// What the cluster's people are told of a request, as the reason of a refusal.
+        async fn noticed(&self, request: &str) -> Option<String> {
+            match self.add_checkpoint(request).await.1?.command {
+                Command::RecordRefusedHistory { database, refused } => {
+                    assert_eq!(
+                        (database.as_str(), Some(refused.witnessed_size)),
+                        ("main", self.witnessed_size().await)
+                    );
+                    Some(refused.reason)
+                }
+                other => panic!("{other:?}"),
+            }
         }
 
         /// The refusal's status and size.
@@ -335,7 +519,7 @@ mod tests {
         assert_eq!(story.witnessed_size().await, Some(3));
 
         let key_before = story.witness.verifier_key();
-        story.witness = open(&story.directory, &story.store);
+        story.witness = open(&story.directory, &story.store, &story.environment);
         assert_eq!(story.witness.verifier_key(), key_before);
         assert!(story.ask(&story.request(3, &all)).await.is_ok());
         assert!(story.ask(&story.request(9, &all)).await.is_ok(), "the same once more");
@@ -343,37 +527,82 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_histories_are_refused_and_kept_as_evidence() {
+    async fn other_histories_are_refused_kept_as_evidence_and_people_are_told() {
         let story = Story::start().await;
         let all = leaves("a", 9);
         story.ask(&story.request(0, &all[..5])).await.unwrap();
         let forked: Vec<Hash> = [&all[..2], &leaves("b", 7)].concat();
-        let reason = async || {
-            story
-                .store
-                .refused(story.origin())
-                .await
-                .unwrap()
-                .map(|refused| (refused.reason, refused.size))
+        let refused = async |old_size, leaves: &[Hash], answer| {
+            let request = story.request(old_size, leaves);
+            assert_eq!(story.refused(&request).await, answer);
+            story.noticed(&request).await
         };
+        let wait = |seconds| story.clock.advance(SignedDuration::from_secs(seconds));
 
+        assert_eq!(refused(0, &all, (409, Some(5))).await, None, "an old size out of date");
+        assert_eq!(refused(7, &all[..3], (400, None)).await, None, "nonsense");
+        // Whoever has a receipt can hand in an old checkpoint, or a new one with a wrong proof, as often as they like.
+        wait(3_600);
+        story.end_seen(Some(9)).await;
+        assert_eq!(refused(3, &all[..3], (409, Some(5))).await, None, "the log is longer");
+        story.end_seen(None).await;
         assert_eq!(
-            story.refused(&story.request(0, &all)).await,
-            (409, Some(5)),
-            "an old size out of date"
+            refused(3, &all[..3], (409, Some(5))).await,
+            None,
+            "nobody knows how long it is"
         );
-        assert_eq!(reason().await, None, "which is no fork");
-        assert_eq!(story.refused(&story.request(5, &forked)).await, (422, None));
-        assert_eq!(reason().await, Some(("not_consistent".to_owned(), 9)));
-        assert_eq!(story.refused(&story.request(5, &forked[..5])).await, (409, Some(5)));
-        assert_eq!(reason().await, Some(("other_root".to_owned(), 5)));
-        assert_eq!(story.refused(&story.request(3, &all[..3])).await, (409, Some(5)));
-        assert_eq!(reason().await, Some(("turned_back".to_owned(), 3)));
-        assert_eq!(story.refused(&story.request(7, &all[..3])).await, (400, None));
+        assert_eq!(refused(5, &forked, (422, None)).await, None, "a wrong proof");
+        wait(4);
+        assert_eq!(
+            refused(5, &forked, (422, None)).await,
+            None,
+            "a right one may still come"
+        );
+        assert_eq!(story.evidence().await, None);
+
+        wait(1);
+        let told = refused(5, &forked, (422, None)).await;
+        assert_eq!(told.as_deref(), Some("not_consistent"));
+        assert_eq!(story.evidence().await, Some(("not_consistent".to_owned(), 9)));
+        let told = refused(5, &forked[..5], (409, Some(5))).await;
+        assert_eq!(told.as_deref(), Some("other_root"));
+        assert_eq!(story.evidence().await, Some(("other_root".to_owned(), 5)));
+        story.end_seen(Some(3)).await;
+        let told = refused(3, &all[..3], (409, Some(5))).await;
+        assert_eq!(told.as_deref(), Some("turned_back"));
+        assert_eq!(story.evidence().await, Some(("turned_back".to_owned(), 3)));
         assert_eq!(story.witnessed_size().await, Some(5));
         let evidence = story.store.refused(story.origin()).await.unwrap().unwrap();
         Checkpoint::open(evidence.note.as_bytes(), story.log.verifier())
             .expect("signed by the log: it proves something");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_shorter_just_after_a_cosignature_is_no_alarm_yet() {
+        let story = Story::start().await;
+        let all = leaves("a", 9);
+        story.end_seen(Some(3)).await;
+        story.ask(&story.request(0, &all)).await.unwrap();
+        let (shorter, wait) = (story.request(3, &all[..3]), |seconds| {
+            story.clock.advance(SignedDuration::from_secs(seconds))
+        });
+        assert_eq!(story.noticed(&shorter).await, None);
+        wait(14);
+        assert_eq!(story.noticed(&shorter).await, None, "the report may be late");
+        wait(1);
+        assert_eq!(story.noticed(&shorter).await.as_deref(), Some("turned_back"));
+    }
+
+    #[tokio::test]
+    async fn a_right_proof_ends_the_suspicion() {
+        let story = Story::start().await;
+        let all = leaves("a", 12);
+        let forked: Vec<Hash> = [&all[..2], &leaves("b", 12)].concat();
+        story.ask(&story.request(0, &all[..5])).await.unwrap();
+        assert_eq!(story.noticed(&story.request(5, &forked)).await, None);
+        story.ask(&story.request(5, &all[..7])).await.unwrap();
+        story.clock.advance(SignedDuration::from_secs(60));
+        assert_eq!(story.noticed(&story.request(7, &forked)).await, None, "a new suspicion");
     }
 
     #[tokio::test]

@@ -51,6 +51,7 @@ impl Executor {
             endpoint: look.map(|look| Endpoint {
                 address: self.config.listen_address,
                 port: look.settings.port,
+                https_port: look.settings.http_port,
             }),
             pid: look.and_then(|look| look.pid),
             restarts: memory.map_or(0, |memory| memory.restarts),

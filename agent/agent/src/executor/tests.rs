@@ -118,6 +118,7 @@ fn instance(run_state: RunState, users: &[&str]) -> DesiredInstance {
         users: users.iter().map(user).collect(),
         token_verification_key: "key".into(),
         witnesses: vec![],
+        time_stamp_authority: None,
     }
 }
 

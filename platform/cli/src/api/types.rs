@@ -106,6 +106,7 @@ pub(crate) struct Connection {
     pub(crate) host: String,
     pub(crate) host_address: String,
     pub(crate) port: u16,
+    pub(crate) https_port: u16,
     pub(crate) database: String,
     pub(crate) user: String,
     pub(crate) uri: String,
@@ -114,11 +115,12 @@ pub(crate) struct Connection {
     pub(crate) witness_keys: Vec<String>,
 }
 
-/// The key that a database's log is signed with.
+/// The key that a database's log is signed with, and where the log is served.
 #[derive(Debug, Deserialize)]
 pub(crate) struct LogKey {
     pub(crate) database: String,
     pub(crate) verifier_key: String,
+    pub(crate) url: String,
 }
 
 /// The answer to the creation of a join token.

@@ -266,13 +266,17 @@ fn connection(access: &ClusterAccess, cluster: &str, ca_file: Option<&PathBuf>) 
             ("host", Some(connection.host.clone())),
             ("address", Some(connection.host_address.clone())),
             ("port", Some(connection.port.to_string())),
+            ("HTTPS port", Some(connection.https_port.to_string())),
             ("database", Some(connection.database.clone())),
             ("user", Some(connection.user.clone())),
             ("uri", Some(connection.uri.clone())),
             ("psql", Some(connection.psql.clone())),
         ]);
         for key in &connection.log_keys {
-            text += &output::facts(&[(&format!("log key of {}", key.database), Some(key.verifier_key.clone()))]);
+            text += &output::facts(&[
+                (&format!("log key of {}", key.database), Some(key.verifier_key.clone())),
+                (&format!("log of {}", key.database), Some(key.url.clone())),
+            ]);
         }
         for key in &connection.witness_keys {
             text += &output::facts(&[("witness key", Some(key.clone()))]);

@@ -4,6 +4,7 @@
 //! - Lifecycle: provisioning → ready → deleting → deleted, with failed beside provisioning. A deleted cluster stays as
 //!   a tombstone; its id and host name never come back.
 //! - `ready` is only reached after a probe, and every transitional state names the operation that ends it.
+//! - What the platform, as a witness, refuses to cosign is an event when it begins and when it ends.
 //! - The first log key that is seen of a database is its log key for ever. A server that shows another one is refused.
 //! - No password is in any event, only SCRAM verifiers (RFC 5803).
 
@@ -43,6 +44,28 @@ pub(crate) struct ExternalWitness {
     pub(crate) verifier_key: String,
 }
 
+/// Who stamps the time on what the witnesses cosigned (RFC 3161).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct TimeStampAuthority {
+    /// Where it is asked.
+    pub(crate) url: String,
+    /// The certificates, in PEM, that the chain of its certificate may end in.
+    pub(crate) certificates: String,
+}
+
+/// A log that was not cosigned because it shows another history than the one that the platform has witnessed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct RefusedHistory {
+    /// `other_root`, `not_consistent` or `turned_back`.
+    pub(crate) reason: String,
+    /// How many records the refused checkpoint covers.
+    pub(crate) size: u64,
+    /// How many records the platform has witnessed.
+    pub(crate) witnessed_size: u64,
+    /// When it was refused.
+    pub(crate) at: Timestamp,
+}
+
 /// What happened to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "type", content = "data")]
@@ -72,7 +95,18 @@ pub(crate) enum Event {
         at: Timestamp,
     },
     #[serde(rename = "cluster.witnesses_set")]
-    WitnessesSet { witnesses: Vec<ExternalWitness> },
+    WitnessesSet {
+        witnesses: Vec<ExternalWitness>,
+        time_stamp_authority: Option<TimeStampAuthority>,
+    },
+    #[serde(rename = "cluster.history_refused")]
+    HistoryRefused {
+        database: String,
+        #[serde(flatten)]
+        refused: RefusedHistory,
+    },
+    #[serde(rename = "cluster.history_continued")]
+    HistoryContinued { database: String, size: u64 },
     #[serde(rename = "cluster.deletion_requested")]
     DeletionRequested { operation_id: OperationId },
     #[serde(rename = "cluster.deleted")]
@@ -109,6 +143,15 @@ pub(crate) enum Command {
     },
     SetWitnesses {
         witnesses: Vec<ExternalWitness>,
+        time_stamp_authority: Option<TimeStampAuthority>,
+    },
+    RecordRefusedHistory {
+        database: String,
+        refused: RefusedHistory,
+    },
+    RecordContinuedHistory {
+        database: String,
+        size: u64,
     },
     RequestDeletion {
         operation_id: OperationId,
@@ -193,6 +236,9 @@ pub(crate) struct ClusterState {
     pub(crate) operation_id: OperationId,
     pub(crate) log_keys: BTreeMap<String, String>,
     pub(crate) witnesses: Vec<ExternalWitness>,
+    pub(crate) time_stamp_authority: Option<TimeStampAuthority>,
+    /// By database, until a checkpoint continues the witnessed history again.
+    pub(crate) refused_histories: BTreeMap<String, RefusedHistory>,
     pub(crate) created_at: Timestamp,
     pub(crate) ready_at: Option<Timestamp>,
     pub(crate) last_error: Option<String>,
@@ -282,10 +328,29 @@ impl Aggregate for Cluster {
                     at: now,
                 }]),
             },
-            Command::SetWitnesses { witnesses } => match cluster.lifecycle {
+            Command::SetWitnesses {
+                witnesses,
+                time_stamp_authority,
+            } => match cluster.lifecycle {
                 L::Deleting | L::Deleted => wrong_state,
-                _ if cluster.witnesses == witnesses => Ok(vec![]),
-                _ => Ok(vec![Event::WitnessesSet { witnesses }]),
+                _ if cluster.witnesses == witnesses && cluster.time_stamp_authority == time_stamp_authority => {
+                    Ok(vec![])
+                }
+                _ => Ok(vec![Event::WitnessesSet {
+                    witnesses,
+                    time_stamp_authority,
+                }]),
+            },
+            // A node asks again and again: only what is new is worth an event.
+            Command::RecordRefusedHistory { database, refused } => match cluster.refused_histories.get(&database) {
+                _ if cluster.lifecycle == L::Deleted => wrong_state,
+                Some(known) if known.reason == refused.reason => Ok(vec![]),
+                _ => Ok(vec![Event::HistoryRefused { database, refused }]),
+            },
+            Command::RecordContinuedHistory { database, size } => match cluster.refused_histories.get(&database) {
+                _ if cluster.lifecycle == L::Deleted => wrong_state,
+                None => Ok(vec![]),
+                Some(_) => Ok(vec![Event::HistoryContinued { database, size }]),
             },
             Command::RequestDeletion { operation_id } => match cluster.lifecycle {
                 L::Deleted => wrong_state,
@@ -322,6 +387,8 @@ impl Aggregate for Cluster {
                 operation_id: new.operation_id,
                 log_keys: BTreeMap::new(),
                 witnesses: vec![],
+                time_stamp_authority: None,
+                refused_histories: BTreeMap::new(),
                 created_at: new.created_at,
                 ready_at: None,
                 last_error: None,
@@ -358,7 +425,19 @@ impl Aggregate for Cluster {
                     user.password_rotated_at = Some(at);
                 }
             }
-            Event::WitnessesSet { witnesses } => cluster.witnesses = witnesses,
+            Event::WitnessesSet {
+                witnesses,
+                time_stamp_authority,
+            } => {
+                cluster.witnesses = witnesses;
+                cluster.time_stamp_authority = time_stamp_authority;
+            }
+            Event::HistoryRefused { database, refused } => {
+                cluster.refused_histories.insert(database, refused);
+            }
+            Event::HistoryContinued { database, .. } => {
+                cluster.refused_histories.remove(&database);
+            }
             Event::DeletionRequested { operation_id } => {
                 cluster.lifecycle = Lifecycle::Deleting;
                 cluster.operation_id = operation_id;
@@ -440,6 +519,14 @@ pub(crate) mod tests {
                         url: "https://witness.example".into(),
                         verifier_key: "key".into(),
                     }],
+                    time_stamp_authority: None,
+                },
+            ),
+            (
+                "refused",
+                Command::RecordRefusedHistory {
+                    database: "main".into(),
+                    refused: refused("turned_back", now),
                 },
             ),
             ("delete", Command::RequestDeletion { operation_id }),
@@ -472,6 +559,7 @@ pub(crate) mod tests {
                 "retry        same no yes same no",
                 "rotate       yes yes yes no no",
                 "witnesses    yes yes yes no no",
+                "refused      yes yes yes yes no",
                 "delete       yes yes yes same no",
                 "mark deleted no no no yes same",
             ]
@@ -526,6 +614,57 @@ pub(crate) mod tests {
                 pinned: "a".into(),
                 seen: "b".into()
             })
+        );
+    }
+
+    fn refused(reason: &str, at: Timestamp) -> RefusedHistory {
+        RefusedHistory {
+            reason: reason.into(),
+            size: 7,
+            witnessed_size: 9,
+            at,
+        }
+    }
+
+    #[test]
+    fn a_refused_history_is_told_once_until_the_log_continues() {
+        let environment = testing::environment();
+        let now = environment.now();
+        let record = |reason: &str| Command::RecordRefusedHistory {
+            database: "main".into(),
+            refused: refused(reason, now),
+        };
+        let event = |reason: &str| Event::HistoryRefused {
+            database: "main".into(),
+            refused: refused(reason, now),
+        };
+        let continues = || Command::RecordContinuedHistory {
+            database: "main".into(),
+            size: 10,
+        };
+        let continued = Event::HistoryContinued {
+            database: "main".into(),
+            size: 10,
+        };
+        let mut given = vec![Event::Created(new_cluster(&environment))];
+        for (command, then) in [
+            (continues(), None),
+            (record("turned_back"), Some(event("turned_back"))),
+            (record("turned_back"), None),
+            (record("other_root"), Some(event("other_root"))),
+            (record("other_root"), None),
+            (continues(), Some(continued)),
+            (continues(), None),
+            (record("other_root"), Some(event("other_root"))),
+        ] {
+            let events = decide::<Cluster>(&given, command).unwrap();
+            assert_eq!(events, Vec::from_iter(then));
+            given.extend(events);
+        }
+        let json = serde_json::to_value(event("turned_back")).unwrap();
+        assert_eq!(
+            (&json["type"], &json["data"]["database"], &json["data"]["reason"]),
+            (&"cluster.history_refused".into(), &"main".into(), &"turned_back".into())
         );
     }
 

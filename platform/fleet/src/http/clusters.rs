@@ -157,28 +157,42 @@ fn node_state(cluster: &ClusterAggregate, node_id: NodeId, snapshot: &Snapshot) 
         .map_or("unknown", |instance| phase_name(instance.phase))
 }
 
-/// What keeps a ready cluster from serving. A node that has not reported since the platform started is given the time
+/// What keeps a ready cluster from serving, or from being trusted. A node that has not reported since the platform started is given the time
 /// until it counts as offline.
 fn trouble(cluster: &ClusterAggregate, snapshot: &Snapshot) -> Option<String> {
     if cluster.lifecycle != Lifecycle::Ready {
         return None;
     }
-    cluster.nodes.iter().find_map(|node_id| {
-        if snapshot.health(*node_id) == Health::Offline {
-            return Some(format!("node {node_id} is offline"));
-        }
-        snapshot.observed(*node_id)?;
-        match snapshot.instance(*node_id, cluster.cluster_id) {
-            None => Some(format!("node {node_id} no longer has the instance")),
-            Some(instance) => match instance.phase {
-                InstancePhase::Running | InstancePhase::Configuring => None,
-                phase => Some(match &instance.error {
-                    Some(error) => format!("node {node_id} reports {}: {error}", phase_name(phase)),
-                    None => format!("node {node_id} reports {}", phase_name(phase)),
-                }),
-            },
-        }
+    let refused = cluster.refused_histories.iter().next().map(|(database, refused)| {
+        format!(
+            "the log of database {database} shows another history than the one that was witnessed ({}): it was turned \
+             back to an older copy, or forked",
+            refused.reason
+        )
+    });
+    refused.or_else(|| {
+        cluster
+            .nodes
+            .iter()
+            .find_map(|node_id| node_trouble(cluster, *node_id, snapshot))
     })
+}
+
+fn node_trouble(cluster: &ClusterAggregate, node_id: NodeId, snapshot: &Snapshot) -> Option<String> {
+    if snapshot.health(node_id) == Health::Offline {
+        return Some(format!("node {node_id} is offline"));
+    }
+    snapshot.observed(node_id)?;
+    match snapshot.instance(node_id, cluster.cluster_id) {
+        None => Some(format!("node {node_id} no longer has the instance")),
+        Some(instance) => match instance.phase {
+            InstancePhase::Running | InstancePhase::Configuring => None,
+            phase => Some(match &instance.error {
+                Some(error) => format!("node {node_id} reports {}: {error}", phase_name(phase)),
+                None => format!("node {node_id} reports {}", phase_name(phase)),
+            }),
+        },
+    }
 }
 
 /// What to log in with. The password is shown in this answer and never again.
@@ -370,6 +384,7 @@ mod tests {
             endpoint: Some(Endpoint {
                 address: [127, 0, 0, 1].into(),
                 port: 20_001,
+                https_port: 20_002,
             }),
             pid: None,
             restarts: 0,

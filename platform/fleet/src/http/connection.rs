@@ -22,13 +22,16 @@ use crate::{
     },
 };
 
-/// The key that verifies one database's log.
+/// The key that verifies one database's log, and where the log is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LogKey {
     /// The database.
     pub(crate) database: String,
     /// A verifier key as C2SP's signed-note writes it. The first one that was ever seen; another one is refused.
     pub(crate) verifier_key: String,
+    /// Where the log is served: `<url>/checkpoint`, `<url>/tile/…` (C2SP tlog-tiles), with the name and password of a
+    /// database user (HTTP Basic) and the same certificate authority as connections.
+    pub(crate) url: String,
 }
 
 /// How to connect to a cluster.
@@ -40,6 +43,8 @@ pub(crate) struct Connection {
     pub(crate) host_address: String,
     /// The TCP port.
     pub(crate) port: u16,
+    /// The TCP port of the logs over HTTPS.
+    pub(crate) https_port: u16,
     /// The database.
     pub(crate) database: String,
     /// The user.
@@ -99,11 +104,13 @@ pub(crate) async fn get_connection(
     let log_keys = own.map(|(database, key)| LogKey {
         database: database.clone(),
         verifier_key: key.clone(),
+        url: format!("https://{}:{}/logs/{database}", cluster.host, endpoint.https_port),
     });
     Ok(Json(Connection {
         host: cluster.host.to_string(),
         host_address: endpoint.address.to_string(),
         port: endpoint.port,
+        https_port: endpoint.https_port,
         database: MAIN_DATABASE.to_owned(),
         user: APP_USER.to_owned(),
         sslmode: "verify-full".to_owned(),

@@ -7,9 +7,11 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use craton_platform_http::{Authenticated, JsonBody, PathParams, Problem, Problems};
 use craton_platform_kernel::{ClusterId, OrgId, Permission, Receipt};
 use craton_proof::{ADD_CHECKPOINT_BYTES_MAX, CosignerKey, TLOG_SIZE_CONTENT_TYPE};
+use craton_timestamp::Authorities;
 use craton_witness::{ServiceUrl, WITNESSES_MAX};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ use utoipa::ToSchema;
 
 use super::clusters::find;
 use crate::{
-    aggregate::cluster::{ClusterState as ClusterAggregate, ExternalWitness},
+    aggregate::cluster::{self as aggregate, ClusterState as ClusterAggregate, ExternalWitness},
     authority::probe_token::PROBE_DATABASE,
     fleet::{Fleet, Inner},
     witness::WitnessError,
@@ -46,7 +48,14 @@ const TEXT: &str = "text/plain; charset=utf-8";
     security(()),
 )]
 pub(crate) async fn add_checkpoint(State(fleet): State<Fleet>, body: Bytes) -> Response {
-    let answer = fleet.0.witness.add_checkpoint(&fleet.0.view, &body).await;
+    let snapshot = fleet.0.links.snapshot();
+    let (answer, noticed) = fleet.0.witness.add_checkpoint(&fleet.0.view, &snapshot, &body).await;
+    if let Some(noticed) = noticed
+        && let Err(error) = cluster::record_noticed(&fleet.0, noticed).await
+    {
+        // The log asks again, and it is noticed again.
+        tracing::error!(%error, "what was noticed of a log was not recorded");
+    }
     let refused = match answer {
         Ok(lines) => return ([(header::CONTENT_TYPE, TEXT)], lines).into_response(),
         Err(refused) => refused,
@@ -93,6 +102,18 @@ pub(crate) struct Witness {
     pub(crate) verifier_key: String,
 }
 
+/// Who stamps the time on what the witnesses cosigned (RFC 3161).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TimeStampAuthority {
+    /// Where it is asked, `https` or `http`.
+    #[schema(max_length = 2048)]
+    pub(crate) url: String,
+    /// The certificates, in PEM, that the chain of its certificate may end in.
+    #[schema(max_length = 16384)]
+    pub(crate) certificates: String,
+}
+
 /// A checkpoint that was not cosigned because it shows another history.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RefusedCheckpoint {
@@ -114,10 +135,16 @@ pub(crate) struct WitnessedLog {
     /// How many records the last checkpoint covers that the platform cosigned.
     #[schema(required)]
     pub(crate) size: Option<u64>,
+    /// The root of the tree over them, in base64 as in the checkpoint.
+    #[schema(required)]
+    pub(crate) root: Option<String>,
     /// When it did.
     #[schema(required)]
     pub(crate) witnessed_at: Option<Timestamp>,
-    /// The last checkpoint that showed another history.
+    /// Whether the log is refused now, because it shows another history than what was witnessed: it was turned back to
+    /// an older copy, or forked.
+    pub(crate) is_refused: bool,
+    /// The last checkpoint that showed another history, even if that is over.
     #[schema(required)]
     pub(crate) refused: Option<RefusedCheckpoint>,
 }
@@ -129,6 +156,9 @@ pub(crate) struct ClusterWitnesses {
     pub(crate) platform: Witness,
     /// Others.
     pub(crate) external: Vec<Witness>,
+    /// Who stamps the time on what was cosigned.
+    #[schema(required)]
+    pub(crate) time_stamp_authority: Option<TimeStampAuthority>,
     /// What the platform has witnessed.
     pub(crate) logs: Vec<WitnessedLog>,
 }
@@ -181,7 +211,9 @@ async fn witnesses_of(fleet: &Inner, cluster: &ClusterAggregate) -> Result<Clust
         logs.push(WitnessedLog {
             database: database.clone(),
             size: witnessed.map(|witnessed| witnessed.size),
+            root: witnessed.map(|witnessed| BASE64_STANDARD.encode(witnessed.root)),
             witnessed_at: witnessed.map(|witnessed| witnessed.witnessed_at),
+            is_refused: cluster.refused_histories.contains_key(database),
             refused: refused.map(|refused| RefusedCheckpoint {
                 reason: refused.reason,
                 size: refused.size,
@@ -190,6 +222,7 @@ async fn witnesses_of(fleet: &Inner, cluster: &ClusterAggregate) -> Result<Clust
             }),
         });
     }
+    let authority = cluster.time_stamp_authority.as_ref();
     let external = cluster.witnesses.iter().map(|witness| Witness {
         url: witness.url.clone(),
         verifier_key: witness.verifier_key.clone(),
@@ -197,6 +230,10 @@ async fn witnesses_of(fleet: &Inner, cluster: &ClusterAggregate) -> Result<Clust
     Ok(ClusterWitnesses {
         platform: platform_witness(fleet),
         external: external.collect(),
+        time_stamp_authority: authority.map(|authority| TimeStampAuthority {
+            url: authority.url.clone(),
+            certificates: authority.certificates.clone(),
+        }),
         logs,
     })
 }
@@ -208,6 +245,8 @@ pub(crate) struct SetClusterWitnesses {
     /// All of them; others are asked no more.
     #[schema(max_items = 7)]
     pub(crate) external: Vec<Witness>,
+    /// Who stamps the time on what was cosigned; nobody, when it is left out.
+    pub(crate) time_stamp_authority: Option<TimeStampAuthority>,
 }
 
 /// The cluster's witnesses after a change.
@@ -219,7 +258,7 @@ pub(crate) struct ClusterWitnessesSet {
     pub(crate) receipt: Receipt,
 }
 
-/// Sets who else witnesses a cluster's logs
+/// Sets who else witnesses a cluster's logs, and who stamps the time
 ///
 /// The platform is always one of them.
 #[utoipa::path(
@@ -239,11 +278,24 @@ pub(crate) async fn set_cluster_witnesses(
 ) -> Result<Json<ClusterWitnessesSet>, Problem> {
     authenticated.require(org_id, Permission::ManageClusters)?;
     let witnesses = check(&fleet.0, body.external)?;
+    let authority = body.time_stamp_authority.map(check_authority).transpose()?;
     find(&fleet.0, org_id, cluster_id).await?;
     let context = authenticated.context();
-    let (cluster, receipt) = cluster::set_witnesses(&fleet.0, &context, org_id, cluster_id, witnesses).await?;
+    let (cluster, receipt) =
+        cluster::set_witnesses(&fleet.0, &context, org_id, cluster_id, witnesses, authority).await?;
     let witnesses = witnesses_of(&fleet.0, &cluster).await?;
     Ok(Json(ClusterWitnessesSet { witnesses, receipt }))
+}
+
+fn check_authority(authority: TimeStampAuthority) -> Result<aggregate::TimeStampAuthority, Problem> {
+    let url = ServiceUrl::parse_any_http(&authority.url)
+        .map_err(|error| Problem::invalid_field("/time_stamp_authority/url", format!("{error}.")))?;
+    let certificates = Authorities::from_pem(&authority.certificates)
+        .map_err(|error| Problem::invalid_field("/time_stamp_authority/certificates", format!("{error}.")))?;
+    Ok(aggregate::TimeStampAuthority {
+        url: url.to_string(),
+        certificates: certificates.as_pem().to_owned(),
+    })
 }
 
 /// Checks what nodes would refuse.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use craton_crypto::{SCRAM_ITERATIONS_DEFAULT, ScramVerifier};
-use craton_platform_kernel::{ClusterId, CommandContext, ExecuteError, OperationId, OrgId, Receipt};
+use craton_platform_kernel::{ClusterId, CommandContext, ExecuteError, OperationId, OrgId, Principal, Receipt};
 use zeroize::Zeroizing;
 
 use super::{WorkflowError, operation};
 use crate::{
     aggregate::{
-        cluster::{self, Cluster, ClusterState, Command, ExternalWitness, NewCluster},
+        cluster::{self, Cluster, ClusterState, Command, ExternalWitness, NewCluster, TimeStampAuthority},
         cluster_name::{self, ClusterName},
         operation::{Kind, OperationState},
     },
@@ -18,6 +18,7 @@ use crate::{
     desired::desired_instance,
     fleet::Inner,
     name::{ClusterHost, ClusterNameText},
+    witness::Noticed,
 };
 
 /// The database that every cluster has.
@@ -194,15 +195,30 @@ async fn until_applied(fleet: &Inner, cluster: &ClusterState) {
     }
 }
 
-/// Sets the witnesses of a cluster's logs beside the platform.
+/// Records what the platform noticed as a witness of a cluster's logs.
+pub(crate) async fn record_noticed(fleet: &Inner, noticed: Noticed) -> Result<(), WorkflowError> {
+    let context = CommandContext::new(&Principal::System, fleet.ledger.environment().new_id());
+    let stream = cluster::stream(noticed.org_id, noticed.cluster_id);
+    fleet
+        .ledger
+        .execute::<Cluster>(&stream, &context, noticed.command)
+        .await?;
+    Ok(())
+}
+
+/// Sets the witnesses of a cluster's logs beside the platform, and who stamps the time on what they cosigned.
 pub(crate) async fn set_witnesses(
     fleet: &Inner,
     context: &CommandContext,
     org_id: OrgId,
     cluster_id: ClusterId,
     witnesses: Vec<ExternalWitness>,
+    time_stamp_authority: Option<TimeStampAuthority>,
 ) -> Result<(ClusterState, Receipt), WorkflowError> {
-    let command = Command::SetWitnesses { witnesses };
+    let command = Command::SetWitnesses {
+        witnesses,
+        time_stamp_authority,
+    };
     let executed = fleet
         .ledger
         .execute::<Cluster>(&cluster::stream(org_id, cluster_id), context, command)
