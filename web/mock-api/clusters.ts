@@ -1,4 +1,4 @@
-import type { Cluster, Connection, Operation } from '../app/src/api/types';
+import type { Cluster, ClusterWitnesses, Connection, Operation } from '../app/src/api/types';
 import { secretOf } from './ids';
 import { invalid, notFound, Refusal } from './problem';
 import { accepted, created, ok, pageOf, signedIn, textOf, type Route, type SignedInCall } from './routing';
@@ -40,6 +40,7 @@ export function connectionOf(cluster: Cluster): Connection {
     host,
     host_address: '127.0.0.1',
     port,
+    https_port: port + 1,
     database: 'main',
     user: 'app',
     sslmode: 'verify-full',
@@ -76,9 +77,38 @@ export function connectionOf(cluster: Cluster): Connection {
       {
         database: 'main',
         verifier_key: `${host}/ten_01kak6mvtjfp0bpz9x3c2d4e5f+a9c1f2d3+Ab4pSxB1rXc9m2Jv0o7hKd3sQyTgE5uLwZfVnRkMaOcH`,
+        url: `https://${host}:${port + 1}/logs/main`,
       },
     ],
-    witness_keys: ['platform.craton.localhost/witness+5d0c77e1+BMPTw0r8vQmYb1kqXnJt4sLhZaGdRf2eUo6iWc9xV3Np'],
+    witness_keys: [WITNESS_KEY],
+  };
+}
+
+const WITNESS_KEY = 'platform.craton.localhost/witness+5d0c77e1+BMPTw0r8vQmYb1kqXnJt4sLhZaGdRf2eUo6iWc9xV3Np';
+
+/** A cluster whose name says so has been turned back, which lets people look at the alarm. */
+function witnessesOf(cluster: Cluster): ClusterWitnesses {
+  const turnedBack = cluster.name.startsWith('turned-back');
+  const refused = {
+    reason: 'turned_back',
+    size: 97,
+    note: `${cluster.host}/main\n97\nAdMpu/TlIX6TCqJRtPIMiE8WMvsYdsFIhuzoEX29pY0=\n`,
+    refused_at: cluster.created_at,
+  };
+  return {
+    platform: { url: 'http://localhost:8080/witness', verifier_key: WITNESS_KEY },
+    external: [],
+    time_stamp_authority: null,
+    logs: [
+      {
+        database: 'main',
+        size: 128,
+        root: 'AdMpu/TlIX6TCqJRtPIMiE8WMvsYdsFIhuzoEX29pY0=',
+        witnessed_at: cluster.created_at,
+        is_refused: turnedBack,
+        refused: turnedBack ? refused : null,
+      },
+    ],
   };
 }
 
@@ -176,6 +206,7 @@ export const clusterRoutes: Route[] = [
     return accepted({ operation: state.operationView(operation), receipt });
   }),
   signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/connection', (call) => ok(connectionOf(find(call).cluster))),
+  signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/witnesses', (call) => ok(witnessesOf(find(call).cluster))),
   signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/ca.pem', (call) => {
     const { cluster } = find(call);
     return new Response('-----BEGIN CERTIFICATE-----\nMIIBmock\n-----END CERTIFICATE-----\n', {

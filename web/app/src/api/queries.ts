@@ -60,6 +60,15 @@ export const connectionQuery = (org: string, cluster: string) =>
       ),
   });
 
+export const witnessesQuery = (org: string, cluster: string) =>
+  queryOptions({
+    queryKey: ['orgs', org, 'clusters', cluster, 'witnesses'],
+    queryFn: ({ signal }) =>
+      answerOf(
+        api.GET('/api/v1/orgs/{org}/clusters/{cluster}/witnesses', { params: { path: { org, cluster } }, signal }),
+      ),
+  });
+
 export const databaseUsersQuery = (org: string, cluster: string) =>
   queryOptions({
     queryKey: ['orgs', org, 'clusters', cluster, 'users'],

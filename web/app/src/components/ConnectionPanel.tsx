@@ -49,6 +49,7 @@ export function ConnectionPanel({
           { term: 'Host', value: <CopyableId value={connection.host} what="host" /> },
           { term: 'Address', value: <CopyableId value={connection.host_address} what="address" /> },
           { term: 'Port', value: <CopyableId value={String(connection.port)} what="port" /> },
+          { term: 'HTTPS port', value: <CopyableId value={String(connection.https_port)} what="HTTPS port" /> },
           { term: 'Database', value: <CopyableId value={connection.database} what="database" /> },
           { term: 'User', value: <CopyableId value={connection.user} what="user" /> },
           { term: 'TLS', value: <code>sslmode={connection.sslmode}</code> },

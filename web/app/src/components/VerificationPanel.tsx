@@ -25,6 +25,12 @@ export function VerificationPanel({ connection }: { connection: Connection }) {
           <p className={styles.note}>
             Put your table and the row’s primary key in place of <code>patients</code> and <code>1</code>.
           </p>
+          <h3>The log itself</h3>
+          <CodeBlock text={main.url} what={`address of the log of ${database}`} wrap="characters" />
+          <p className={styles.note}>
+            Checkpoint, tiles and entries (C2SP tlog-tiles), for the database’s users: name and password, and the CA
+            certificate of the connection.
+          </p>
         </VerifierKey>
       ) : (
         <p className={styles.note}>The key appears once the cluster has signed its first checkpoint.</p>

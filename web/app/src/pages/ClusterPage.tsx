@@ -14,6 +14,7 @@ import { OnceSecretCard } from '@/components/OnceSecretCard';
 import { OperationProgress } from '@/components/OperationProgress';
 import { Page } from '@/components/Page';
 import { VerificationPanel } from '@/components/VerificationPanel';
+import { WitnessPanel } from '@/components/WitnessPanel';
 import { clusterSecretKey } from '@/forms/CreateClusterForm';
 import { DeleteClusterForm } from '@/forms/DeleteClusterForm';
 import { useOnceSecret } from '@/hooks/useOnceSecret';
@@ -77,6 +78,7 @@ function ClusterDetails({ organisation, cluster }: { organisation: Organisation;
           <ConnectionPanel org={org} cluster={cluster} connection={connection.data} />
           <DatabaseUsersPanel organisation={organisation} cluster={cluster} />
           <VerificationPanel connection={connection.data} />
+          <WitnessPanel org={org} cluster={cluster} />
         </>
       ) : null}
       <ClusterFacts cluster={cluster} />

@@ -349,7 +349,7 @@ export interface paths {
         /** Shows who witnesses a cluster's logs */
         get: operations["get_cluster_witnesses"];
         /**
-         * Sets who else witnesses a cluster's logs
+         * Sets who else witnesses a cluster's logs, and who stamps the time
          * @description The platform is always one of them.
          */
         put: operations["set_cluster_witnesses"];
@@ -849,6 +849,7 @@ export interface components {
             logs: components["schemas"]["WitnessedLog"][];
             /** @description The platform itself. */
             platform: components["schemas"]["Witness"];
+            time_stamp_authority: components["schemas"]["TimeStampAuthority"] | null;
         };
         /** @description The cluster's witnesses after a change. */
         ClusterWitnessesSet: {
@@ -867,6 +868,11 @@ export interface components {
             host: string;
             /** @description The address, for resolvers that do not know the name. */
             host_address: string;
+            /**
+             * Format: int32
+             * @description The TCP port of the logs over HTTPS.
+             */
+            https_port: number;
             /** @description The keys that verify the databases' logs. */
             log_keys: components["schemas"]["LogKey"][];
             /**
@@ -1011,10 +1017,15 @@ export interface components {
         };
         /** @description Nothing: the browser finds the account by its passkey. */
         LoginStart: Record<string, unknown>;
-        /** @description The key that verifies one database's log. */
+        /** @description The key that verifies one database's log, and where the log is. */
         LogKey: {
             /** @description The database. */
             database: string;
+            /**
+             * @description Where the log is served: `<url>/checkpoint`, `<url>/tile/…` (C2SP tlog-tiles), with the name and password of a
+             *     database user (HTTP Basic) and the same certificate authority as connections.
+             */
+            url: string;
             /** @description A verifier key as C2SP's signed-note writes it. The first one that was ever seen; another one is refused. */
             verifier_key: string;
         };
@@ -1400,11 +1411,19 @@ export interface components {
         SetClusterWitnesses: {
             /** @description All of them; others are asked no more. */
             external: components["schemas"]["Witness"][];
+            time_stamp_authority?: components["schemas"]["TimeStampAuthority"] | null;
         };
         /** @description The role that a member is to have. */
         SetMember: {
             /** @description The role. */
             role: components["schemas"]["Role"];
+        };
+        /** @description Who stamps the time on what the witnesses cosigned (RFC 3161). */
+        TimeStampAuthority: {
+            /** @description The certificates, in PEM, that the chain of its certificate may end in. */
+            certificates: string;
+            /** @description Where it is asked, `https` or `http`. */
+            url: string;
         };
         /** @description A person. */
         User: {
@@ -1433,7 +1452,14 @@ export interface components {
         WitnessedLog: {
             /** @description The database. */
             database: string;
+            /**
+             * @description Whether the log is refused now, because it shows another history than what was witnessed: it was turned back to
+             *     an older copy, or forked.
+             */
+            is_refused: boolean;
             refused: components["schemas"]["RefusedCheckpoint"] | null;
+            /** @description The root of the tree over them, in base64 as in the checkpoint. */
+            root: string | null;
             /**
              * Format: int64
              * @description How many records the last checkpoint covers that the platform cosigned.
