@@ -1,12 +1,17 @@
-//! Connections, with or without TLS, each within limits of number and time.
+//! Serves an HTTP router on a TCP address, with or without TLS, each connection within limits of number and time.
+//!
+//! # Invariants
+//! - Where TLS is asked for, nobody is answered without it.
+//! - Connections, handshakes and heads of requests are bounded; what is under way at the end is finished.
+//!
+//! # Deliberately absent
+//! Reading certificates, HTTP/2, and limits on bodies and answers, which are the router's.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -14,9 +19,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -30,13 +32,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a listener grants its clients.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ConnectionLimits {
+pub struct ConnectionLimits {
     /// Connections at one time; further ones wait in the system's queue.
-    pub(crate) connections_max: usize,
+    pub connections_max: usize,
     /// How long a TLS handshake may take.
-    pub(crate) handshake_time_max: Duration,
+    pub handshake_time_max: Duration,
     /// How long a request's head may take, from the end of the request before it.
-    pub(crate) head_time_max: Duration,
+    pub head_time_max: Duration,
 }
 
 impl Default for ConnectionLimits {
@@ -49,38 +51,41 @@ impl Default for ConnectionLimits {
     }
 }
 
+/// Gives what accepts TLS connections. It is asked for each connection, so that certificates can change.
+pub type TlsSource = Arc<dyn Fn() -> TlsAcceptor + Send + Sync>;
+
 /// A bound address.
-pub(crate) struct Listener {
+pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<TlsSource>,
     limits: ConnectionLimits,
 }
 
 impl Listener {
-    /// Binds an address; with a TLS configuration, plain connections are refused.
-    pub(crate) async fn bind(
-        address: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
-        limits: ConnectionLimits,
-    ) -> std::io::Result<Self> {
+    /// Binds an address; with a source of TLS, plain connections are refused.
+    ///
+    /// # Errors
+    /// When the address is not available.
+    pub async fn bind(address: SocketAddr, tls: Option<TlsSource>, limits: ConnectionLimits) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         Ok(Self {
             listener,
             address,
-            tls: tls.map(TlsAcceptor::from),
+            tls,
             limits,
         })
     }
 
     /// The address that was bound.
-    pub(crate) fn address(&self) -> SocketAddr {
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Serves until told to stop; then finishes the requests under way.
-    pub(crate) async fn serve(self, router: Router, stop: CancellationToken) {
+    pub async fn serve(self, router: Router, stop: CancellationToken) {
         let permits = Arc::new(Semaphore::new(self.limits.connections_max));
         let connections = TaskTracker::new();
         while let Some((stream, peer, permit)) = self.accept(&permits, &stop).await {
@@ -90,7 +95,7 @@ impl Listener {
                 limits: self.limits,
                 stop: stop.clone(),
             };
-            let tls = self.tls.clone();
+            let tls = self.tls.as_ref().map(|source| source());
             connections.spawn(async move {
                 connection.run(stream, tls).await;
                 drop(permit);
@@ -185,19 +190,6 @@ impl Connection {
     }
 }
 
-/// Reads certificate chain and key for the public listener.
-pub(crate) fn tls_config(certificate: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("no certificate in {}", certificate.display()))?;
-    let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("no private key in {}", key.display()))?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -216,8 +208,12 @@ mod tests {
     }
 
     async fn served(limits: ConnectionLimits, router: Router) -> Served {
+        served_over(None, limits, router).await
+    }
+
+    async fn served_over(tls: Option<TlsSource>, limits: ConnectionLimits, router: Router) -> Served {
         let any = "127.0.0.1:0".parse().expect("an address");
-        let listener = Listener::bind(any, None, limits).await.expect("a port");
+        let listener = Listener::bind(any, tls, limits).await.expect("a port");
         let address = listener.address();
         let stop = CancellationToken::new();
         let task = tokio::spawn(listener.serve(router, stop.clone()));
@@ -253,6 +249,50 @@ mod tests {
             .expect("the server hangs up");
         assert!(!text.contains("hello"), "{text}");
         assert!(answer(connect(&served, REQUEST).await).await.ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn over_tls_nobody_is_answered_without_it_and_a_slow_handshake_is_let_go() {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let server = rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .expect("a key that fits");
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let limits = ConnectionLimits {
+            handshake_time_max: Duration::from_millis(50),
+            ..ConnectionLimits::default()
+        };
+        let served = served_over(Some(Arc::new(move || acceptor.clone())), limits, hello()).await;
+        let mut plain = connect(&served, REQUEST).await;
+        let mut bytes = Vec::new();
+        // The server may reset the connection; what counts is that it says nothing.
+        let _ = plain.read_to_end(&mut bytes).await;
+        assert!(!String::from_utf8_lossy(&bytes).contains("hello"));
+        let mut silent = connect(&served, &[]).await;
+        let read = tokio::time::timeout(Duration::from_secs(10), silent.read_to_end(&mut Vec::new())).await;
+        assert!(read.is_ok(), "the server hangs up");
+
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).expect("a root");
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let name = "localhost".try_into().expect("a name");
+        let stream = TcpStream::connect(served.address).await.expect("a connection");
+        let mut stream = connector.connect(name, stream).await.expect("TLS");
+        stream.write_all(REQUEST).await.expect("sent");
+        let mut text = String::new();
+        // Who closes a connection may leave out the end of TLS.
+        let _ = stream.read_to_string(&mut text).await;
+        assert!(text.ends_with("hello"), "{text}");
     }
 
     #[tokio::test]

@@ -12,13 +12,13 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use craton_crypto::ScramVerifier;
 use craton_types::{ActorId, DatabaseName, UserDefinition};
+use craton_witness::FileCosigning;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::ADMIN_BODY_BYTES_MAX;
 use crate::problem::Problem;
 use crate::shared::Shared;
 use crate::token::PROBE_USER;
-use crate::witnesses::Witnesses;
 
 /// The routes.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
@@ -27,6 +27,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/databases/{name}", put(put_database))
         .route("/v1/users/{name}", put(put_user).delete(delete_user))
         .merge(crate::admin_keys::router())
+        .merge(crate::http::operator_routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource"))
         .method_not_allowed_fallback(async || {
             Problem::new(
@@ -76,7 +77,7 @@ struct DatabaseStatus {
 
 async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {
     let status = shared.engine.status();
-    let cosigning = shared.witnesses.as_ref().map(Witnesses::status).unwrap_or_default();
+    let cosigning = shared.witnesses.as_ref().map(FileCosigning::status).unwrap_or_default();
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: shared.uptime().as_secs(),

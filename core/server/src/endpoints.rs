@@ -17,8 +17,10 @@ pub struct Endpoints {
     pub process_id: u32,
     /// PostgreSQL protocol.
     pub postgres: SocketAddr,
-    /// `/health`, `/ready` and `/metrics`.
-    pub http: SocketAddr,
+    /// The databases' logs over TLS, `/health` and `/ready`.
+    pub https: SocketAddr,
+    /// `/metrics`, `/health` and `/ready` in plain HTTP, if they are served on an address.
+    pub metrics: Option<SocketAddr>,
     /// The administrative API's Unix socket.
     pub admin_socket: PathBuf,
 }
@@ -68,7 +70,8 @@ mod tests {
         let endpoints = Endpoints {
             process_id: 7,
             postgres: "127.0.0.1:5433".parse().expect("an address"),
-            http: "[::1]:8080".parse().expect("an address"),
+            https: "[::1]:8080".parse().expect("an address"),
+            metrics: None,
             admin_socket: "/run/craton/admin.sock".into(),
         };
         endpoints.write(directory.path()).expect("writable");

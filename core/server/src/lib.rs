@@ -3,9 +3,9 @@
 //! | edge | for | guarded by |
 //! |---|---|---|
 //! | PostgreSQL protocol over TLS | applications | SCRAM-SHA-256; a signed token for the probe |
-//! | HTTP | the machine's supervisor and metrics collector | the address it listens on |
 //! | HTTP over TLS | those who check a database's log (C2SP tlog-tiles) | a database user's password |
-//! | HTTP over a Unix socket | the agent | the socket's file mode |
+//! | HTTP, where an address is given for it | the machine's metrics collector | the address it listens on |
+//! | HTTP over a Unix socket | the agent, the machine's supervisor | the socket's file mode |
 //!
 //! # Invariants
 //! - No statement travels without TLS, and none runs before its user is known and may use the database.
@@ -31,7 +31,6 @@ mod server;
 mod shared;
 mod tls;
 mod token;
-mod witnesses;
 
 pub use endpoints::{ENDPOINTS_FILE, Endpoints};
 pub use limits::Limits;
@@ -39,4 +38,3 @@ pub use master_key::{MasterKeyOpenError, MasterKeySource, MasterKeySourceError, 
 pub use server::{Options, Reloader, RunError, Server, StartError, TokenOptions};
 pub use tls::TlsError;
 pub use token::{PROBE_DATABASE, PROBE_USER, TOKEN_LIFETIME_MAX, TokenKeyError};
-pub use witnesses::WitnessFileError;

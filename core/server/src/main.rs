@@ -31,9 +31,13 @@ struct Arguments {
     /// Address of the PostgreSQL protocol; port 0 takes a free one, see endpoints.json in the data directory
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5432")]
     listen: SocketAddr,
-    /// Address of /health, /ready and /metrics, and of the databases' logs over TLS
+    /// Address of the databases' logs over TLS, and of /health and /ready
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8008")]
-    http_listen: SocketAddr,
+    https_listen: SocketAddr,
+    /// Address of /metrics, /health and /ready in plain HTTP and without a password, for the machine's own collector; not one
+    /// that others reach. The administrative socket has them in any case
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
     /// Unix socket of the administrative API [default: admin.sock in the data directory]
     #[arg(long, value_name = "PATH")]
     admin_socket: Option<PathBuf>,
@@ -198,7 +202,8 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         data_dir: arguments.data_dir,
         origin: arguments.origin,
         listen: arguments.listen,
-        http_listen: arguments.http_listen,
+        https_listen: arguments.https_listen,
+        metrics_listen: arguments.metrics_listen,
         admin_socket,
         tls_certificate: arguments.tls_cert,
         tls_key: arguments.tls_key,

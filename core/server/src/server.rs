@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use craton_crypto::MasterKeyProvider;
 use craton_engine::{Craton, EngineError, ScrubOptions, SyncPolicy};
+use craton_listener::{ConnectionLimits, Listener, TlsSource};
+use craton_witness::{FileCosigning, WitnessFileError};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -26,9 +28,10 @@ use crate::postgres::{self, MockVerifiers};
 use crate::shared::Shared;
 use crate::tls::{Certificate, TlsError};
 use crate::token::{TokenKeyError, TokenVerifier};
-use crate::witnesses::{WitnessFileError, Witnesses};
 use crate::{admin, http};
 
+/// How the server names itself to witnesses.
+const USER_AGENT: &str = concat!("craton-server/", env!("CARGO_PKG_VERSION"));
 /// How often the engine is asked whether it still runs.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 /// How long accepting pauses after the system refused a socket, for lack of file descriptors perhaps.
@@ -46,8 +49,11 @@ pub struct Options {
     pub vault: Option<VaultSettings>,
     /// Where the PostgreSQL protocol is served; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where `/health`, `/ready`, `/metrics` and, over TLS, the logs are served; port 0 takes a free one.
-    pub http_listen: SocketAddr,
+    /// Where the logs are served over TLS, and `/health` and `/ready`; port 0 takes a free one.
+    pub https_listen: SocketAddr,
+    /// Where `/metrics`, `/health` and `/ready` are served in plain HTTP to whoever reaches the address; nowhere without
+    /// it.
+    pub metrics_listen: Option<SocketAddr>,
     /// The administrative API's Unix socket.
     pub admin_socket: PathBuf,
     /// The certificate chain, in PEM.
@@ -146,7 +152,8 @@ impl Server {
             master_key,
             vault,
             listen,
-            http_listen,
+            https_listen,
+            metrics_listen,
             admin_socket,
             tls_certificate,
             tls_key,
@@ -172,20 +179,12 @@ impl Server {
         let mock_verifiers = MockVerifiers::new(engine.derive_secret("craton server mock authentication v1"));
         let passwords = Passwords::new(engine.derive_secret("craton server password cache v1"));
         let witnesses = match witness_file {
-            Some(path) => Some(Witnesses::start(path, engine.clone())?),
+            Some(path) => Some(FileCosigning::start(path, engine.clone(), USER_AGENT)?),
             None => None,
         };
 
         let postgres_listener = bind(listen).await?;
-        let http_listener = bind(http_listen).await?;
         let admin_listener = bind_private(&admin_socket)?;
-        let endpoints = Endpoints {
-            process_id: std::process::id(),
-            postgres: local_address(&postgres_listener)?,
-            http: local_address(&http_listener)?,
-            admin_socket,
-        };
-
         #[expect(clippy::disallowed_methods, reason = "the start of the uptime")]
         let started_at = Instant::now();
         let shared = Arc::new(Shared {
@@ -205,8 +204,24 @@ impl Server {
         });
         let http_end = CancellationToken::new();
         let mut http = JoinSet::new();
-        let router = http::router(shared.clone());
-        http.spawn(http::serve(http_listener, shared.clone(), router, http_end.clone()));
+        let certificate = shared.clone();
+        let tls: TlsSource = Arc::new(move || certificate.certificate.https());
+        let public = bind_http(https_listen, Some(tls), &shared.limits).await?;
+        let operator = match metrics_listen {
+            Some(address) => Some(bind_http(address, None, &shared.limits).await?),
+            None => None,
+        };
+        let endpoints = Endpoints {
+            process_id: std::process::id(),
+            postgres: local_address(&postgres_listener)?,
+            https: public.address(),
+            metrics: operator.as_ref().map(Listener::address),
+            admin_socket,
+        };
+        http.spawn(public.serve(http::public_router(shared.clone()), http_end.clone()));
+        if let Some(operator) = operator {
+            http.spawn(operator.serve(http::operator_router(shared.clone()), http_end.clone()));
+        }
         let ended = http_end.clone().cancelled_owned();
         let serve_admin = axum::serve(admin_listener, admin::router(shared.clone())).with_graceful_shutdown(ended);
         http.spawn(log_failure("admin", serve_admin.into_future()));
@@ -219,7 +234,8 @@ impl Server {
         })?;
         tracing::info!(
             postgres = %endpoints.postgres,
-            http = %endpoints.http,
+            https = %endpoints.https,
+            metrics = ?endpoints.metrics,
             admin_socket = %endpoints.admin_socket.display(),
             version = env!("CARGO_PKG_VERSION"),
             "serving"
@@ -334,7 +350,7 @@ impl Reloader {
         if let Some(Err(error)) = self.shared.tokens.as_ref().map(TokenVerifier::reload) {
             tracing::error!(%error, "the token key was not read again, the old one stays in use");
         }
-        if let Some(Err(error)) = self.shared.witnesses.as_ref().map(Witnesses::reload) {
+        if let Some(Err(error)) = self.shared.witnesses.as_ref().map(FileCosigning::reload) {
             tracing::error!(%error, "the witnesses were not read again, the old ones are asked");
         }
     }
@@ -368,6 +384,19 @@ async fn log_failure(interface: &'static str, serving: impl Future<Output = io::
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen {
+        address: address.to_string(),
+        source,
+    })
+}
+
+async fn bind_http(address: SocketAddr, tls: Option<TlsSource>, limits: &Limits) -> Result<Listener, StartError> {
+    let limits = ConnectionLimits {
+        connections_max: limits.http_connections_max,
+        handshake_time_max: limits.http_head_timeout,
+        head_time_max: limits.http_head_timeout,
+    };
+    let bound = Listener::bind(address, tls, limits).await;
+    bound.map_err(|source| StartError::Listen {
         address: address.to_string(),
         source,
     })

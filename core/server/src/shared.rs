@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use craton_engine::Craton;
+use craton_witness::FileCosigning;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,6 @@ use crate::metrics::Metrics;
 use crate::postgres::MockVerifiers;
 use crate::tls::Certificate;
 use crate::token::TokenVerifier;
-use crate::witnesses::Witnesses;
 
 /// The server's state.
 pub(crate) struct Shared {
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     /// Checks the passwords that come over HTTP.
     pub(crate) passwords: Passwords,
     /// Who cosigns the databases' checkpoints, when a file says so.
-    pub(crate) witnesses: Option<Witnesses>,
+    pub(crate) witnesses: Option<FileCosigning>,
     /// Counters.
     pub(crate) metrics: Metrics,
     /// Bounds.

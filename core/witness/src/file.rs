@@ -1,4 +1,4 @@
-//! The witnesses of this node: read from a file at start, read again on request.
+//! The witnesses of a node from a file: read at its start, read again on request.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use craton_engine::Craton;
-use craton_witness::{Cosigning, CosigningStatus, HttpTransport, POLICY_BYTES_MAX, Policy, PolicyError};
+
+use crate::{Cosigning, CosigningStatus, HttpTransport, POLICY_BYTES_MAX, Policy, PolicyError};
 
 /// Why the file with the witnesses is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -35,19 +36,19 @@ pub enum WitnessFileError {
 }
 
 /// The file and who is asked because of it.
-pub(crate) struct Witnesses {
+pub struct FileCosigning {
     path: PathBuf,
     cosigning: Cosigning,
 }
 
-impl Witnesses {
-    /// Reads the file and begins to ask the witnesses that it names.
+impl FileCosigning {
+    /// Reads the file and begins to ask the witnesses that it names, over HTTP. `user_agent` is how the node names itself.
     ///
     /// # Errors
     /// When the file is not usable.
-    pub(crate) fn start(path: PathBuf, engine: Craton) -> Result<Self, WitnessFileError> {
+    pub fn start(path: PathBuf, engine: Craton, user_agent: &str) -> Result<Self, WitnessFileError> {
         let policy = read(&path)?;
-        let transport = Arc::new(HttpTransport::new(concat!("craton-server/", env!("CARGO_PKG_VERSION"))));
+        let transport = Arc::new(HttpTransport::new(user_agent));
         let cosigning = Cosigning::start(engine, transport, policy).map_err(WitnessFileError::Threads)?;
         Ok(Self { path, cosigning })
     }
@@ -56,23 +57,25 @@ impl Witnesses {
     ///
     /// # Errors
     /// When the file is not usable.
-    pub(crate) fn reload(&self) -> Result<(), WitnessFileError> {
+    pub fn reload(&self) -> Result<(), WitnessFileError> {
         self.cosigning.set_policy(read(&self.path)?);
         Ok(())
     }
 
     /// What has become of the requests.
-    pub(crate) fn status(&self) -> CosigningStatus {
+    #[must_use]
+    pub fn status(&self) -> CosigningStatus {
         self.cosigning.status()
     }
 
     /// Whether there is anybody to ask.
-    pub(crate) fn is_any(&self) -> bool {
+    #[must_use]
+    pub fn is_any(&self) -> bool {
         !self.cosigning.policy().witnesses().is_empty()
     }
 
     /// Asks nobody any more.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.cosigning.stop();
     }
 }

@@ -15,12 +15,14 @@
 
 mod asking;
 mod cosigning;
+mod file;
 mod policy;
 mod status;
 mod time_stamp;
 mod transport;
 
 pub use cosigning::Cosigning;
+pub use file::{FileCosigning, WitnessFileError};
 pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError, ServiceUrl, ServiceUrlError, WITNESSES_MAX, Witness};
 pub use status::{CosigningStatus, RequestOutcome, WitnessStatus};
 pub use time_stamp::{StampOutcome, TimeStampAuthority};

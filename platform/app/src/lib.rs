@@ -12,7 +12,6 @@
 
 mod console;
 mod health;
-mod listener;
 mod maintenance;
 mod metrics;
 mod openapi;
@@ -22,6 +21,7 @@ mod router;
 mod secrets;
 mod settings;
 mod shell;
+mod tls;
 
 pub use openapi::openapi_json;
 pub use platform::Platform;

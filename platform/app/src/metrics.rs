@@ -1,5 +1,7 @@
 //! Prometheus metrics, served on a listener of their own.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header;
@@ -9,6 +11,7 @@ use axum::routing::get;
 use craton_platform_fleet::Fleet;
 use craton_platform_http::Problem;
 use craton_platform_kernel::Environment;
+use craton_witness::FileCosigning;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -24,6 +27,7 @@ pub(crate) struct Metrics {
     log_records: IntGauge,
     view_lag: IntGaugeVec,
     witness_requests: IntCounterVec,
+    cosigning_requests: IntCounterVec,
 }
 
 impl Metrics {
@@ -56,7 +60,15 @@ impl Metrics {
             ),
             &["answer"],
         )?;
+        let cosigning_requests = IntCounterVec::new(
+            Opts::new(
+                "craton_platform_cosigning_requests_total",
+                "Requests to witnesses for cosignatures over the platform's own log, by how they ended; other_history is an alarm",
+            ),
+            &["outcome"],
+        )?;
         registry.register(Box::new(witness_requests.clone()))?;
+        registry.register(Box::new(cosigning_requests.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(durations.clone()))?;
         registry.register(Box::new(log_records.clone()))?;
@@ -68,10 +80,16 @@ impl Metrics {
             log_records,
             view_lag,
             witness_requests,
+            cosigning_requests,
         })
     }
 
-    fn render(&self, health: &Health, fleet: &Fleet) -> Result<Vec<u8>, prometheus::Error> {
+    fn render(
+        &self,
+        health: &Health,
+        fleet: &Fleet,
+        witnesses: Option<&FileCosigning>,
+    ) -> Result<Vec<u8>, prometheus::Error> {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.log_records.set(gauge(health.head()));
         for (view, lag) in health.lags() {
@@ -79,6 +97,13 @@ impl Metrics {
         }
         for (answer, total) in fleet.witness_answers() {
             let counter = self.witness_requests.with_label_values(&[answer]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+        for (outcome, total) in witnesses
+            .map(|witnesses| witnesses.status().requests)
+            .unwrap_or_default()
+        {
+            let counter = self.cosigning_requests.with_label_values(&[outcome.as_str()]);
             counter.inc_by(total.saturating_sub(counter.get()));
         }
         let mut text = Vec::new();
@@ -109,9 +134,9 @@ pub(crate) async fn record(
 }
 
 /// The router of the metrics listener.
-pub(crate) fn router(metrics: Metrics, health: Health, fleet: Fleet) -> Router {
+pub(crate) fn router(metrics: Metrics, health: Health, fleet: Fleet, witnesses: Option<Arc<FileCosigning>>) -> Router {
     let render = move || async move {
-        match metrics.render(&health, &fleet) {
+        match metrics.render(&health, &fleet, witnesses.as_deref()) {
             Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
             Err(error) => Problem::internal(&error).into_response(),
         }

@@ -6,22 +6,25 @@ use std::time::Duration;
 
 use anyhow::Context;
 use craton_engine::Craton;
+use craton_listener::{ConnectionLimits, Listener};
 use craton_platform_data::Stores;
 use craton_platform_fleet::{AgentListener, Fleet, FleetConfig};
 use craton_platform_http::{PublicUrl, RateLimiting};
 use craton_platform_identity::{Identity, IdentityParts, IdentityProjection};
 use craton_platform_kernel::{Environment, EventStore, Ledger};
 use craton_platform_sqlite::{ReadModel, Views};
+use craton_witness::FileCosigning;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
-use crate::listener::{self, ConnectionLimits, Listener};
 use crate::metrics::Metrics;
 use crate::router::AppState;
 use crate::settings::Settings;
-use crate::{maintenance, metrics, router, secrets};
+use crate::{maintenance, metrics, router, secrets, tls};
 
+/// How the platform names itself to witnesses.
+const USER_AGENT: &str = concat!("craton-platform/", env!("CARGO_PKG_VERSION"));
 /// How long requests under way may take after a stop was asked for.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -31,6 +34,8 @@ pub struct Platform {
     metrics_address: SocketAddr,
     public_url: PublicUrl,
     engine: Craton,
+    /// Asks others to cosign the platform's own log.
+    witnesses: Option<Arc<FileCosigning>>,
     /// Why the agents' link ended, if it failed.
     failure: Arc<OnceLock<String>>,
     /// Ends the listeners and what serves them.
@@ -56,7 +61,7 @@ impl Platform {
         let data_dir = &settings.data_dir;
         std::fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
         let tls = match (&settings.tls_cert, &settings.tls_key) {
-            (Some(certificate), Some(key)) => Some(listener::tls_config(certificate, key)?),
+            (Some(certificate), Some(key)) => Some(tls::source(certificate, key)?),
             _ => None,
         };
         let public = Listener::bind(settings.listen, tls, ConnectionLimits::default()).await;
@@ -82,6 +87,10 @@ impl Platform {
         let engine = tokio::task::spawn_blocking(|| options.open(log_dir)).await?;
         let engine = engine.context("the platform's log does not open")?;
         let stores = Stores::open(&engine).await?;
+        let witnesses = match settings.witness_file.clone() {
+            Some(path) => Some(Arc::new(FileCosigning::start(path, engine.clone(), USER_AGENT)?)),
+            None => None,
+        };
         let events: Arc<dyn EventStore> = Arc::new(stores.events.clone());
 
         let views_dir = data_dir.join("views");
@@ -133,7 +142,7 @@ impl Platform {
         let mut serving = JoinSet::new();
         let failure = Arc::new(OnceLock::new());
         serving.spawn(run_fleet(fleet, agents, stop_serving.clone(), failure.clone()));
-        let metrics = metrics::router(state.metrics.clone(), health, state.fleet.clone());
+        let metrics = metrics::router(state.metrics.clone(), health, state.fleet.clone(), witnesses.clone());
         serving.spawn(private.serve(metrics, stop_serving.clone()));
         serving.spawn(public.serve(router::router(state), stop_serving.clone()));
         tracing::info!(%address, %agents_address, %metrics_address, %public_url, "the platform serves");
@@ -142,6 +151,7 @@ impl Platform {
             metrics_address,
             public_url,
             engine,
+            witnesses,
             failure,
             stop_serving,
             serving,
@@ -166,6 +176,17 @@ impl Platform {
     #[must_use]
     pub fn public_url(&self) -> &PublicUrl {
         &self.public_url
+    }
+
+    /// Reads the file of the witnesses again; on an error the old ones are asked.
+    pub fn reload(&self) {
+        match self.witnesses.as_ref().map(|witnesses| witnesses.reload()) {
+            Some(Ok(())) => tracing::info!("the witnesses were read again"),
+            Some(Err(error)) => {
+                tracing::error!(%error, "the witnesses were not read again, the old ones are asked");
+            }
+            None => {}
+        }
     }
 
     /// Ends when the platform cannot go on, and says why.
@@ -195,8 +216,14 @@ impl Platform {
         if tokio::time::timeout(STOP_MAX, finished).await.is_err() {
             self.working.shutdown().await;
         }
-        let engine = self.engine.clone();
-        tokio::task::spawn_blocking(move || engine.close())
+        let (engine, witnesses) = (self.engine.clone(), self.witnesses.take());
+        let close = move || {
+            if let Some(witnesses) = witnesses {
+                witnesses.stop();
+            }
+            engine.close()
+        };
+        tokio::task::spawn_blocking(close)
             .await?
             .context("the log does not close")?;
         tracing::info!("the platform has stopped");

@@ -65,7 +65,7 @@ impl Server {
                 "clu_test",
                 "--generate-master-key",
             ])
-            .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0", "--https-listen", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stderr(fs::File::create(path("server.log")).expect("writable"));
         let process = command.spawn().expect("the server's binary");
@@ -105,7 +105,7 @@ impl Server {
     }
 
     fn url(&self) -> String {
-        format!("https://localhost:{}/logs/main", self.port("http"))
+        format!("https://localhost:{}/logs/main", self.port("https"))
     }
 
     /// How the server is reached.

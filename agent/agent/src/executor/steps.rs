@@ -146,7 +146,7 @@ impl Executor {
             ("--data-dir", directory.data().into()),
             ("--origin", wanted.log_origin.clone().into()),
             ("--listen", listen(settings.port)),
-            ("--http-listen", listen(settings.http_port)),
+            ("--https-listen", listen(settings.http_port)),
             ("--admin-socket", directory.admin_socket().into()),
             ("--tls-cert", directory.certificate().into()),
             ("--tls-key", directory.key().into()),

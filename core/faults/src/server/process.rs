@@ -67,7 +67,7 @@ impl Server {
             .arg(format!("file:{}", path("master.key").display()))
             .arg("--generate-master-key")
             .args(["--origin", "faults.craton.localhost"])
-            .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0", "--https-listen", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()

@@ -14,19 +14,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, Extension, FromRequestParts, Path, State};
+use axum::extract::{ConnectInfo, FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use craton_engine::{EngineError, Tenant};
 use craton_proof::{TILE_HEIGHT, TILE_WIDTH, TileContent, TilePath, encode_entry_bundle};
 use craton_types::Offset;
+use craton_witness::FileCosigning;
 
-use super::listener::Channel;
 use super::passwords::{Credentials, FAILURE_PERIOD, Verdict};
 use crate::problem::Problem;
 use crate::shared::Shared;
-use crate::witnesses::Witnesses;
 
 /// A checkpoint is replaced within seconds.
 const MUTABLE: HeaderValue = HeaderValue::from_static("private, no-cache");
@@ -40,11 +39,6 @@ impl FromRequestParts<Arc<Shared>> for Readable {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Response> {
-        let channel = Extension::<Channel>::from_request_parts(parts, shared).await;
-        if !matches!(channel, Ok(Extension(Channel::Tls))) {
-            let detail = "the logs are shown over TLS only; use https";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "tls_required", detail).into_response());
-        }
         let Path(path) = Path::<std::collections::HashMap<String, String>>::from_request_parts(parts, shared)
             .await
             .map_err(IntoResponse::into_response)?;
@@ -96,7 +90,7 @@ pub(super) async fn checkpoint(
     State(shared): State<Arc<Shared>>,
     Readable(database): Readable,
 ) -> Result<Response, Problem> {
-    let is_witnessed = shared.witnesses.as_ref().is_some_and(Witnesses::is_any);
+    let is_witnessed = shared.witnesses.as_ref().is_some_and(FileCosigning::is_any);
     let checkpoint = read(move || match database.newest_cosigned_checkpoint()? {
         Some(cosigned) if is_witnessed => Ok(Some(cosigned)),
         _ => database.newest_checkpoint(),

@@ -1,7 +1,6 @@
-//! The HTTP interface: `/health`, `/ready` and `/metrics` for the machine's own supervisor and collector, and the
-//! databases' logs, over TLS and with a password, for those who check them.
+//! The HTTP interfaces: the databases' logs for those who check them, over TLS and with a password; and what the machine's
+//! own supervisor and collector ask for, on an address of its own if there is one, and on the administrative socket.
 
-mod listener;
 mod logs;
 mod passwords;
 
@@ -17,22 +16,43 @@ use serde_json::json;
 use crate::problem::Problem;
 use crate::shared::{Readiness, Shared};
 
-pub(crate) use listener::serve;
 pub(crate) use passwords::Passwords;
 
 /// The most damaged records that are named.
 const DAMAGED_SHOWN_MAX: usize = 16;
 
-/// The routes.
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
+/// What anyone may ask over TLS. Health and readiness tell nothing of the databases, and of the logs nothing is told without
+/// a password.
+pub(crate) fn public_router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/health", get(alive))
+        .route("/ready", get(ready))
+        .route("/logs/{database}/checkpoint", get(logs::checkpoint))
+        .route("/logs/{database}/tile/{*path}", get(logs::tile))
+        .fallback(missing)
+        .with_state(shared)
+}
+
+/// What the operator may ask: metrics name databases, and health names what is damaged.
+pub(crate) fn operator_routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
-        .route("/logs/{database}/checkpoint", get(logs::checkpoint))
-        .route("/logs/{database}/tile/{*path}", get(logs::tile))
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource"))
-        .with_state(shared)
+}
+
+/// The same on an address of its own.
+pub(crate) fn operator_router(shared: Arc<Shared>) -> Router {
+    operator_routes().fallback(missing).with_state(shared)
+}
+
+async fn missing() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource")
+}
+
+/// The process is alive.
+async fn alive() -> impl IntoResponse {
+    Json(json!({ "status": "ok" }))
 }
 
 /// The process is alive. Says nothing about whether it serves, but which records are damaged.

@@ -54,7 +54,7 @@ fn read_answer(mut stream: impl Read + Write, path: &str, authorization: &str) -
 fn get(world: &World, path: &str, authorization: &str) -> Answer {
     let name = HOST.to_owned().try_into().expect("a name");
     let session = rustls::ClientConnection::new(Arc::new(world.tls_config()), name).expect("a client");
-    let socket = TcpStream::connect(world.endpoints().http).expect("the HTTP interface");
+    let socket = TcpStream::connect(world.endpoints().https).expect("the HTTP interface");
     read_answer(rustls::StreamOwned::new(session, socket), path, authorization)
 }
 
@@ -192,10 +192,13 @@ fn only_the_databases_own_users_see_its_log_and_only_over_tls() {
         );
         assert_eq!(status(&basic("ada", PASSWORD)), 404, "{path}: another database's user");
 
-        let plain = TcpStream::connect(world.endpoints().http).expect("the HTTP interface");
-        let refused = read_answer(plain, path, &basic("app", PASSWORD));
-        assert_eq!(refused.status, 403, "{path}");
-        assert!(String::from_utf8_lossy(&refused.body).contains("tls_required"));
+        let mut plain = TcpStream::connect(world.endpoints().https).expect("the HTTP interface");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{}\r\n", basic("app", PASSWORD));
+        plain.write_all(request.as_bytes()).expect("sent");
+        let mut answer = Vec::new();
+        // The server may reset the connection; what counts is that it says nothing that HTTP knows.
+        let _ = plain.read_to_end(&mut answer);
+        assert!(!answer.starts_with(b"HTTP"), "{path}");
     }
     let challenge = get(&world, "/logs/main/checkpoint", "");
     assert!(challenge.header("www-authenticate").starts_with("Basic "));
@@ -211,10 +214,14 @@ fn only_the_databases_own_users_see_its_log_and_only_over_tls() {
         );
         assert_eq!(get(&world, missing, &basic("app", PASSWORD)).status, 404, "{missing}");
     }
+    for path in ["/health", "/ready"] {
+        let answer = get(&world, path, "");
+        assert_eq!(answer.status, 200, "{path} needs no password");
+    }
     assert_eq!(
-        get(&world, "/health", "").status,
-        200,
-        "what needs no password is served over TLS too"
+        get(&world, "/health", "").body,
+        br#"{"status":"ok"}"#,
+        "and tells nothing"
     );
 
     // A changed password and a removed user are noticed at once.
@@ -231,6 +238,29 @@ fn only_the_databases_own_users_see_its_log_and_only_over_tls() {
     assert_eq!(
         get(&world, "/logs/main/checkpoint", &basic("app", "another one")).status,
         401
+    );
+    assert!(world.terminate().success());
+}
+
+#[test]
+fn metrics_are_served_where_the_operator_says_and_nowhere_else() {
+    let mut world = World::start();
+    world.psql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (0)");
+    let names_a_database = |text: &str| text.contains("craton_log_records{database=\"main\"}");
+    assert!(names_a_database(&world.http("/metrics").text));
+    for credentials in [String::new(), basic("app", PASSWORD)] {
+        assert_eq!(get(&world, "/metrics", &credentials).status, 404);
+    }
+    assert_eq!(world.http("/logs/main/checkpoint").status, 404);
+    assert!(world.terminate().success());
+
+    world.drop_arguments();
+    world.spawn();
+    assert_eq!(world.endpoints().metrics, None);
+    assert_eq!(get(&world, "/metrics", "").status, 404);
+    assert!(
+        names_a_database(&world.admin("GET", "/metrics", None).text),
+        "the socket's mode is the credential"
     );
     assert!(world.terminate().success());
 }

@@ -85,7 +85,11 @@ impl World {
         let world = Self {
             directory,
             process: None,
-            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            arguments: [&["--metrics-listen", "127.0.0.1:0"], arguments]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             endpoints: None,
             authority,
             token_key,
@@ -99,6 +103,11 @@ impl World {
     pub(crate) fn add_arguments(&mut self, arguments: &[&str]) {
         self.arguments
             .extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    }
+
+    /// Leaves out every argument that a server does not need.
+    pub(crate) fn drop_arguments(&mut self) {
+        self.arguments.clear();
     }
 
     /// Says which warnings or errors the test provokes.
@@ -140,7 +149,7 @@ impl World {
             .args([
                 "--listen",
                 "127.0.0.1:0",
-                "--http-listen",
+                "--https-listen",
                 "127.0.0.1:0",
                 "--generate-master-key",
             ])
@@ -245,9 +254,10 @@ impl World {
         request(stream, method, path, body)
     }
 
-    /// A request to the HTTP interface.
+    /// A request to the address for the operator.
     pub(crate) fn http(&self, path: &str) -> Reply {
-        let stream = TcpStream::connect(self.endpoints().http).expect("the HTTP interface");
+        let address = self.endpoints().metrics.expect("an address for metrics");
+        let stream = TcpStream::connect(address).expect("the operator's interface");
         request(stream, "GET", path, None)
     }
 

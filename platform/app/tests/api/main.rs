@@ -16,3 +16,4 @@ mod service;
 mod sessions;
 mod support;
 mod tls;
+mod witnessed;

@@ -5,8 +5,9 @@ mod person;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use craton_platform_app::{Platform, RateLimits, Settings};
 use craton_platform_http::{PublicUrl, RateLimit};
@@ -50,6 +51,7 @@ fn settings(directory: &TempDir, rate_limits: RateLimits) -> Settings {
         metrics_listen: any,
         master_key_file: None,
         log_origin: "platform.test".to_owned(),
+        witness_file: None,
         rate_limits,
     }
 }
@@ -88,6 +90,27 @@ impl World {
         settings.tls_cert = Some(certificate_path);
         settings.tls_key = Some(key_path);
         Self::launch(directory, settings).await
+    }
+
+    /// A platform whose own log is cosigned by the witnesses in a file.
+    pub(crate) async fn start_witnessed(witness_file: &Path) -> Self {
+        let directory = tempfile::tempdir().expect("a folder");
+        let mut settings = settings(&directory, generous());
+        settings.witness_file = Some(witness_file.to_owned());
+        Self::launch(directory, settings).await
+    }
+
+    /// Polls until there is an answer.
+    #[expect(clippy::disallowed_methods, reason = "a deadline of a test")]
+    pub(crate) async fn until<T>(&self, what: &str, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(answer) = poll().await {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "no {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn launch(directory: TempDir, settings: Settings) -> Self {
