@@ -5,5 +5,6 @@ mod commands;
 mod faults;
 mod person;
 mod restart;
+mod rollback;
 mod support;
 mod writer;

@@ -83,18 +83,21 @@ impl Person {
         serde_json::from_str(&text).expect("JSON")
     }
 
+    /// What the control plane answers to the API key.
+    pub(crate) fn get(&self, path: &str) -> Json {
+        let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+        let mut response = agent
+            .get(format!("{}{path}", self.base_url))
+            .header("Authorization", format!("Bearer {}", self.api_key))
+            .call()
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        serde_json::from_str(&response.body_mut().read_to_string().expect("text")).expect("JSON")
+    }
+
     /// Everything that the control plane shows of the organisation.
     pub(crate) fn everything(&self) -> Json {
         let org = &self.org;
-        let get = |path: &str| -> Json {
-            let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
-            let mut response = agent
-                .get(format!("{}{path}", self.base_url))
-                .header("Authorization", format!("Bearer {}", self.api_key))
-                .call()
-                .unwrap_or_else(|error| panic!("GET {path}: {error}"));
-            serde_json::from_str(&response.body_mut().read_to_string().expect("text")).expect("JSON")
-        };
+        let get = |path: &str| self.get(path);
         let mut keys = get(&format!("/api/v1/orgs/{org}/api-keys"));
         // When a key was last used is no event.
         for key in keys["items"].as_array_mut().expect("a list") {
