@@ -78,6 +78,7 @@ ifneq ($(CAMPAIGN),)
 else
 	$(FAULTS) crash-points $(ARGS)
 	$(FAULTS) io-errors $(ARGS)
+	$(FAULTS) bad-disk $(ARGS)
 	$(FAULTS) files $(ARGS)
 	$(FAULTS) flips $(ARGS)
 	$(FAULTS) kill-nine $(ARGS)

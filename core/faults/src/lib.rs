@@ -11,6 +11,7 @@
 //! # Deliberately absent
 //! The disk itself (`craton_log::testing`), and a network: one node is under test here.
 
+pub mod bad_disk;
 mod campaign;
 pub mod crash_points;
 pub mod files;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
+use craton_faults::bad_disk::{self, BadDiskOptions};
 use craton_faults::crash_points::{self, CrashPointOptions};
 use craton_faults::files::{self, FileOptions};
 use craton_faults::flips::{self, FlipOptions};
@@ -48,6 +49,17 @@ enum Command {
         /// How many operations the run has whose calls fail
         #[arg(long, default_value_t = 1_000)]
         operations: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Writes that are lost, writes and reads that go astray, rot, a disk that fills up
+    BadDisk {
+        /// How many operations the run has whose calls go wrong
+        #[arg(long, default_value_t = 300)]
+        operations: u64,
+        /// How often bits rot
+        #[arg(long, default_value_t = 10_000)]
+        rots: u64,
         #[command(flatten)]
         common: Common,
     },
@@ -192,6 +204,23 @@ fn run(command: Command) -> anyhow::Result<Ended> {
                 defect: common.defect,
             };
             io_errors::run(&campaign, options);
+            campaign
+        }
+        Command::BadDisk {
+            operations,
+            rots,
+            common,
+        } => {
+            let arguments = format!(" --operations {operations} --rots {rots}");
+            let campaign = common.campaign("bad-disk", &arguments, PROGRESS_EVERY);
+            let options = BadDiskOptions {
+                operations,
+                rots,
+                seed: common.seed,
+                threads: common.threads,
+                defect: common.defect,
+            };
+            bad_disk::run(&campaign, options);
             campaign
         }
         Command::Flips {

@@ -54,6 +54,17 @@ impl Writer {
         Ok(checked)
     }
 
+    /// Checks that the open node keeps to what clients were told.
+    pub(crate) fn check(&mut self) -> Result<(), String> {
+        let node = self.node.as_ref().expect("the node was opened");
+        self.history.lock().check_records(node)
+    }
+
+    /// Reads the open node's logs through; whether all that is not written to any more is whole.
+    pub(crate) fn scrub(&mut self) -> bool {
+        self.node().scrub()
+    }
+
     /// Settles what the open node holds, see [`History::settle`].
     pub(crate) fn settle(&mut self) -> Result<(), String> {
         let node = self.node.as_ref().expect("the node was opened");

@@ -1,5 +1,6 @@
 //! Every campaign in its short form, and the proof that each of them can fail.
 
+use craton_faults::bad_disk::{self, BadDiskOptions};
 use craton_faults::crash_points::{self, CrashPointOptions};
 use craton_faults::files::{self, FileOptions};
 use craton_faults::flips::{self, FlipOptions};
@@ -36,6 +37,16 @@ const fn flips(defect: Option<Defect>) -> FlipOptions {
         log_bytes: 6_000,
         // Of every header and body some bytes, whatever their lengths.
         every: 37,
+        seed: 1,
+        threads: 2,
+        defect,
+    }
+}
+
+const fn bad_disk(defect: Option<Defect>) -> BadDiskOptions {
+    BadDiskOptions {
+        operations: 6,
+        rots: 25,
         seed: 1,
         threads: 2,
         defect,
@@ -135,4 +146,22 @@ fn wrong_files_find_a_disk_that_lies_and_logs_that_nobody_compares() {
     for defect in [Defect::LyingDisk, Defect::IgnoredHeads] {
         assert_found(&campaign(|campaign| files::run(campaign, files(Some(defect)))));
     }
+}
+
+#[test]
+fn what_a_bad_disk_does_is_found_or_harms_nothing() {
+    let summary = campaign(|campaign| bad_disk::run(campaign, bad_disk(None)));
+    let outcomes = [
+        "an error when opening",
+        "mended, or nothing was harmed",
+        "found by the scrub",
+        "a full disk stopped the node",
+    ];
+    assert_clean(&summary, &outcomes);
+}
+
+#[test]
+fn a_bad_disk_that_lies_about_its_syncs_as_well_is_found() {
+    let options = bad_disk(Some(Defect::LyingDisk));
+    assert_found(&campaign(|campaign| bad_disk::run(campaign, options)));
 }
