@@ -101,9 +101,11 @@ export function main(module, verify) {
   try {
     const [path, ...keys] = process.argv.slice(2);
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(readFileSync(path));
+    // Tools that print a text add line ends of their own.
+    const receipt = `${text.replace(/[\r\n]+$/, '')}\n`;
     // Numbers beyond 2^53 stay exact as text.
     const number = (_, v) => (typeof v !== 'bigint' ? v : Number.isSafeInteger(Number(v)) ? Number(v) : `${v}`);
-    console.log(JSON.stringify(verify(text, ...keys), number, 2));
+    console.log(JSON.stringify(verify(receipt, ...keys), number, 2));
   } catch (error) {
     console.error(`the receipt does not verify: ${error.message}`);
     process.exit(1);

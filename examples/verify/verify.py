@@ -113,7 +113,8 @@ def main(verify):
     receipt, key = sys.argv[1:]
     try:
         with open(receipt, encoding="utf-8", newline="") as file:
-            proved = verify(file.read(), key)
+            # Tools that print a text add line ends of their own.
+            proved = verify(file.read().rstrip("\r\n") + "\n", key)
     except (Refused, ValueError, KeyError, IndexError, TypeError, struct.error, InvalidSignature, InvalidTag) as error:
         sys.exit(f"the receipt does not verify: {error or type(error).__name__}")
     print(json.dumps(proved, indent=2))

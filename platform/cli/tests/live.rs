@@ -272,6 +272,14 @@ fn a_live_log_is_verified_exported_and_verified_again() {
     let server = Server::start();
     server.sql("CREATE TABLE visit (id int PRIMARY KEY)");
     server.key();
+    let unsigned = server.verify(&[]).refused(1);
+    assert!(
+        unsigned["error"]
+            .as_str()
+            .expect("text")
+            .contains("nothing of it is signed yet"),
+        "{unsigned}"
+    );
     server.grow(300);
 
     // Over HTTPS: at first everything, then what is new, from the checkpoint that was seen.

@@ -53,6 +53,12 @@ pub(super) enum TilesError {
     /// A file cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// There is no checkpoint.
+    #[error("{place} is missing: there is no such log, or nothing of it is signed yet")]
+    NoCheckpoint {
+        /// Where it should be.
+        place: String,
+    },
     /// The checkpoint is malformed, of another log, or not signed by the key.
     #[error("checkpoint: {0}")]
     Checkpoint(#[from] CheckpointError),
@@ -188,7 +194,11 @@ fn refusal(source: &dyn LogSource, error: &TilesError) -> Outcome {
 }
 
 fn verified(source: &dyn LogSource, options: &TilesOptions<'_>) -> Result<VerifiedTiles, TilesError> {
-    let note = Note::parse(&source.checkpoint()?).map_err(CheckpointError::from)?;
+    let note = source.checkpoint().map_err(|error| match error {
+        SourceError::Missing { place } => TilesError::NoCheckpoint { place },
+        other => other.into(),
+    })?;
+    let note = Note::parse(&note).map_err(CheckpointError::from)?;
     let checkpoint = Checkpoint::open_note(&note, options.key)?;
     let cosignatures = options.witnesses.verify(&note)?;
     let mut continues = Vec::new();
@@ -199,7 +209,7 @@ fn verified(source: &dyn LogSource, options: &TilesOptions<'_>) -> Result<Verifi
     }
     if let Some(from) = options.from {
         check_from(source, &checkpoint, from)?;
-        continues.push(from);
+        continues.extend((from > 0).then_some(from));
     }
     continues.sort_unstable();
     continues.dedup();
