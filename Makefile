@@ -9,6 +9,8 @@ MAKEFLAGS += --no-print-directory
 ARGS ?=
 PACKAGE ?=
 CAMPAIGN ?=
+SECONDS ?= 600
+TARGET ?=
 
 FAULTS := $(or $(CARGO_TARGET_DIR),target)/release/craton-faults
 
@@ -84,6 +86,10 @@ else
 	$(FAULTS) kill-nine $(ARGS)
 	$(FAULTS) power-cut $(ARGS)
 endif
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target in turn, SECONDS=600 each; TARGET=receipts for one
+	scripts/fuzz.sh $(SECONDS) $(TARGET)
 
 .PHONY: clean
 clean: ## Removes everything that a build or a test made

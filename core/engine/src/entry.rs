@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use craton_kernel::Command;
-use craton_types::Timestamp;
+use craton_types::{Timestamp, decode_whole};
 
 /// A batch of commands as one consensus entry. The commands were encoded by the clients' own tasks, so the
 /// proposer only copies bytes.
@@ -58,8 +58,11 @@ pub(crate) fn decode_entry(payload: &[u8]) -> Result<Entry, EntryDecodeError> {
         .array()?
         .ok_or_else(|| minicbor::decode::Error::message("an entry has a length"))?;
     let commands = (0..count)
-        .map(|_| Ok(Arc::new(minicbor::decode(decoder.bytes()?)?)))
+        .map(|_| Ok(Arc::new(decode_whole(decoder.bytes()?)?)))
         .collect::<Result<_, minicbor::decode::Error>>()?;
+    if decoder.position() != payload.len() {
+        return Err(minicbor::decode::Error::message("bytes follow the entry").into());
+    }
     Ok(Entry { timestamp, commands })
 }
 
@@ -68,4 +71,30 @@ fn decode_head(decoder: &mut minicbor::Decoder<'_>) -> Result<(u64, u64, Timesta
         return Err(minicbor::decode::Error::message("not an entry of version 1").into());
     }
     Ok((decoder.u64()?, decoder.u64()?, Timestamp::new(decoder.u64()?)))
+}
+
+/// An entry of the consensus log, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn entry(bytes: &[u8]) -> bool {
+    let decoded = decode_entry(bytes);
+    if let Ok(entry) = &decoded {
+        let (boot, sequence, timestamp) = decode_entry_head(bytes).expect("an entry has a head");
+        assert_eq!(timestamp, entry.timestamp);
+        let commands = |entry: &Entry| -> Vec<Vec<u8>> {
+            let encode = |command: &Arc<Command>| minicbor::to_vec(&**command).expect("in memory");
+            entry.commands.iter().map(encode).collect()
+        };
+        let encoded = encode_entry(boot, sequence, timestamp, &commands(entry));
+        let again = decode_entry(&encoded).expect("what was encoded decodes");
+        assert_eq!(commands(&again), commands(entry));
+    }
+    decoded.is_ok()
+}
+
+/// An entry of these encoded commands, to begin fuzzing with.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn entry_of(commands: &[Vec<u8>]) -> Vec<u8> {
+    encode_entry(1, 2, Timestamp::new(3), commands)
 }

@@ -74,3 +74,14 @@ pub use sync_policy::{GROUP_DELAY_MAX, SyncPolicy, SyncPolicyError};
 pub use tenant_handle::{Append, Appending, Commit, EventPage, EventRecord, Tenant};
 pub use transparency::SignedCheckpoint;
 pub use wait::Wait;
+
+/// The private parsers, one function each: takes bytes, asserts what must hold of anything that is understood, and says
+/// whether it was.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::entry::{entry, entry_of};
+    pub use crate::keyring::fuzzing::*;
+    pub use crate::log_mark::log_mark;
+    pub use crate::subject_keys::fuzzing::*;
+}

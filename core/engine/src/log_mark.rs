@@ -39,9 +39,7 @@ impl LogMark {
 
     /// Moves the mark. The log must be synced up to `end`.
     pub(crate) fn set(&mut self, end: Offset, index: LogIndex) -> Result<(), EngineError> {
-        let mut bytes = [end.get().to_be_bytes(), index.get().to_be_bytes()].concat();
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
-        replace(self.disk.as_ref(), &self.path, &bytes).map_err(|source| EngineError::Io {
+        replace(self.disk.as_ref(), &self.path, &encode(end, index)).map_err(|source| EngineError::Io {
             path: self.path.clone(),
             source,
         })?;
@@ -58,6 +56,12 @@ fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+fn encode(end: Offset, index: LogIndex) -> Vec<u8> {
+    let mut bytes = [end.get().to_be_bytes(), index.get().to_be_bytes()].concat();
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
+    bytes
+}
+
 fn decode(bytes: &[u8]) -> Option<(Offset, LogIndex)> {
     let bytes: &[u8; MARK_BYTES] = bytes.try_into().ok()?;
     let (fields, crc) = bytes.split_last_chunk::<4>()?;
@@ -68,4 +72,16 @@ fn decode(bytes: &[u8]) -> Option<(Offset, LogIndex)> {
             LogIndex::new(u64::from_be_bytes(index.try_into().expect("eight bytes"))),
         )
     })
+}
+
+/// A mark without its checksum, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn log_mark(bytes: &[u8]) -> bool {
+    let stored = [bytes, &crc32c::crc32c(bytes).to_be_bytes()].concat();
+    let decoded = decode(&stored);
+    if let Some((end, index)) = decoded {
+        assert_eq!(encode(end, index), stored, "a mark has one form");
+    }
+    decoded.is_some()
 }

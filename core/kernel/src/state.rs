@@ -6,7 +6,7 @@ use std::sync::Arc;
 use craton_proof::Frontier;
 use craton_types::{
     DataKeyNumber, DatabaseDefinition, Hash, KeyEpoch, Offset, Retention, StreamId, StreamSequence, TableId,
-    TableSchema, TenantId, Timestamp, UserDefinition,
+    TableSchema, TenantId, Timestamp, UserDefinition, decode_whole,
 };
 use minicbor::{Decode, Encode};
 
@@ -264,7 +264,7 @@ impl TenantState {
     /// # Errors
     /// When the bytes are of another version or damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateDecodeError> {
-        let saved: SavedState = minicbor::decode(bytes)?;
+        let saved: SavedState = decode_whole(bytes)?;
         if saved.version != STATE_VERSION {
             return Err(StateDecodeError::Version { found: saved.version });
         }

@@ -1,7 +1,7 @@
 //! The engine's own tables: versioned rows like any other, so that the past has its catalogue too.
 
 use craton_types::{
-    IdempotencyId, KeyEpoch, KeysRotated, Offset, PrimaryKey, Recovered, Row, TableId, TableSchema, Value,
+    IdempotencyId, KeyEpoch, KeysRotated, Offset, PrimaryKey, Recovered, Row, TableId, TableSchema, Value, decode_whole,
 };
 
 /// The catalogue: one row per table, keyed by table id, holding the definition's CBOR.
@@ -35,7 +35,7 @@ pub(crate) fn catalogue_row(schema: &TableSchema) -> Row {
 #[must_use]
 pub fn catalogue_table(row: &[Value]) -> Option<TableSchema> {
     match row {
-        [Value::Bytes(bytes)] => minicbor::decode(bytes).ok(),
+        [Value::Bytes(bytes)] => decode_whole(bytes).ok(),
         _ => None,
     }
 }
@@ -92,7 +92,7 @@ pub(crate) fn key_epoch_row(rotated: &KeysRotated, offset: Offset) -> Row {
 pub fn key_epoch_from_row(row: &[Value]) -> Option<(KeysRotated, Offset)> {
     match row {
         [Value::Bytes(bytes), Value::Int(offset)] => {
-            Some((minicbor::decode(bytes).ok()?, Offset::new(offset.cast_unsigned())))
+            Some((decode_whole(bytes).ok()?, Offset::new(offset.cast_unsigned())))
         }
         _ => None,
     }
@@ -114,7 +114,7 @@ pub(crate) fn recovery_row(recovered: &Recovered, offset: Offset) -> Row {
 pub fn recovery_from_row(row: &[Value]) -> Option<(Recovered, Offset)> {
     match row {
         [Value::Bytes(bytes), Value::Int(offset)] => {
-            Some((minicbor::decode(bytes).ok()?, Offset::new(offset.cast_unsigned())))
+            Some((decode_whole(bytes).ok()?, Offset::new(offset.cast_unsigned())))
         }
         _ => None,
     }

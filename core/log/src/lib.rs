@@ -32,3 +32,13 @@ pub use wal::{
 pub mod testing {
     pub use crate::disk::{Call, CallHook, CallKind, Crash, Fault, FaultKind, MemoryDisk, RottenBit, SECTOR_BYTES};
 }
+
+/// The parsers of what is on disk, one function each: takes bytes, asserts what must hold of anything that is understood,
+/// and says whether it was.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::tenant::fuzzing::*;
+    pub use crate::wal::fuzzing::*;
+    pub use crate::wal::wal_heads;
+}

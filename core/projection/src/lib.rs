@@ -44,3 +44,12 @@ pub use projection::{Applied, Flush, Projection, ProjectionOptions, RowVersion};
 pub use raw_file::{OsFile, RawFile};
 pub use scan::Scan;
 pub use snapshot::{History, HistoryEntry, Snapshot};
+
+/// The private parsers, one function each: takes bytes, asserts what must hold of anything that is understood, and says
+/// whether it was.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::stored::{stored_applied, stored_row};
+    pub use crate::streams::{stored_offsets, stored_stream};
+}

@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use craton_types::{Hash, LogIndex, Offset, PrimaryKey, Row, StreamId, StreamSequence, TableId};
+use craton_types::{Hash, LogIndex, Offset, PrimaryKey, Row, StreamId, StreamSequence, TableId, decode_whole};
 use redb::{Database, OwnedRange, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::backend::EncryptedBackend;
@@ -394,7 +394,7 @@ fn decode_row(bytes: &[u8]) -> Result<Option<Arc<Row>>, ProjectionError> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    let row: Row = minicbor::decode(bytes).map_err(|error| ProjectionError::damaged(format!("a row: {error}")))?;
+    let row: Row = decode_whole(bytes).map_err(|error| ProjectionError::damaged(format!("a row: {error}")))?;
     Ok(Some(Arc::new(row)))
 }
 
@@ -433,4 +433,33 @@ fn decode_applied(bytes: &[u8]) -> Result<Applied, ProjectionError> {
         })
     };
     parse().ok_or_else(|| ProjectionError::damaged("the applied position has another length"))
+}
+
+/// A row with its version as the view holds it, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn stored_row(bytes: &[u8]) -> bool {
+    let decoded = decode_current(bytes);
+    if let Ok(current) = &decoded {
+        let encode = |current: &Version| {
+            let mut encoded = current.version.get().to_be_bytes().to_vec();
+            encode_row(current.row.as_deref(), &mut encoded);
+            encoded
+        };
+        let encoded = encode(current);
+        let again = decode_current(&encoded).expect("what was encoded decodes");
+        assert_eq!(encode(&again), encoded);
+    }
+    decoded.is_ok()
+}
+
+/// How far a view is, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn stored_applied(bytes: &[u8]) -> bool {
+    let decoded = decode_applied(bytes);
+    if let Ok(applied) = &decoded {
+        assert_eq!(encode_applied(applied), bytes, "a position has one form");
+    }
+    decoded.is_ok()
 }

@@ -156,6 +156,36 @@ pub(crate) fn decode_offsets(bytes: &[u8]) -> Option<Vec<Offset>> {
     (shift == 0).then_some(offsets)
 }
 
+/// A stream as the view holds it, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn stored_stream(bytes: &[u8]) -> bool {
+    let decoded = StoredStream::decode(bytes);
+    if let Some(stream) = &decoded {
+        let encoded = stream.encode();
+        let again = StoredStream::decode(&encoded).expect("what was encoded decodes");
+        assert_eq!(again.encode(), encoded);
+        assert_eq!(
+            (again.next, again.name, again.open),
+            (stream.next, stream.name.clone(), stream.open.clone())
+        );
+    }
+    decoded.is_some()
+}
+
+/// The offsets of a stream's records, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn stored_offsets(bytes: &[u8]) -> bool {
+    let decoded = decode_offsets(bytes);
+    if let Some(offsets) = &decoded {
+        let mut encoded = Vec::new();
+        encode_offsets(offsets, &mut encoded);
+        assert_eq!(decode_offsets(&encoded).as_ref(), Some(offsets));
+    }
+    decoded.is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

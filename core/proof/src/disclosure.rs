@@ -141,6 +141,17 @@ impl Disclosure {
     }
 }
 
+/// The `extra` line of a receipt, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn disclosure(bytes: &[u8]) -> bool {
+    let decoded = Disclosure::from_bytes(bytes);
+    if let Ok(disclosure) = &decoded {
+        assert_eq!(disclosure.to_bytes(), bytes, "a disclosure has one form");
+    }
+    decoded.is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

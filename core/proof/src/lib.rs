@@ -75,3 +75,12 @@ pub use verifier_key::{
     COSIGNATURE_TYPE, CosignerKey, ED25519_TYPE, KeyName, KeyNameError, NoteKey, NoteKeyId, VerifierKey,
     VerifierKeyError,
 };
+
+/// The private parsers, one function each: takes bytes, asserts what must hold of anything that is understood, and says
+/// whether it was.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::disclosure::disclosure;
+    pub use crate::state::state_disclosure;
+}

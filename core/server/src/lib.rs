@@ -38,3 +38,11 @@ pub use master_key::{MasterKeyOpenError, MasterKeySource, MasterKeySourceError, 
 pub use server::{Options, Reloader, RunError, Server, StartError, TokenOptions};
 pub use tls::TlsError;
 pub use token::{PROBE_DATABASE, PROBE_USER, TOKEN_LIFETIME_MAX, TokenKeyError};
+
+/// The private parsers, one function each: takes bytes, asserts what must hold of anything that is understood, and says
+/// whether it was.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::postgres::fuzzing::*;
+}

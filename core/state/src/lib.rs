@@ -28,3 +28,11 @@ mod update;
 pub use error::StateError;
 pub use node::Position;
 pub use tree::{RowState, StateKeys, StateOptions, StateTree, StateVersion};
+
+/// The private parsers, one function each: takes bytes, asserts what must hold of anything that is understood, and says
+/// whether it was.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::node::state_node;
+}

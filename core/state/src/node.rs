@@ -199,6 +199,23 @@ fn range_hash(range: &[Child]) -> Hash {
     }
 }
 
+/// A stored node, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn state_node(bytes: &[u8]) -> bool {
+    let decoded = Node::from_bytes(bytes);
+    if let Some(node) = &decoded {
+        assert_eq!(node.to_bytes(), bytes, "a node has one form");
+        for index in 0..CHILDREN {
+            let mut siblings = Vec::new();
+            let _ = node.follow(index, &mut siblings);
+            assert!(siblings.len() <= 4, "a node is four levels high");
+        }
+        let _ = node.hash();
+    }
+    decoded.is_some()
+}
+
 /// The child of a node that a key goes to, at a depth in nodes.
 pub(crate) fn child_index(key: &Hash, depth: usize) -> usize {
     let byte = key.as_bytes()[depth / 2];

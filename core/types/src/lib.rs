@@ -9,6 +9,7 @@
 //! # Deliberately absent
 //! Hash functions (`craton-crypto`), proofs (`craton-proof`), SQL (`craton-query`).
 
+mod cbor;
 mod change;
 mod hash;
 mod id;
@@ -22,6 +23,7 @@ mod subject;
 mod value;
 mod write;
 
+pub use cbor::decode_whole;
 pub use change::{
     CHANGE_VERSION, Change, ChangeDecodeError, DatabaseDefinition, KeysRotated, RecordSummary, Recovered,
     RecoveryAction, RecoveryArea, RotationReason, RowChange, TableSummary, UserDefinition,

@@ -210,6 +210,44 @@ fn root_certificates(options: &VaultOptions) -> Result<RootCerts, VaultError> {
     }
 }
 
+/// What Vault answers to a call, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn transit_answer(bytes: &[u8]) -> bool {
+    for status in [400, 403, 404, 429, 503] {
+        let status = StatusCode::from_u16(status).expect("a status");
+        // The text says of Vault's words no more than an error keeps.
+        let text = refusal(status, bytes).to_string();
+        assert!(text.chars().count() < ERRORS_CHARS_MAX + 200, "{text}");
+    }
+    let encrypted = serde_json::from_slice::<Answer<Encrypted>>(bytes);
+    let decrypted = serde_json::from_slice::<Answer<Decrypted>>(bytes);
+    encrypted.is_ok_and(|answer| is_ciphertext(&answer.data.ciphertext)) || decrypted.is_ok()
+}
+
+/// Where Vault is and what its key is called, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn transit_address(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let Some((address, key)) = text.split_once('\n') else {
+        return false;
+    };
+    let named = check_address(address).is_ok() && check_segment("transit key", key).is_ok();
+    if named {
+        // What is put together of them is asked at that place and nowhere else.
+        let url: Uri = format!("{}/v1/transit/encrypt/{key}", address.trim_end_matches('/'))
+            .parse()
+            .expect("checked parts make a URL");
+        let origin: Uri = address.parse().expect("checked");
+        assert_eq!(url.authority(), origin.authority());
+        assert_eq!(url.path(), format!("/v1/transit/encrypt/{key}"));
+    }
+    named
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

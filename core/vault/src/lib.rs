@@ -144,6 +144,14 @@ fn is_ciphertext(text: &str) -> bool {
     })
 }
 
+/// The private parsers, one function each: takes bytes, asserts what must hold of anything that is understood, and says
+/// whether it was.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::client::{transit_address, transit_answer};
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use craton_crypto::sha256;
 use craton_log::Disk;
-use craton_types::{DataKeyNumber, TenantId};
+use craton_types::{DataKeyNumber, TenantId, decode_whole};
 use minicbor::{Decode, Encode};
 
 use crate::durable_file::replace;
@@ -85,9 +85,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<SavedKeyring> {
     if (*magic, version) != (MAGIC, VERSION) {
         return None;
     }
-    let mut decoder = minicbor::Decoder::new(cbor);
-    let saved = decoder.decode().ok()?;
-    (decoder.position() == cbor.len()).then_some(saved)
+    decode_whole(cbor).ok()
 }
 
 /// A copy's bytes.

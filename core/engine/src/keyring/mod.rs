@@ -14,6 +14,8 @@
 //!   file opens under the master key of before or of after.
 
 mod file;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ use std::sync::Arc;
 use craton_crypto::{DataKey, Dek, MasterKeyError, MasterKeyProvider, SecretBytes, SigningKey, WrapError, WrappingKey};
 use craton_kernel::NewDataKey;
 use craton_log::Disk;
-use craton_types::{DataKeyNumber, KeyEpoch, TenantId};
+use craton_types::{DataKeyNumber, KeyEpoch, TenantId, decode_whole};
 use minicbor::{Decode, Encode};
 use parking_lot::Mutex;
 
@@ -269,7 +271,7 @@ impl Keyring {
             return Ok(());
         }
         let transport = self.transport();
-        let command: TenantKeysCommand = minicbor::decode(keys)?;
+        let command: TenantKeysCommand = decode_whole(keys)?;
         let data_key_context = saved::data_key_context(tenant, DataKeyNumber::ZERO);
         let entry = TenantEntry {
             kek: SecretBytes::new(random_array(self.random.as_ref())),

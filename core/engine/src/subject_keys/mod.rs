@@ -15,6 +15,8 @@
 //! A node that stops in between goes on when it is opened.
 
 mod file;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;

@@ -21,11 +21,11 @@ pub(super) struct Mark {
     next_slot: u64,
 }
 
-fn encode(synced: u64) -> Vec<u8> {
+pub(super) fn encode(synced: u64) -> Vec<u8> {
     with_crc(&[MAGIC, synced.to_be_bytes()].concat())
 }
 
-fn decode(slot: &[u8; SLOT_BYTES]) -> Option<u64> {
+pub(super) fn decode(slot: &[u8; SLOT_BYTES]) -> Option<u64> {
     let (fields, _) = slot.split_first_chunk::<16>()?;
     let (magic, synced) = fields.split_first_chunk::<8>()?;
     let whole = *magic == MAGIC && with_crc(fields) == slot;

@@ -17,6 +17,8 @@
 
 mod error;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod index;
 mod mark;
 mod open;

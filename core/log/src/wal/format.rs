@@ -127,14 +127,19 @@ impl SegmentHeader {
             return None;
         }
         let integer = |start| u64::from_be_bytes(array(bytes, start));
-        let previous_index = LogIndex::new(integer(48));
+        let (previous_index, previous_term) = (LogIndex::new(integer(48)), Term::new(integer(56)));
+        let previous = (previous_index != LogIndex::ZERO).then_some((previous_index, previous_term));
+        // Without an entry before there is no term either.
+        if previous.is_none() && previous_term != Term::ZERO {
+            return None;
+        }
         let header = Self {
             sequence: integer(8),
             salt: array(bytes, 16),
             capacity: integer(24),
             previous_sequence: integer(32),
             previous_end: integer(40),
-            previous: (previous_index != LogIndex::ZERO).then(|| (previous_index, Term::new(integer(56)))),
+            previous,
             created_end: integer(64),
             log_id: array(bytes, 72),
         };
@@ -340,6 +345,29 @@ mod tests {
                 prop_assert_eq!(TornTail::decode(&torn.encode()), Some(torn));
             }
         }
+    }
+
+    #[test]
+    fn a_term_without_an_entry_is_no_header() {
+        let header = SegmentHeader {
+            sequence: 1,
+            salt: [2; 8],
+            capacity: 4096,
+            previous_sequence: 0,
+            previous_end: 0,
+            previous: None,
+            created_end: 152,
+            log_id: [3; 16],
+        };
+        let key = WrappedKey {
+            nonce: [4; KEY_NONCE_BYTES],
+            sealed: [5; WRAPPED_KEY_BYTES],
+        };
+        let mut bytes = header.encode(&key);
+        bytes[63] = 1;
+        let checksum = crc32c::crc32c(&bytes[..148]);
+        bytes[148..152].copy_from_slice(&checksum.to_be_bytes());
+        assert_eq!(SegmentHeader::decode(&bytes), None);
     }
 
     #[test]

@@ -317,3 +317,26 @@ impl HeadsFiles {
         derive(&self.key, &[CODE_INFO, sha256(&[content]).as_bytes()])
     }
 }
+
+/// The heads of a log, whichever it says, without their code, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn wal_heads(content: &[u8]) -> bool {
+    let Some(log_id) = content.get(8..24).and_then(|id| id.first_chunk()) else {
+        return false;
+    };
+    let disk = crate::disk::MemoryDisk::new();
+    disk.create_dir(Path::new("/wal"))
+        .expect("an empty disk takes a folder");
+    let key = SecretBytes::new([1; 32]);
+    let opened = HeadsFiles::open(&disk, Path::new("/wal"), (*log_id, LogIndex::ZERO), &key);
+    let (files, _) = opened.expect("an empty disk takes heads");
+    let stored = [content, files.code(content).expose()].concat();
+    let written = files.copies[0].1.write_all_at(&stored, 0);
+    written.expect("an empty disk takes bytes");
+    let read = files.read(0).expect("in memory");
+    if let Some(heads) = &read {
+        assert_eq!(files.encode(heads), stored, "heads have one form");
+    }
+    read.is_some()
+}

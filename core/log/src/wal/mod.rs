@@ -25,6 +25,8 @@ mod cipher;
 mod entries;
 mod error;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod heads;
 mod purge;
 mod recovery;
@@ -44,6 +46,8 @@ use craton_types::{LogIndex, NodeId, Term};
 pub use batch::{Placement, SealedBatch};
 pub use entries::{WalEntries, WalEntry};
 pub use error::{Damage, WalError};
+#[cfg(feature = "fuzzing")]
+pub use heads::wal_heads;
 pub use heads::{HeadsDamage, LogHead, LogHeadMismatch};
 pub use purge::{CoveredPurge, PreparedPurge, WalPurge};
 pub use recovery::{TornTail, WalRecovery};

@@ -88,3 +88,14 @@ impl StateDisclosure {
         Ok(disclosure)
     }
 }
+
+/// The `extra` line of a state receipt, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn state_disclosure(bytes: &[u8]) -> bool {
+    let decoded = StateDisclosure::from_bytes(bytes);
+    if let Ok(disclosure) = &decoded {
+        assert_eq!(disclosure.to_bytes(), bytes, "a disclosure has one form");
+    }
+    decoded.is_ok()
+}

@@ -7,6 +7,8 @@ mod text;
 mod tree;
 
 pub(crate) use disclosure::STATE_DISCLOSURE_VERSION;
+#[cfg(feature = "fuzzing")]
+pub use disclosure::state_disclosure;
 
 pub use commitment::{STATE_COMMITMENT_BYTES, StateCommitment, StateCommitmentError};
 pub use receipt::{StateReceipt, StateReceiptError, StateReceiptParts, StatedChange, VerifiedStateReceipt};

@@ -11,6 +11,8 @@ mod copy;
 mod extended;
 mod failure;
 mod frontend;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod rows;
 mod session;
 mod simple;
