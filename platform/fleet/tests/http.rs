@@ -393,3 +393,41 @@ async fn a_restarted_platform_goes_on_where_it_was() {
         .await;
     world.stop().await;
 }
+
+#[tokio::test]
+async fn witnesses_and_time_stamp_authority_are_set_together_and_checked() {
+    let world = World::start().await;
+    let owner = world.member(Role::Owner);
+    let (_, created) = owner
+        .call(Method::POST, "clusters", Some(json!({"name": "clinic"})))
+        .await;
+    let path = format!("clusters/{}/witnesses", created["cluster"]["id"].as_str().unwrap());
+    let made = rcgen::generate_simple_self_signed(["tsa.example".to_owned()]).expect("a certificate");
+    let authority = json!({ "url": "http://tsa.example/stamp", "certificates": made.cert.pem() });
+    let body = json!({ "external": [], "time_stamp_authority": authority });
+    let (status, set) = owner.call(Method::PUT, &path, Some(body)).await;
+    assert_eq!(status, StatusCode::OK, "{set}");
+    assert_eq!(owner.get(&path).await["time_stamp_authority"], authority);
+
+    for (field, wrong, pointer) in [
+        ("url", "ftp://tsa.example", "/time_stamp_authority/url"),
+        ("certificates", "no PEM", "/time_stamp_authority/certificates"),
+    ] {
+        let mut refused = authority.clone();
+        refused[field] = wrong.into();
+        let body = json!({ "external": [], "time_stamp_authority": refused });
+        let (status, problem) = owner.call(Method::PUT, &path, Some(body)).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+        assert_eq!(problem["errors"][0]["pointer"], pointer);
+    }
+    assert_eq!(
+        owner.get(&path).await["time_stamp_authority"],
+        authority,
+        "nothing has changed"
+    );
+
+    let (status, _) = owner.call(Method::PUT, &path, Some(json!({ "external": [] }))).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(owner.get(&path).await["time_stamp_authority"], Value::Null);
+    world.stop().await;
+}
