@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Verifies a Craton receipt: an independent implementation of docs/verification.md, with Node's own modules and formats.mjs.
 // Usage: verify.mjs RECEIPT VERIFIER_KEY [WITNESS_KEY…]      Exits with 0 and JSON, or with 1 and a reason.
-import { createDecipheriv, createHmac } from 'node:crypto';
+import { createDecipheriv } from 'node:crypto';
 import { readFileSync, realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { cbor, check, checkInclusion, openProof, parseKey, sha256, versioned } from './formats.mjs';
@@ -17,8 +17,8 @@ export function checkHeader(header, kinds, index, path, { size, root }) {
 
 /** A chunk or a cell: committed to its key, so that it opens to one plaintext only. */
 function openSealed(sealed, key, offset, index, what) {
-  const cipherKey = createHmac('sha256', key).update('craton chunk v1\x01').digest();
-  const commitment = createHmac('sha256', key).update(cipherKey).update('craton chunk v1\x02').digest();
+  const cipherKey = sha256([0, 0, 0, 1], key, Buffer.from('craton chunk v1'));
+  const commitment = sha256([0, 0, 0, 2], key, Buffer.from('craton chunk v1'));
   check(commitment.equals(sealed.subarray(0, 32)), `${what}: committed to another key`);
   const nonce = Buffer.alloc(12);
   nonce.writeBigUInt64BE(offset);

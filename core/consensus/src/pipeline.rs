@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::{Alone, CommittedEntry, ConsensusError};
 
 /// The most entries that wait to be applied; the writer waits when there are more.
-pub(crate) const COMMITTED_ENTRIES_MAX: usize = 8;
+pub(crate) const COMMITTED_ENTRIES_MAX: usize = 2;
 /// How long the writer waits before it tries a full disk again.
 const FULL_DISK_RETRY: Duration = Duration::from_millis(100);
 /// A buffer longer than this is not kept for the next batch.

@@ -3,6 +3,9 @@
 use craton_types::{HEADER_BYTES, Hash};
 use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::SecretBytes;
 
 /// The prefix of a Merkle tree leaf (RFC 6962, section 2.1).
 const LEAF_PREFIX: &[u8] = &[0x00];
@@ -52,24 +55,52 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
 /// 5.1.1). Headers and nodes are most of what is hashed, and buffering them would take a third of the time.
 fn sha256_of_blocks<const BLOCKS: usize>(parts: &[&[u8]]) -> Hash {
     let mut blocks = [[0; BLOCK_BYTES]; BLOCKS];
-    let bytes = blocks.as_flattened_mut();
-    let mut length = 0;
-    for part in parts {
-        bytes[length..length + part.len()].copy_from_slice(part);
-        length += part.len();
-    }
-    debug_assert_eq!((length + 9).div_ceil(BLOCK_BYTES), BLOCKS, "the number of blocks");
-    bytes[length] = 0x80;
-    let bits = 8 * length as u64;
-    let (_, end) = bytes.split_last_chunk_mut::<8>().expect("a block is longer");
-    *end = bits.to_be_bytes();
+    pad(blocks.as_flattened_mut(), parts);
     let mut state = INITIAL_STATE;
     compress256(&mut state, &blocks);
     let mut digest = [0; 32];
+    write_words(&state, &mut digest);
+    Hash::new(digest)
+}
+
+/// Fills blocks of zeros with a message and its padding, which must end with the last one.
+fn pad(blocks: &mut [u8], parts: &[&[u8]]) {
+    let mut length = 0;
+    for part in parts {
+        blocks[length..length + part.len()].copy_from_slice(part);
+        length += part.len();
+    }
+    debug_assert_eq!(
+        (length + 9).next_multiple_of(BLOCK_BYTES),
+        blocks.len(),
+        "the number of blocks"
+    );
+    blocks[length] = 0x80;
+    let bits = 8 * length as u64;
+    let (_, end) = blocks.split_last_chunk_mut::<8>().expect("a block is longer");
+    *end = bits.to_be_bytes();
+}
+
+fn write_words(state: &[u32; 8], digest: &mut [u8; 32]) {
     for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
         *bytes = word.to_be_bytes();
     }
-    Hash::new(digest)
+}
+
+/// `SHA-256(counter ‖ secret ‖ info)`: the one-step key derivation of NIST SP 800-56C revision 2, section 4.1, for 32 bytes.
+pub(crate) fn one_step_kdf<const INFO_BYTES: usize>(
+    secret: &SecretBytes,
+    counter: u32,
+    info: &[u8; INFO_BYTES],
+) -> SecretBytes {
+    const { assert!(4 + 32 + INFO_BYTES + 9 <= BLOCK_BYTES, "the message takes one block") };
+    let mut block = Zeroizing::new([0; BLOCK_BYTES]);
+    pad(&mut *block, &[&counter.to_be_bytes(), secret.expose(), info]);
+    let mut state = Zeroizing::new(INITIAL_STATE);
+    compress256(&mut state, std::slice::from_ref(&*block));
+    let mut key = SecretBytes::new([0; 32]);
+    write_words(&state, key.expose_mut());
+    key
 }
 
 /// `SHA-256(0x00 ‖ chunk)`: a chunk's leaf in the tree that a record's `payload_hash` is the root of.
@@ -151,6 +182,13 @@ mod tests {
                 sha256(&[NODE_PREFIX, left.as_bytes(), right.as_bytes()])
             );
         }
+    }
+
+    #[test]
+    fn a_derived_key_is_the_digest_of_the_counter_the_secret_and_the_info() {
+        let secret = SecretBytes::new([0x5a; 32]);
+        let digest = sha256(&[&[0, 0, 0, 2], secret.expose(), b"fifteen bytes.."]);
+        assert_eq!(one_step_kdf(&secret, 2, b"fifteen bytes..").expose(), digest.as_bytes());
     }
 
     /// RFC 6962 leaf of the empty entry, as used by every Certificate Transparency test suite.

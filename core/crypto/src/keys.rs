@@ -9,14 +9,19 @@
 //! ciphertext one can construct two keys that both open it, to different plaintexts. The commitment, derived
 //! from the change key beside the cipher key and compared before opening, binds a chunk to one key, so a
 //! disclosed change key opens the chunk to exactly one plaintext.
+//!
+//! Both are derived by the one-step key derivation of NIST SP 800-56C revision 2, section 4, with SHA-256: `SHA-256(counter
+//! (4) ‖ change key ‖ "craton chunk v1")`, the cipher key with the counter 1, the commitment with 2.
 
+use aes::Aes256Enc;
+use aes_gcm::aead::consts::U12;
 use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce, Tag};
+use aes_gcm::{AesGcm, Nonce, Tag};
 use craton_types::{KeyEpoch, Offset, TenantId};
 use hkdf::Hkdf;
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
+use crate::hash::one_step_kdf;
 use crate::hkdf::expand_key;
 use crate::{NONCE_BYTES, SecretBytes, constant_time_equal, derive};
 
@@ -27,7 +32,7 @@ const TAG_BYTES: usize = 16;
 pub const CHUNK_OVERHEAD_BYTES: usize = CHUNK_COMMITMENT_BYTES + TAG_BYTES;
 
 const CHANGE_KEY_INFO: &[u8] = b"craton change key v1";
-const CHUNK_INFO: &[u8] = b"craton chunk v1";
+const CHUNK_INFO: &[u8; 15] = b"craton chunk v1";
 const EPOCH_KEY_INFO: &[u8] = b"craton epoch key v1";
 
 /// A stored data key of a tenant. It never meets a cipher itself: the key of each epoch is derived from it.
@@ -130,20 +135,7 @@ impl ChangeKey {
     /// Encrypts the chunk's plaintext. Deterministic: replicas seal the same plaintext to the same chunk.
     #[must_use]
     pub fn seal(&self, plaintext: &[u8]) -> Vec<u8> {
-        let keys = self.expand();
-        let mut chunk = Vec::with_capacity(plaintext.len() + CHUNK_OVERHEAD_BYTES);
-        chunk.extend_from_slice(keys.commitment());
-        chunk.extend_from_slice(plaintext);
-        let tag = keys
-            .cipher()
-            .encrypt_inout_detached(
-                &Nonce::from(self.nonce),
-                &[],
-                (&mut chunk[CHUNK_COMMITMENT_BYTES..]).into(),
-            )
-            .expect("a chunk is shorter than the 64 GiB that AES-GCM takes");
-        chunk.extend_from_slice(tag.as_slice());
-        chunk
+        ChunkSealer::default().seal(self, plaintext)
     }
 
     /// Decrypts a chunk.
@@ -154,12 +146,11 @@ impl ChangeKey {
         let malformed = ChunkError::Length { found: chunk.len() };
         let (commitment, rest) = chunk.split_first_chunk::<CHUNK_COMMITMENT_BYTES>().ok_or(malformed)?;
         let (ciphertext, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(malformed)?;
-        let keys = self.expand();
-        if !constant_time_equal(commitment, keys.commitment()) {
+        if !constant_time_equal(commitment, self.commitment().expose()) {
             return Err(ChunkError::Commitment);
         }
         let mut plaintext = ciphertext.to_vec();
-        keys.cipher()
+        self.cipher()
             .decrypt_inout_detached(
                 &Nonce::from(self.nonce),
                 &[],
@@ -170,13 +161,51 @@ impl ChangeKey {
         Ok(plaintext)
     }
 
-    fn expand(&self) -> ChunkKeys {
-        let mut keys = Zeroizing::new([0; 64]);
-        Hkdf::<Sha256>::from_prk(self.secret.expose())
-            .expect("a change key is as long as a SHA-256 digest")
-            .expand(CHUNK_INFO, keys.as_mut_slice())
-            .expect("64 bytes are fewer than the 8,160 that HKDF-SHA256 can give");
-        ChunkKeys(keys)
+    fn cipher(&self) -> ChunkCipher {
+        let key = one_step_kdf(&self.secret, 1, CHUNK_INFO);
+        ChunkCipher::new(key.expose().into())
+    }
+
+    fn commitment(&self) -> SecretBytes {
+        one_step_kdf(&self.secret, 2, CHUNK_INFO)
+    }
+}
+
+/// AES-256-GCM. GCM never runs the block cipher backwards.
+type ChunkCipher = AesGcm<Aes256Enc, U12>;
+
+/// Seals many chunks, each under its own key.
+///
+/// A cipher is a kilobyte, and wiping it byte by byte takes as long as the encryption. So each chunk's cipher is
+/// overwritten by the next one's, and the last one is wiped.
+#[derive(Default)]
+pub struct ChunkSealer(Option<Box<ChunkCipher>>);
+
+impl ChunkSealer {
+    /// As [`ChangeKey::seal`].
+    #[must_use]
+    pub fn seal(&mut self, key: &ChangeKey, plaintext: &[u8]) -> Vec<u8> {
+        let mut chunk = Vec::with_capacity(plaintext.len() + CHUNK_OVERHEAD_BYTES);
+        chunk.extend_from_slice(key.commitment().expose());
+        chunk.extend_from_slice(plaintext);
+        let tag = self
+            .load(key.cipher())
+            .encrypt_inout_detached(
+                &Nonce::from(key.nonce),
+                &[],
+                (&mut chunk[CHUNK_COMMITMENT_BYTES..]).into(),
+            )
+            .expect("a chunk is shorter than the 64 GiB that AES-GCM takes");
+        chunk.extend_from_slice(tag.as_slice());
+        chunk
+    }
+
+    fn load(&mut self, cipher: ChunkCipher) -> &ChunkCipher {
+        match &mut self.0 {
+            Some(place) => std::mem::forget(std::mem::replace(&mut **place, cipher)),
+            None => self.0 = Some(Box::new(cipher)),
+        }
+        self.0.as_deref().expect("it was put there")
     }
 }
 
@@ -186,20 +215,6 @@ fn chunk_nonce(offset: Offset, chunk_index: u32) -> [u8; NONCE_BYTES] {
     nonce[..8].copy_from_slice(&offset.get().to_be_bytes());
     nonce[8..].copy_from_slice(&chunk_index.to_be_bytes());
     nonce
-}
-
-/// HKDF-Expand of a change key: AES-256-GCM key ‖ commitment.
-struct ChunkKeys(Zeroizing<[u8; 64]>);
-
-impl ChunkKeys {
-    fn cipher(&self) -> Aes256Gcm {
-        let key: &[u8; 32] = self.0.first_chunk().expect("the first half of 64 bytes");
-        Aes256Gcm::new(key.into())
-    }
-
-    fn commitment(&self) -> &[u8; CHUNK_COMMITMENT_BYTES] {
-        self.0.last_chunk().expect("the second half of 64 bytes")
-    }
 }
 
 macro_rules! redacted {
@@ -247,6 +262,15 @@ mod tests {
             ] {
                 assert_eq!(other.open(&chunk), Err(ChunkError::Commitment));
             }
+        }
+    }
+
+    #[test]
+    fn a_sealer_seals_as_each_key_alone() {
+        let mut sealer = ChunkSealer::default();
+        for index in 0..3 {
+            let key = dek().change_key(TENANT, Offset::ZERO, index);
+            assert_eq!(sealer.seal(&key, b"plaintext"), key.seal(b"plaintext"));
         }
     }
 

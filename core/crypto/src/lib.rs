@@ -3,7 +3,8 @@
 //! # Invariants
 //! - Secrets are wiped when dropped, and their `Debug` output never shows them.
 //! - Randomness is an argument. The same arguments give the same bytes on every replica.
-//! - Every use of a key is separated from every other by its own HKDF info string (RFC 5869, section 3.2).
+//! - Every use of a key is separated from every other by an info string of its own, in HKDF (RFC 5869, section 3.2) and in the
+//!   one-step derivation of a chunk's keys (NIST SP 800-56C, section 4).
 //! - A change key is derived for one chunk of one record, so no (key, nonce) pair meets two plaintexts
 //!   unless an offset is written twice under one key epoch; the log refuses that.
 //! - Secrets are compared in constant time.
@@ -19,6 +20,7 @@ mod constant_time;
 mod hash;
 mod hkdf;
 mod keys;
+mod linked_record;
 #[cfg(unix)]
 mod master_key;
 mod scram;
@@ -31,7 +33,8 @@ mod wrap;
 pub use constant_time::constant_time_equal;
 pub use hash::{Sha256Writer, chunk_hash, node_hash, record_hash, sha256};
 pub use hkdf::derive;
-pub use keys::{CHUNK_COMMITMENT_BYTES, CHUNK_OVERHEAD_BYTES, ChangeKey, ChunkError, DataKey, Dek};
+pub use keys::{CHUNK_COMMITMENT_BYTES, CHUNK_OVERHEAD_BYTES, ChangeKey, ChunkError, ChunkSealer, DataKey, Dek};
+pub use linked_record::LinkedRecord;
 #[cfg(unix)]
 pub use master_key::{EnvironmentMasterKey, FileMasterKey, MasterKeyError, MasterKeyProvider};
 pub use scram::{

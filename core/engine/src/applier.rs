@@ -150,10 +150,6 @@ impl Applier {
             let Some(writer) = self.tenants.writer(tenant) else {
                 continue;
             };
-            let commands: Vec<Arc<Command>> = positions
-                .iter()
-                .map(|&position| Arc::clone(&entry.commands[position]))
-                .collect();
             let shared = Arc::clone(&writer.lock().tenant);
             if shared.projection.memory_bytes() > VIEW_MEMORY_BYTES_HIGH {
                 relieve(&shared)?;
@@ -162,12 +158,15 @@ impl Applier {
             if committed.index <= writer.applied {
                 continue;
             }
-            let applied = writer.apply_batch(committed.index, entry.timestamp, &commands)?;
+            writer.apply_batch(
+                committed.index,
+                entry.timestamp,
+                &entry.commands,
+                &positions,
+                &mut outcomes,
+            )?;
             drop(writer);
-            self.open_created_databases(&commands, &applied, is_own)?;
-            for (position, outcome) in positions.into_iter().zip(applied) {
-                outcomes[position] = Some(outcome);
-            }
+            self.open_created_databases(&entry.commands, &positions, &outcomes, is_own)?;
         }
         Ok(outcomes)
     }
@@ -187,11 +186,15 @@ impl Applier {
     fn open_created_databases(
         &self,
         commands: &[Arc<Command>],
-        outcomes: &[Outcome],
+        positions: &[usize],
+        outcomes: &[Option<Outcome>],
         is_own: bool,
     ) -> Result<(), EngineError> {
-        for (command, outcome) in commands.iter().zip(outcomes) {
-            if let (Operation::CreateDatabase { database, .. }, Outcome::Committed(_)) = (&command.operation, outcome) {
+        for &position in positions {
+            let operation = &commands[position].operation;
+            if let (Operation::CreateDatabase { database, .. }, Some(Outcome::Committed(_))) =
+                (operation, &outcomes[position])
+            {
                 self.health
                     .space
                     .retry(EngineError::is_out_of_space, || self.tenants.open(database))?;

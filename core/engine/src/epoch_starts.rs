@@ -20,6 +20,8 @@ pub(crate) struct EpochStarts {
     tenants: Arc<Tenants>,
     random: Arc<dyn Random>,
     begun: HashSet<TenantId>,
+    /// The one of `begun` that was asked for last.
+    last: Option<TenantId>,
     /// Those that begin theirs with the entry that is being made.
     beginning: Vec<TenantId>,
 }
@@ -30,6 +32,7 @@ impl EpochStarts {
             tenants,
             random,
             begun: HashSet::new(),
+            last: None,
             beginning: Vec::new(),
         }
     }
@@ -38,7 +41,14 @@ impl EpochStarts {
     pub(crate) fn before(&mut self, command: &Command) -> Option<Command> {
         let tenant = command.tenant;
         // Almost every command of almost every process ends here.
-        if self.begun.contains(&tenant) || !command.operation.is_sealed() {
+        if self.last == Some(tenant) {
+            return None;
+        }
+        if self.begun.contains(&tenant) {
+            self.last = Some(tenant);
+            return None;
+        }
+        if !command.operation.is_sealed() {
             return None;
         }
         self.begun.insert(tenant);
@@ -64,6 +74,7 @@ impl EpochStarts {
     pub(crate) fn finish_entry(&mut self, taken: bool) {
         for tenant in self.beginning.drain(..) {
             if !taken {
+                self.last = None;
                 self.begun.remove(&tenant);
             }
         }

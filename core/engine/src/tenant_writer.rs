@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use craton_crypto::{SecretBytes, SubjectKey};
+use craton_crypto::{LinkedRecord, SecretBytes, SubjectKey};
 use craton_kernel::{
     ApplyError, Command, Operation, RowReader, StreamWrite, SubjectKeyEffect, TenantState, ViewWrite, key_epoch_of,
     replay,
@@ -301,13 +301,15 @@ impl TenantWriter {
 
     /// Stores the keys that a committed command brings, and its record. The state has changed already, so there is no
     /// way but forward: a full disk is waited for.
-    pub(crate) fn store_record(&mut self, command: &Command, record: &Record) -> Result<(), EngineError> {
+    pub(crate) fn store_record(&mut self, command: &Command, record: &LinkedRecord) -> Result<(), EngineError> {
         let space = Arc::clone(&self.space);
-        space.retry(EngineError::is_out_of_space, || self.store_keys(command, record))?;
+        space.retry(EngineError::is_out_of_space, || {
+            self.store_keys(command, record.record())
+        })?;
         space.retry(EngineError::is_out_of_space, || self.append(record))
     }
 
-    fn append(&mut self, record: &Record) -> Result<(), EngineError> {
+    fn append(&mut self, record: &LinkedRecord) -> Result<(), EngineError> {
         let appended = self.log.append(record);
         appended.map(|_| ()).map_err(|source| self.tenant.log_error(source))
     }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use craton_crypto::{SecretBytes, record_hash};
+use craton_crypto::{LinkedRecord, SecretBytes, record_hash};
 use craton_log::testing::MemoryDisk;
 use craton_log::{TenantLog, TenantLogError, TenantLogOptions, Wal, WalEntry, WalError, WalOptions};
 use craton_proof::HashReader;
@@ -122,7 +122,7 @@ impl Logs {
                 bytes: (0..length).map(|_| decisions.next().to_be_bytes()[0]).collect(),
             };
             let record = record(&command, 1, self.records.len() as u64, previous);
-            previous = log.append(&record)?;
+            previous = log.append(&LinkedRecord::new(record.clone()))?;
             written += length as u64;
             self.records.push(record);
         }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use craton_crypto::SecretBytes;
+use craton_crypto::{LinkedRecord, SecretBytes};
 use craton_log::{
     Disk, LogHead, LogHeadMismatch, LogReader, SealedBatch, TenantLog, TenantLogError, TenantLogOptions, Vote, Wal,
     WalEntry, WalError, WalOptions,
@@ -195,7 +195,7 @@ impl Node {
             let record = record(command, index, log.next, log.last_hash);
             let hash = log
                 .log
-                .append(&record)
+                .append(&LinkedRecord::new(record))
                 .map_err(|source| NodeError::Log { tenant, source })?;
             log.last_hash = hash;
             log.next += 1;

@@ -1,6 +1,6 @@
 //! From a record's plaintext to its sealed chunks and header, and back.
 
-use craton_crypto::{CHUNK_OVERHEAD_BYTES, ChunkError, Dek, chunk_hash, record_hash};
+use craton_crypto::{CHUNK_OVERHEAD_BYTES, ChunkError, ChunkSealer, Dek, LinkedRecord, chunk_hash};
 use craton_proof::merkle_tree_hash;
 use craton_types::{
     BODY_BYTES_MAX, CHUNKS_MAX, Change, ChangeDecodeError, Hash, KeyEpoch, KeysRotated, Record, RecordHeader,
@@ -119,7 +119,7 @@ impl Draft {
     /// Encrypts the chunks with the key of the header's epoch, and hashes them. Equal drafts give equal bytes. The key of
     /// a plain record is not asked for.
     #[must_use]
-    pub fn seal<'a>(self, key: impl FnOnce(KeyEpoch) -> &'a Dek) -> SealedRecord {
+    pub fn seal<'a>(self, sealer: &mut ChunkSealer, key: impl FnOnce(KeyEpoch) -> &'a Dek) -> SealedRecord {
         let Self { mut header, content } = self;
         let chunks = match content {
             Content::Plain(chunks) => chunks,
@@ -128,7 +128,10 @@ impl Draft {
                 plaintexts
                     .iter()
                     .zip(0u32..)
-                    .map(|(plaintext, index)| key.change_key(header.tenant, header.offset, index).seal(plaintext))
+                    .map(|(plaintext, index)| {
+                        let key = key.change_key(header.tenant, header.offset, index);
+                        sealer.seal(&key, plaintext)
+                    })
                     .collect()
             }
         };
@@ -142,23 +145,23 @@ impl Draft {
 impl SealedRecord {
     /// Links the record to the one before and makes it the last of the chain. Records are chained in the order in which
     /// they were decided.
-    pub fn chain(self, state: &mut TenantState) -> (Record, Committed) {
+    pub fn chain(self, state: &mut TenantState) -> (LinkedRecord, Committed) {
         let Self(mut record) = self;
-        let header = &mut record.header;
         assert_eq!(
-            header.offset.get(),
+            record.header.offset.get(),
             state.frontier.size(),
             "records are chained in order"
         );
-        header.previous_hash = state.last_hash;
-        let record_hash = record_hash(&header.encode());
+        record.header.previous_hash = state.last_hash;
+        let record = LinkedRecord::new(record);
+        let header = &record.record().header;
         let committed = Committed {
             offset: header.offset,
-            record_hash,
+            record_hash: record.hash(),
             timestamp: header.timestamp,
             stream_sequence: header.stream_sequence,
         };
-        state.link(record_hash);
+        state.link(record.hash());
         (record, committed)
     }
 }

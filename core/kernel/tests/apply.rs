@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use craton_crypto::{DataKey, Dek, SecretBytes, SigningKey, SubjectKey, record_hash};
+use craton_crypto::{ChunkSealer, DataKey, Dek, SecretBytes, SigningKey, SubjectKey, record_hash};
 use craton_kernel::{
     ApplyError, Command, Decided, ExpectedSequence, IDEMPOTENCY_IDS_MAX, KEY_EPOCH_TABLE, NewDataKey, Operation,
     Outcome, ReadCheck, Refusal, RowReader, SchemaWrite, StateCheckpoint, StreamWrite, TenantState, ViewWrite, decide,
@@ -146,9 +146,12 @@ impl Tenant {
         let decided = decide(&mut self.state, &self.rows, Timestamp::new(self.clock), &command);
         match decided.expect("memory can be read") {
             Decided::Drafted(drafted) => {
-                let (record, committed) = drafted.draft.seal(|_| &key).chain(&mut self.state);
+                let (record, committed) = drafted
+                    .draft
+                    .seal(&mut ChunkSealer::default(), |_| &key)
+                    .chain(&mut self.state);
                 self.rows.store(committed.offset, drafted.writes, drafted.stream);
-                self.records.push(record);
+                self.records.push(record.into_record());
                 Outcome::Committed(committed)
             }
             Decided::Answered(outcome) => {
@@ -423,11 +426,15 @@ fn a_batch_may_be_decided_before_it_is_sealed() {
         one_by_one.commit(operation);
     }
     let key = one_by_one.dek();
-    let sealed: Vec<_> = drafts.into_iter().rev().map(|draft| draft.seal(|_| &key)).collect();
+    let sealed: Vec<_> = drafts
+        .into_iter()
+        .rev()
+        .map(|draft| draft.seal(&mut ChunkSealer::default(), |_| &key))
+        .collect();
     let records: Vec<_> = sealed
         .into_iter()
         .rev()
-        .map(|sealed| sealed.chain(&mut state).0)
+        .map(|sealed| sealed.chain(&mut state).0.into_record())
         .collect();
     assert_eq!(records, one_by_one.records);
     assert_eq!(state.to_bytes(), one_by_one.state.to_bytes());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use craton_crypto::{Dek, SecretBytes, SubjectKey};
+use craton_crypto::{ChunkSealer, Dek, SecretBytes, SubjectKey};
 use craton_kernel::{
     ApplyError, Command, Decided, NewSubjectKey, Operation, Outcome, Refusal, RowReader, SUBJECT_TABLE, SchemaWrite,
     SubjectKeyEffect, SubjectState, TenantState, ViewWrite, decide, replay, subject_key, unseal_changes,
@@ -138,9 +138,12 @@ impl Clinic {
             };
         }
         let key = dek();
-        let (record, committed) = drafted.draft.seal(|_| &key).chain(&mut self.state);
+        let (record, committed) = drafted
+            .draft
+            .seal(&mut ChunkSealer::default(), |_| &key)
+            .chain(&mut self.state);
         self.store.store(committed.offset, drafted.writes);
-        self.records.push(record);
+        self.records.push(record.into_record());
         match drafted.refusal {
             None => Outcome::Committed(committed),
             Some(refusal) => Outcome::RefusedOnRecord {

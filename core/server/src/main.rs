@@ -15,6 +15,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
+/// Commands are made by the clients' threads and dropped by the one that applies them; the system's allocator serves
+/// that badly.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Serves Craton databases over the PostgreSQL protocol.
 ///
 /// SIGTERM ends the server in order, SIGHUP makes it read its certificate and keys again. RUST_LOG selects what is

@@ -32,7 +32,7 @@ mod tiles;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use craton_crypto::record_hash;
+use craton_crypto::LinkedRecord;
 use craton_proof::Frontier;
 use craton_types::{Hash, Offset, Record, RecordHeader, SegmentFooter};
 
@@ -134,11 +134,12 @@ impl TenantLog {
     /// [`TenantLogError::Invalid`] say why the record is not the next one; [`TenantLogError::NoSpace`],
     /// [`TenantLogError::Io`] and [`TenantLogError::Poisoned`] come from writing earlier ones. In every case
     /// this record was not appended.
-    pub fn append(&mut self, record: &Record) -> Result<Hash, TenantLogError> {
+    pub fn append(&mut self, linked: &LinkedRecord) -> Result<Hash, TenantLogError> {
         self.check_poison()?;
+        let record = linked.record();
         let offset = record.header.offset;
         if offset.get() < self.next {
-            return self.compare(record);
+            return self.compare(linked);
         }
         if offset.get() > self.next {
             return Err(TenantLogError::Gap {
@@ -146,8 +147,7 @@ impl TenantLog {
                 next: self.next_offset(),
             });
         }
-        let header_bytes = record.header.encode();
-        self.check_record(record, &header_bytes)?;
+        self.check_record(linked)?;
         let stored = stored_bytes(record.header.payload_length);
         if self.active.tree.size() > 0 && self.active.end + stored > self.segment_bytes {
             self.close_segment()?;
@@ -156,8 +156,8 @@ impl TenantLog {
             self.write_buffer()?;
         }
 
-        encode_record(&header_bytes, record, &mut self.buffer);
-        let hash = record_hash(&header_bytes);
+        encode_record(linked, &mut self.buffer);
+        let hash = linked.hash();
         note_position(
             &mut self.pending_positions,
             self.active.first,
@@ -212,11 +212,8 @@ impl TenantLog {
         Ok(())
     }
 
-    fn check_record(
-        &self,
-        record: &Record,
-        header_bytes: &[u8; craton_types::HEADER_BYTES],
-    ) -> Result<(), TenantLogError> {
+    fn check_record(&self, linked: &LinkedRecord) -> Result<(), TenantLogError> {
+        let record = linked.record();
         let header = &record.header;
         let invalid = |field| TenantLogError::Invalid {
             offset: header.offset,
@@ -238,12 +235,13 @@ impl TenantLog {
         if header.payload_length as usize != Record::body_length(&record.chunks) {
             return Err(invalid("payload_length"));
         }
-        RecordHeader::decode(header_bytes).map_err(|error| invalid(error.field))?;
+        RecordHeader::decode(linked.header_bytes()).map_err(|error| invalid(error.field))?;
         Ok(())
     }
 
     /// Compares a record with the one that the log has at its offset.
-    fn compare(&mut self, record: &Record) -> Result<Hash, TenantLogError> {
+    fn compare(&mut self, linked: &LinkedRecord) -> Result<Hash, TenantLogError> {
+        let record = linked.record();
         let offset = record.header.offset.get();
         if offset >= self.shared.state.read().written {
             self.write_buffer()?;
@@ -258,7 +256,7 @@ impl TenantLog {
             None => self.shared.locate(offset)?,
         };
         let stored = cursor.header()?;
-        let mut same = stored.bytes == record.header.encode();
+        let mut same = stored.bytes == *linked.header_bytes();
         if same {
             let mut body = Vec::with_capacity(record.header.payload_length as usize);
             record.encode_body(&mut body);

@@ -1,6 +1,6 @@
 //! Reading records from a segment file and checking them.
 
-use craton_crypto::{chunk_hash, record_hash};
+use craton_crypto::{LinkedRecord, chunk_hash, record_hash};
 use craton_proof::merkle_tree_hash;
 use craton_types::{
     FOOTER_MAGIC, HEADER_BYTES, Hash, RECORD_CRC_BYTES, Record, RecordHeader, SEGMENT_FOOTER_BYTES,
@@ -49,10 +49,11 @@ pub(super) const fn stored_bytes(payload_length: u32) -> u64 {
 }
 
 /// Appends a record as it is stored.
-pub(super) fn encode_record(header_bytes: &[u8; HEADER_BYTES], record: &Record, out: &mut Vec<u8>) {
+pub(super) fn encode_record(linked: &LinkedRecord, out: &mut Vec<u8>) {
+    let header_bytes = linked.header_bytes();
     out.extend_from_slice(header_bytes);
     out.extend_from_slice(&crc32c::crc32c(header_bytes).to_be_bytes());
-    record.encode_body(out);
+    linked.record().encode_body(out);
 }
 
 /// A record as it is stored, from its parts.

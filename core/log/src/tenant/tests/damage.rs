@@ -111,8 +111,8 @@ fn a_rewritten_record_is_not_served() {
         other.header.actor = ActorId::new([9; 16]);
         let mut before = Vec::new();
         let mut after = Vec::new();
-        encode_record(&original.header.encode(), original, &mut before);
-        encode_record(&other.header.encode(), &other, &mut after);
+        encode_record(&linked(original), &mut before);
+        encode_record(&linked(&other), &mut after);
         let path = &segments[usize::from(offset >= last_first)];
         disk.tamper(path, |bytes| {
             let position = bytes.windows(before.len()).position(|window| window == before);
@@ -283,7 +283,7 @@ fn a_whole_footer_without_a_next_segment_is_written_again() {
     let mut closing = None;
     for record in &records {
         let before = disk.fork();
-        log.append(record).expect("appended");
+        log.append(&linked(record)).expect("appended");
         if files(&disk, ".segment").len() == 2 {
             closing = Some(before);
             break;

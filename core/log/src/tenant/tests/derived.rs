@@ -51,7 +51,7 @@ fn hashes_of_a_long_log_are_found_and_mended() {
     let mut previous_hash = Hash::default();
     for offset in 0..COUNT {
         previous_hash = log
-            .append(&record_with(offset, previous_hash, vec![]))
+            .append(&linked(&record_with(offset, previous_hash, vec![])))
             .expect("appended");
         leaves.push(previous_hash);
     }

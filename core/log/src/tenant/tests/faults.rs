@@ -16,7 +16,10 @@ fn a_failed_sync_poisons_the_log_and_opening_writes_the_records_again() {
     }));
     assert!(matches!(log.sync(), Err(TenantLogError::Io { operation: "sync", .. })));
     assert!(log.reader().is_poisoned());
-    assert!(matches!(log.append(&records[0]), Err(TenantLogError::Poisoned)));
+    assert!(matches!(
+        log.append(&linked(&records[0])),
+        Err(TenantLogError::Poisoned)
+    ));
     assert!(matches!(log.publish(), Err(TenantLogError::Poisoned)));
     assert!(matches!(log.sync(), Err(TenantLogError::Poisoned)));
     assert_eq!(all(&log).expect("what is published stays readable"), records);
@@ -44,7 +47,7 @@ fn a_full_disk_delays_and_loses_nothing() {
             kind: FaultKind::NoSpace,
             sticky: false,
         }));
-        if let Err(error) = log.append(record).and_then(|_| log.publish()) {
+        if let Err(error) = log.append(&linked(record)).and_then(|_| log.publish()) {
             disk.set_fault(None);
             assert!(matches!(error, TenantLogError::NoSpace { .. }), "call {call}: {error}");
             if log.reader().is_poisoned() {
@@ -78,7 +81,7 @@ fn run(disk: &MemoryDisk, records: &[Record], until: usize, durable: &mut u64) -
         .min(until)
         .saturating_sub(3);
     for (number, record) in (start..).zip(&records[start..until]) {
-        log.append(record)?;
+        log.append(&linked(record))?;
         if number % 2 == 0 {
             log.publish()?;
         }

@@ -73,8 +73,14 @@ fn records(count: u64) -> Vec<Record> {
     records
 }
 
+fn linked(record: &Record) -> LinkedRecord {
+    LinkedRecord::new(record.clone())
+}
+
 fn append_all(log: &mut TenantLog, records: &[Record]) -> Result<(), TenantLogError> {
-    records.iter().try_for_each(|record| log.append(record).map(|_| ()))
+    records
+        .iter()
+        .try_for_each(|record| log.append(&linked(record)).map(|_| ()))
 }
 
 fn all(log: &TenantLog) -> Result<Vec<Record>, TenantLogError> {

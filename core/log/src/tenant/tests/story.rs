@@ -92,7 +92,7 @@ fn appending_again_compares() {
     assert_eq!(before, after, "appending again changes nothing");
     append_all(&mut log, &records[35..]).expect("appended");
     assert_eq!(
-        log.append(&records[39]).expect("there already"),
+        log.append(&linked(&records[39])).expect("there already"),
         record_hash(&records[39].header.encode())
     );
 
@@ -103,7 +103,7 @@ fn appending_again_compares() {
         other_body.chunks[0][0] ^= 1;
         for other in [other_header, other_body] {
             assert!(
-                matches!(log.append(&other), Err(TenantLogError::Diverged { offset: found }) if found == other.header.offset)
+                matches!(log.append(&linked(&other)), Err(TenantLogError::Diverged { offset: found }) if found == other.header.offset)
             );
         }
     }
@@ -118,7 +118,7 @@ fn records_that_do_not_fit_are_refused() {
     let records = records(4);
     append_all(&mut log, &records[..2]).expect("appended");
     assert!(matches!(
-        log.append(&records[3]),
+        log.append(&linked(&records[3])),
         Err(TenantLogError::Gap { offset, next }) if (offset, next) == (Offset::new(3), Offset::new(2))
     ));
     let next = &records[2];
@@ -137,7 +137,7 @@ fn records_that_do_not_fit_are_refused() {
     for (expected, change) in cases {
         let mut record = next.clone();
         change(&mut record);
-        let refused = log.append(&record);
+        let refused = log.append(&linked(&record));
         assert!(
             matches!(refused, Err(TenantLogError::Invalid { field, .. }) if field == expected),
             "{expected}: {refused:?}"
@@ -145,9 +145,9 @@ fn records_that_do_not_fit_are_refused() {
     }
     let unchained = record_with(2, Hash::new([3; 32]), next.chunks.clone());
     assert!(
-        matches!(log.append(&unchained), Err(TenantLogError::WrongLink { expected, .. }) if expected == log.last_hash())
+        matches!(log.append(&linked(&unchained)), Err(TenantLogError::WrongLink { expected, .. }) if expected == log.last_hash())
     );
-    log.append(next).expect("a refused record changes nothing");
+    log.append(&linked(next)).expect("a refused record changes nothing");
 }
 
 #[test]
@@ -155,9 +155,9 @@ fn long_records_have_a_segment_alone_and_memory_is_bounded() {
     let disk = MemoryDisk::new();
     let mut log = open(&disk).expect("created");
     let long = record_with(0, Hash::default(), vec![vec![3; 2 * BUFFER_BYTES_MAX]]);
-    let next = record_with(1, log.append(&long).expect("appended"), vec![vec![4; 10]]);
+    let next = record_with(1, log.append(&linked(&long)).expect("appended"), vec![vec![4; 10]]);
     assert!(log.buffer.len() > BUFFER_BYTES_MAX);
-    log.append(&next).expect("appended");
+    log.append(&linked(&next)).expect("appended");
     assert!(log.buffer.len() < 1_000, "the long record was written");
     assert_eq!(log.reader().published(), Offset::ZERO, "but not published");
     assert_eq!(files(&disk, ".segment").len(), 2);
