@@ -16,6 +16,7 @@ use crate::proposer::{Waiting, WaitingEntries};
 use crate::queue::Reply;
 use crate::tenant::SharedTenant;
 use crate::tenants::Tenants;
+use crate::writeback::WritebackQueue;
 
 /// Above this a view takes no further batch before a flush. One batch may bring it to several times as much.
 const VIEW_MEMORY_BYTES_HIGH: usize = 64 * 1024 * 1024;
@@ -36,6 +37,7 @@ pub(crate) struct Applier {
     pub(crate) waiting: Arc<WaitingEntries>,
     pub(crate) health: Arc<Health>,
     pub(crate) closing: Arc<Closing>,
+    pub(crate) writebacks: Arc<WritebackQueue>,
     pub(crate) boot: u64,
 }
 
@@ -165,6 +167,9 @@ impl Applier {
                 &positions,
                 &mut outcomes,
             )?;
+            if let Some(writeback) = writer.begin_writeback() {
+                self.writebacks.push(writeback);
+            }
             drop(writer);
             self.open_created_databases(&entry.commands, &positions, &outcomes, is_own)?;
         }

@@ -30,6 +30,7 @@ use crate::recoveries::Recoveries;
 use crate::scrub::{ScrubStatus, Scrubbed, Scrubber};
 use crate::tenant::SharedTenant;
 use crate::tenants::{KnownHeads, Resources, SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
+use crate::writeback::WritebackQueue;
 use crate::{Clock, Commit, EngineError, Options, Random, Session, SyncPolicy, Tenant, Wait};
 
 /// How often it is looked whether the proposer has ended.
@@ -77,6 +78,7 @@ pub(crate) struct Inner {
     consensus: Arc<dyn Consensus>,
     flusher: Arc<Flusher>,
     closing: Arc<Closing>,
+    writebacks: Arc<WritebackQueue>,
     scrubbed: Arc<Mutex<Scrubbed>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: DirectoryLock,
@@ -227,6 +229,7 @@ impl Craton {
         let closing = Arc::new(Closing::default());
         let waiting = Arc::new(WaitingEntries::default());
         let boot = u64::from_be_bytes(random_array(random.as_ref()));
+        let writebacks = Arc::new(WritebackQueue::new(Arc::clone(&health)));
         let applier = Arc::new(Applier {
             order: Mutex::default(),
             consensus: Arc::clone(&consensus),
@@ -234,6 +237,7 @@ impl Craton {
             waiting: Arc::clone(&waiting),
             health: Arc::clone(&health),
             closing: Arc::clone(&closing),
+            writebacks: Arc::clone(&writebacks),
             boot,
         });
         let proposer = Arc::new(Proposer {
@@ -283,9 +287,11 @@ impl Craton {
             scrubbed: Arc::clone(&scrubbed),
         };
         let background_flusher = Arc::clone(&flusher);
+        let background_writebacks = Arc::clone(&writebacks);
         let threads = vec![
             spawn("craton-propose", move || proposer.run())?,
             spawn("craton-apply", move || applier.run())?,
+            spawn("craton-writeback", move || background_writebacks.run())?,
             spawn("craton-flush", move || background_flusher.run())?,
             spawn("craton-checkpoint", move || checkpointer.run())?,
             spawn("craton-scrub", move || scrubber.run())?,
@@ -295,6 +301,7 @@ impl Craton {
             consensus,
             flusher,
             closing,
+            writebacks,
             scrubbed,
             threads: Mutex::new(threads),
             _lock: lock,
@@ -532,6 +539,7 @@ impl Inner {
             let _ = proposer.join();
         }
         self.consensus.close();
+        self.writebacks.close();
         for thread in threads {
             let _ = thread.join();
         }

@@ -55,6 +55,7 @@ mod tenant_writer;
 mod tenants;
 mod transparency;
 mod wait;
+mod writeback;
 
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
 pub use craton::{Craton, DatabaseStatus, EngineStatus};

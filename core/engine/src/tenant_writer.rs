@@ -9,7 +9,7 @@ use craton_kernel::{
     ApplyError, Command, Operation, RowReader, StreamWrite, SubjectKeyEffect, TenantState, ViewWrite, key_epoch_of,
     replay,
 };
-use craton_log::{LogHead, LogReader, SyncJob, TenantLog, TenantLogOptions, TenantLogRecovery};
+use craton_log::{LogHead, LogReader, SyncJob, TenantLog, TenantLogOptions, TenantLogRecovery, Writeback};
 use craton_projection::{Applied, Flush, OsFile, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_proof::HashReader;
 use craton_types::{
@@ -355,6 +355,11 @@ impl TenantWriter {
             .map_err(|source| self.tenant.projection_error(source))?;
         self.publish_head();
         Ok(())
+    }
+
+    /// The next step of bringing the log to the disk, when it is worth it.
+    pub(crate) fn begin_writeback(&mut self) -> Option<Writeback> {
+        self.log.begin_writeback()
     }
 
     fn publish_head(&self) {

@@ -52,6 +52,9 @@ pub const TENANT_SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// Appended records are written to the file, though not published, when there are more bytes of them than this.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
+/// A step of [`TenantLog::begin_writeback`]: what a disk takes without keeping others waiting for long.
+const WRITEBACK_BYTES: usize = 512 * 1024;
+
 /// How a log is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct TenantLogOptions {
@@ -77,6 +80,8 @@ pub struct TenantLog {
     active: ActiveTail,
     /// The records after those in the file, as they are stored.
     buffer: Vec<u8>,
+    /// Bytes that were written since a sync was begun.
+    unsynced_bytes: usize,
     /// What the buffered records add to the sparse index and the hash files.
     pending_positions: Vec<u64>,
     pending_entries: PendingEntries,
@@ -199,9 +204,22 @@ impl TenantLog {
     pub fn begin_sync(&mut self) -> Result<SyncJob, TenantLogError> {
         self.check_poison()?;
         self.write_buffer()?;
+        self.unsynced_bytes = 0;
         Ok(SyncJob {
             shared: Arc::clone(&self.shared),
             records: self.next,
+        })
+    }
+
+    /// The next step of syncing what was written, to be run on another thread; `None` until it is worth it. The records
+    /// are not known to be durable then: that remains to [`Self::sync`], which has less to do.
+    pub fn begin_writeback(&mut self) -> Option<Writeback> {
+        if self.unsynced_bytes < WRITEBACK_BYTES {
+            return None;
+        }
+        self.unsynced_bytes = 0;
+        Some(Writeback {
+            shared: Arc::clone(&self.shared),
         })
     }
 
@@ -296,6 +314,7 @@ impl TenantLog {
         state.active.positions.append(&mut self.pending_positions);
         state.levels = levels;
         state.written = self.next;
+        self.unsynced_bytes += self.buffer.len();
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_MAX);
         Ok(())
@@ -398,5 +417,25 @@ impl SyncJob {
             }
         }
         Ok(durable)
+    }
+}
+
+/// Written records on their way to the disk, see [`TenantLog::begin_writeback`].
+#[must_use = "nothing is synced before it is run"]
+pub struct Writeback {
+    shared: Arc<Shared>,
+}
+
+impl Writeback {
+    /// Syncs the last segment as far as it was written.
+    ///
+    /// # Errors
+    /// [`TenantLogError::Poisoned`], or [`TenantLogError::Io`], which poisons the log.
+    pub fn run(self) -> Result<(), TenantLogError> {
+        if self.shared.poisoned.load(Ordering::Acquire) {
+            return Err(TenantLogError::Poisoned);
+        }
+        let file = self.shared.state.read().active.file.clone();
+        self.shared.poison_if_failed(file.sync())
     }
 }

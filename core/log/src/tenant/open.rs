@@ -146,6 +146,7 @@ impl TenantLog {
                 end: active.end,
             },
             buffer: Vec::new(),
+            unsynced_bytes: 0,
             pending_positions: Vec::new(),
             pending_entries: PendingEntries::default(),
             replay: None,

@@ -128,10 +128,17 @@ impl SealedBatch {
         write_whole(&**file, path, &self.bytes)?;
         let (sequence, end) = (self.placement.sequence, self.end());
         storage.publish_segment(sequence, path)?;
-        storage.update_superblock(|superblock| {
+        // Written with the next one's space, off the way of the batches: opening the log finds a newer segment anyway.
+        storage.superblock.lock().note(|superblock| {
             superblock.newest_segment = sequence;
             superblock.synced_end = end;
-        })?;
-        storage.remove_segments(beginning.replaces.as_slice())
+        });
+        match beginning.replaces {
+            None => Ok(()),
+            Some(replaced) => {
+                storage.update_superblock(|_| {})?;
+                storage.remove_segments(&[replaced])
+            }
+        }
     }
 }

@@ -332,7 +332,8 @@ impl Storage {
 /// Writes the first bytes of a segment and makes them durable with the space reserved for the rest.
 pub(super) fn write_whole(file: &dyn DiskFile, path: &Path, bytes: &[u8]) -> Result<(), WalError> {
     file.write_all_at(bytes, 0).map_err(WalError::io("write", path))?;
-    file.sync_all().map_err(WalError::io("sync", path))
+    // Of a file that was allocated meanwhile it syncs the length as well (POSIX: what reading the data back takes).
+    file.sync_data().map_err(WalError::io("sync", path))
 }
 
 /// Overwrites the wrapped key in a segment's header, so that nothing of the segment can be read any more, whatever becomes

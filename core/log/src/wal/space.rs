@@ -11,8 +11,9 @@ use crate::disk::DiskFile;
 
 /// The reserved segment's file; a name that no segment has.
 pub(super) const SPARE_NAME: &str = "spare";
-/// How many zeros are written at once.
-const ZEROS_BYTES: usize = 1024 * 1024;
+/// How many zeros are written and synced at once. The log's own batches wait for the disk meanwhile, so it is no more
+/// than a large one of them.
+const ZEROS_BYTES: usize = 256 * 1024;
 
 /// A file of zeros whose space is reserved.
 pub(super) struct Spare {
@@ -34,13 +35,15 @@ impl WalSpace {
         self.storage.spare.lock().is_some()
     }
 
-    /// Reserves the next segment's space if that is not done yet.
+    /// Reserves the next segment's space if that is not done yet, and makes the superblock durable as it was noted when
+    /// the last one was used.
     ///
     /// # Errors
     /// [`WalError::NoSpace`] when the disk is full: the log can be appended to until its last segment is, and the
     /// call should be repeated. [`WalError::Io`] poisons the log.
     pub fn reserve(&self) -> Result<(), WalError> {
         self.storage.check_poison()?;
+        self.storage.update_superblock(|_| {})?;
         if self.is_reserved() {
             return Ok(());
         }
@@ -58,6 +61,7 @@ impl Storage {
         let reserved = file
             .allocate(capacity)
             .map_err(WalError::io("allocate", &path))
+            .and_then(|()| fill_with_zeros(&*file, capacity).map_err(WalError::io("write", &path)))
             .and_then(|()| file.sync_all().map_err(WalError::io("sync", &path)));
         reserved.inspect_err(|_| self.discard(&path))?;
         Ok(Spare { file, path, capacity })
@@ -91,7 +95,8 @@ fn fill_with_zeros(file: &dyn DiskFile, length: u64) -> io::Result<()> {
     while position < length {
         let count = usize::try_from(length - position).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
         file.write_all_at(&zeros[..count], position)?;
+        file.sync_data()?;
         position += count as u64;
     }
-    file.sync_data()
+    Ok(())
 }
