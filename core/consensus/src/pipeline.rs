@@ -307,9 +307,14 @@ impl Pipeline {
         }
     }
 
-    /// Takes note that an entry is durable, and hands it over; waits while too many were handed over.
+    /// Takes note that an entry is durable, and hands it over.
     fn note_durable(&self, sealed: Sealed) {
         self.wal.lock().note_written(&sealed.batch);
+        self.hand_over(sealed);
+    }
+
+    /// Hands a durable entry over; waits while too many were handed over.
+    fn hand_over(&self, sealed: Sealed) {
         let Sealed { entry, batch } = sealed;
         let mut state = self.state.lock();
         self.note_space_used();
@@ -340,13 +345,16 @@ impl Pipeline {
         drop(state);
         tracing::warn!("the disk is full: the write-ahead log waits for space");
         self.wal.lock().take_back();
+        let mut written = Vec::with_capacity(2);
         for Sealed { entry, .. } in std::iter::once(sealed).chain(behind) {
             let batch = self.write_when_possible(&entry)?;
-            self.note_durable(Sealed { entry, batch });
+            self.wal.lock().note_written(&batch);
+            written.push(Sealed { entry, batch });
         }
         tracing::info!("there is space again: the write-ahead log goes on");
         self.state.lock().stalled = false;
         self.progress.notify_all();
+        written.into_iter().for_each(|sealed| self.hand_over(sealed));
         Ok(())
     }
 

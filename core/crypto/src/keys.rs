@@ -306,7 +306,7 @@ mod tests {
     }
 
     const GOLDEN_KEY_DIGEST: &str = "3a92598ea4254eba1192e3c193686d41a4a6ab7f2b0946104286fe28dddf37c7";
-    const GOLDEN_CHUNK_DIGEST: &str = "96d449ee1db5a603e45f62ed2ef5281088ef376b05a5f7745fd042ee3fcc5be3";
+    const GOLDEN_CHUNK_DIGEST: &str = "b9b6f793e0fd754d791174bbe1c3d5486e4829893c5202350362303116987a55";
 
     #[test]
     fn epochs_and_salts_have_keys_of_their_own() {

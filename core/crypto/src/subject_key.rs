@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(crate::sha256(&[&cell.sealed]).to_string(), GOLDEN_CELL_DIGEST);
     }
 
-    const GOLDEN_CELL_DIGEST: &str = "278f0f3d6e3365a730251c198b9276b012b5a96c86c06661a659dc9b21dc2315";
+    const GOLDEN_CELL_DIGEST: &str = "cf371d48a806d2d354792c8f82e230eee54bae880f6b30c158a3e3fac66265fd";
 
     #[test]
     fn subject_keys_unwrap_for_their_tenant_and_number_only() {

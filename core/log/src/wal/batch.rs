@@ -128,17 +128,10 @@ impl SealedBatch {
         write_whole(&**file, path, &self.bytes)?;
         let (sequence, end) = (self.placement.sequence, self.end());
         storage.publish_segment(sequence, path)?;
-        // Written with the next one's space, off the way of the batches: opening the log finds a newer segment anyway.
-        storage.superblock.lock().note(|superblock| {
+        storage.update_superblock(|superblock| {
             superblock.newest_segment = sequence;
             superblock.synced_end = end;
-        });
-        match beginning.replaces {
-            None => Ok(()),
-            Some(replaced) => {
-                storage.update_superblock(|_| {})?;
-                storage.remove_segments(&[replaced])
-            }
-        }
+        })?;
+        storage.remove_segments(beginning.replaces.as_slice())
     }
 }

@@ -35,15 +35,13 @@ impl WalSpace {
         self.storage.spare.lock().is_some()
     }
 
-    /// Reserves the next segment's space if that is not done yet, and makes the superblock durable as it was noted when
-    /// the last one was used.
+    /// Reserves the next segment's space if that is not done yet.
     ///
     /// # Errors
     /// [`WalError::NoSpace`] when the disk is full: the log can be appended to until its last segment is, and the
     /// call should be repeated. [`WalError::Io`] poisons the log.
     pub fn reserve(&self) -> Result<(), WalError> {
         self.storage.check_poison()?;
-        self.storage.update_superblock(|_| {})?;
         if self.is_reserved() {
             return Ok(());
         }
@@ -61,8 +59,7 @@ impl Storage {
         let reserved = file
             .allocate(capacity)
             .map_err(WalError::io("allocate", &path))
-            .and_then(|()| fill_with_zeros(&*file, capacity).map_err(WalError::io("write", &path)))
-            .and_then(|()| file.sync_all().map_err(WalError::io("sync", &path)));
+            .and_then(|()| fill_with_zeros(&*file, capacity).map_err(WalError::io("write", &path)));
         reserved.inspect_err(|_| self.discard(&path))?;
         Ok(Spare { file, path, capacity })
     }
@@ -89,6 +86,8 @@ impl Storage {
     }
 }
 
+/// Writes a file's blocks and makes them durable, its length included. Blocks that are only allocated would cost every
+/// sync of a batch a change of the file system's metadata, which takes as long as the batch itself.
 fn fill_with_zeros(file: &dyn DiskFile, length: u64) -> io::Result<()> {
     let zeros = vec![0; ZEROS_BYTES];
     let mut position = 0;
