@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use craton_crypto::{
-    CellPlace, ChangeKey, Dek, SecretBytes, SigningKey, StateKey, SubjectKey, chunk_hash, record_hash, sha256,
+    CellPlace, ChangeKey, Dek, LinkedRecord, SecretBytes, SigningKey, StateKey, SubjectKey, chunk_hash, record_hash,
+    sha256,
 };
 use craton_log::testing::MemoryDisk;
 use craton_log::{TenantLog, TenantLogError, TenantLogOptions, Vote, Wal, WalEntry, WalError, WalOptions};
@@ -452,7 +453,8 @@ pub(crate) fn tenant_files() -> &'static [File] {
         let disk = MemoryDisk::new();
         let mut log = open_tenant_log(&disk).expect("an empty disk takes a log");
         for record in &world().records {
-            log.append(record).expect("an empty disk takes a record");
+            log.append(&LinkedRecord::new(record.clone()))
+                .expect("an empty disk takes a record");
         }
         log.publish().expect("an empty disk takes records");
         log.sync().expect("in memory");

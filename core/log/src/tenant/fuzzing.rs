@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use craton_crypto::LinkedRecord;
 use craton_types::{HEADER_BYTES, Record, SEGMENT_FOOTER_BYTES, SEGMENT_HEADER_BYTES, TenantId};
 
 use super::files::{Files, NamedFile};
@@ -94,7 +95,7 @@ pub fn tenant_record(bytes: &[u8]) -> bool {
         let checked = check_body(&header, &read).expect("its own hash");
         assert_eq!(checked, record.chunks);
         let mut again = Vec::new();
-        encode_record(header_bytes, &record, &mut again);
+        encode_record(&LinkedRecord::new(record), &mut again);
         assert_eq!(again, stored[..again.len()], "a record has one form");
         return true;
     }
