@@ -159,7 +159,9 @@ fn refusal(status: StatusCode, body: &[u8]) -> VaultError {
 }
 
 fn check_address(address: &str) -> Result<(), VaultError> {
-    let uri = address.parse::<Uri>().ok().filter(|uri| {
+    // The parser drops a fragment, and the paths that are put behind the address with it.
+    let parsed = address.parse::<Uri>().ok().filter(|_| !address.contains('#'));
+    let uri = parsed.filter(|uri| {
         uri.scheme_str() == Some("https")
             && uri.host().is_some_and(|host| !host.is_empty())
             && uri
@@ -257,6 +259,8 @@ mod tests {
         for (address, accepted) in [
             ("https://vault.example:8200", true),
             ("https://vault.example/", true),
+            ("https://vault.example#", false),
+            ("https://vault.example:8200/#/v1", false),
             ("http://vault.example:8200", false),
             ("https://user:secret@vault.example", false),
             ("https://vault.example/v1", false),
