@@ -66,8 +66,8 @@ pub struct Settings {
     pub log_origin: String,
 
     /// JSON file of the witnesses that cosign the platform's own log (C2SP tlog-witness), read again on SIGHUP:
-    /// {"witnesses": [{"url": "https://witness.example", "verifier_key": "<name>+<key id>+<base64>"}],
-    /// "time_stamp_authority": {"url": "https://tsa.example", "certificates": "<PEM>"}}; the latter, for time stamps (RFC
+    /// `{"witnesses": [{"url": "https://witness.example", "verifier_key": "<name>+<key id>+<base64>"}],
+    /// "time_stamp_authority": {"url": "https://tsa.example", "certificates": "<PEM>"}}`; the latter, for time stamps (RFC
     /// 3161), may be left out. Nobody is asked when absent.
     #[arg(long, env = "CRATON_PLATFORM_WITNESS_FILE")]
     pub witness_file: Option<PathBuf>,
