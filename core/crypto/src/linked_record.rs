@@ -31,12 +31,6 @@ impl LinkedRecord {
         &self.record
     }
 
-    /// The record without what was computed from it.
-    #[must_use]
-    pub fn into_record(self) -> Record {
-        self.record
-    }
-
     /// The header as it is stored.
     #[must_use]
     pub const fn header_bytes(&self) -> &[u8; HEADER_BYTES] {
@@ -47,11 +41,5 @@ impl LinkedRecord {
     #[must_use]
     pub const fn hash(&self) -> Hash {
         self.hash
-    }
-}
-
-impl From<Record> for LinkedRecord {
-    fn from(record: Record) -> Self {
-        Self::new(record)
     }
 }

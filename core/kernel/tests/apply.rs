@@ -151,7 +151,7 @@ impl Tenant {
                     .seal(&mut ChunkSealer::default(), |_| &key)
                     .chain(&mut self.state);
                 self.rows.store(committed.offset, drafted.writes, drafted.stream);
-                self.records.push(record.into_record());
+                self.records.push(record.record().clone());
                 Outcome::Committed(committed)
             }
             Decided::Answered(outcome) => {
@@ -434,7 +434,7 @@ fn a_batch_may_be_decided_before_it_is_sealed() {
     let records: Vec<_> = sealed
         .into_iter()
         .rev()
-        .map(|sealed| sealed.chain(&mut state).0.into_record())
+        .map(|sealed| sealed.chain(&mut state).0.record().clone())
         .collect();
     assert_eq!(records, one_by_one.records);
     assert_eq!(state.to_bytes(), one_by_one.state.to_bytes());

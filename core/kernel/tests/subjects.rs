@@ -143,7 +143,7 @@ impl Clinic {
             .seal(&mut ChunkSealer::default(), |_| &key)
             .chain(&mut self.state);
         self.store.store(committed.offset, drafted.writes);
-        self.records.push(record.into_record());
+        self.records.push(record.record().clone());
         match drafted.refusal {
             None => Outcome::Committed(committed),
             Some(refusal) => Outcome::RefusedOnRecord {

@@ -204,7 +204,9 @@ fn check_segments(
             first,
             record_count: footer.record_count,
         };
-        next = first.saturating_add(footer.record_count);
+        next = first
+            .checked_add(footer.record_count)
+            .ok_or(TenantLogError::corrupt(first, "record_count"))?;
         last_hash = footer.last_hash;
         closed.push(segment);
     }

@@ -174,3 +174,24 @@ fn any_call_may_fail_once() {
         }
     }
 }
+
+/// Without a sync, what was written before the step survives a power cut.
+#[test]
+fn writeback_brings_written_records_to_the_disk_in_steps() {
+    let disk = MemoryDisk::new();
+    let mut log = open_with(&disk, 8 * 1024 * 1024).expect("created");
+    let record = record_with(0, Hash::default(), vec![vec![1; WRITEBACK_BYTES / 2]]);
+    let previous = log.append(&linked(&record)).expect("appended");
+    log.publish().expect("published");
+    assert!(log.begin_writeback().is_none(), "too little to be worth a step");
+    let next = record_with(1, previous, vec![vec![2; WRITEBACK_BYTES / 2]]);
+    log.append(&linked(&next)).expect("appended");
+    log.publish().expect("published");
+    let step = log.begin_writeback().expect("worth a step");
+    assert!(log.begin_writeback().is_none(), "it is under way");
+    step.run().expect("synced");
+    drop(log);
+    disk.crash(Crash::DropUnsynced);
+    let log = open_with(&disk, 8 * 1024 * 1024).expect("opened");
+    assert_eq!(all(&log).expect("readable"), [record, next]);
+}

@@ -1,5 +1,7 @@
 //! Space that is reserved before the log needs it.
 
+use parking_lot::Mutex;
+
 use super::*;
 use crate::disk::Disk as _;
 use crate::wal::space::SPARE_NAME;
@@ -72,6 +74,23 @@ fn what_was_reserved_is_used_by_the_next_opening_without_what_a_crash_left_in_it
     let (wal, _) = open(&disk).expect("opened");
     assert!(!wal.space().is_reserved());
     assert_eq!(spare(&disk), None);
+}
+
+/// Blocks that are only allocated would make every sync of a batch a change of the file system's metadata.
+#[test]
+fn reserved_space_is_written_and_synced_not_only_allocated() {
+    let disk = MemoryDisk::new();
+    let (wal, _) = open(&disk).expect("created");
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&calls);
+    disk.set_hook(Some(Arc::new(move |call| {
+        if call.path.ends_with(SPARE_NAME) {
+            seen.lock().push(call.kind);
+        }
+    })));
+    wal.space().reserve().expect("reserved");
+    let expected = [CallKind::Create, CallKind::Allocate, CallKind::Write, CallKind::Sync];
+    assert_eq!(*calls.lock(), expected);
 }
 
 #[test]
