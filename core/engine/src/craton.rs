@@ -1,5 +1,6 @@
 //! The node: its threads, its tenants and its users.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use craton_consensus::{Consensus, SingleNode};
 use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes, SigningKey};
 use craton_kernel::{Command, Operation, Refusal};
-use craton_log::{Disk, Wal, WalOptions, WalRecovery};
+use craton_log::{Disk, DiskLock, Wal, WalOptions, WalRecovery};
 use craton_proof::{KeyName, SignerKey};
 use craton_types::{
     ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, NodeId, RecoveryArea, TenantId,
@@ -23,7 +24,6 @@ use crate::epoch_starts::EpochStarts;
 use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
 use crate::keyring::{Keyring, Opened};
-use crate::lock::DirectoryLock;
 use crate::proposer::{Forming, LogUse, Proposed, Proposer, ProposerCounters, WaitingEntries};
 use crate::queue::ProposalQueue;
 use crate::recoveries::Recoveries;
@@ -81,7 +81,7 @@ pub(crate) struct Inner {
     writebacks: Arc<WritebackQueue>,
     scrubbed: Arc<Mutex<Scrubbed>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: DirectoryLock,
+    _lock: DiskLock,
 }
 
 impl Node {
@@ -180,8 +180,8 @@ impl Craton {
         if KeyName::parse(&origin).is_err() {
             return Err(EngineError::Origin { origin });
         }
-        create_directory(&data_dir)?;
-        let lock = DirectoryLock::acquire(&data_dir)?;
+        create_directory(&*disk, &data_dir)?;
+        let lock = lock_directory(&*disk, &data_dir)?;
         let master_key = match master_key {
             Some(master_key) => master_key,
             None => default_master_key(&*disk, &data_dir, random.as_ref())?,
@@ -559,6 +559,17 @@ impl Drop for Inner {
     }
 }
 
+/// One process at a time has a data directory open.
+fn lock_directory(disk: &dyn Disk, data_dir: &Path) -> Result<DiskLock, EngineError> {
+    let path = data_dir.join("LOCK");
+    disk.lock(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => EngineError::DirectoryInUse {
+            directory: data_dir.to_owned(),
+        },
+        _ => EngineError::Io { path, source },
+    })
+}
+
 /// The key beside the data directory, for programs that bring none of their own.
 fn default_master_key(
     disk: &dyn Disk,
@@ -583,7 +594,7 @@ fn open_wal(
     key: SecretBytes,
     random: Arc<dyn Random>,
 ) -> Result<(Wal, WalRecovery), EngineError> {
-    create_directory(directory)?;
+    create_directory(&*disk, directory)?;
     Wal::open(
         disk,
         directory,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use craton_projection::{OsFile, RawFile};
+use craton_log::DiskFile;
 use parking_lot::{Condvar, Mutex};
 
 use crate::EngineError;
@@ -98,23 +98,30 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 
 /// A view's file whose writes wait while the disk is full. A failed write would leave the view unusable until it is
 /// opened again.
-#[derive(Debug)]
 pub(crate) struct PatientFile {
-    pub(crate) file: OsFile,
+    pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) space: Arc<DiskSpace>,
 }
 
-impl RawFile for PatientFile {
+impl DiskFile for PatientFile {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
 
-    fn read_exact_at(&self, out: &mut [u8], position: u64) -> io::Result<()> {
-        self.file.read_exact_at(out, position)
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, position)
     }
 
-    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        self.space.retry(is_full, || self.file.write_all_at(bytes, position))
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+        self.space.retry(is_full, || self.file.write_at(bytes, position))
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        self.space.retry(is_full, || self.file.allocate(length))
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {

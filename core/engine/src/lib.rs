@@ -35,7 +35,6 @@ mod flusher;
 mod health;
 mod key_rotation;
 mod keyring;
-mod lock;
 mod log_mark;
 mod options;
 mod proposer;

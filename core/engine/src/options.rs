@@ -82,8 +82,7 @@ impl Options {
         self
     }
 
-    /// Where the logs are, under the paths of the data directory. Views, state trees and a master key beside the directory are the
-    /// file system's in any case.
+    /// Where the data directory is. A master key beside it is the file system's in any case.
     #[must_use]
     pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
         self.disk = disk;

@@ -1,6 +1,7 @@
 //! What the applier alone holds of a tenant: its state and the writing ends of its log and view.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,8 +10,8 @@ use craton_kernel::{
     ApplyError, Command, Operation, RowReader, StreamWrite, SubjectKeyEffect, TenantState, ViewWrite, key_epoch_of,
     replay,
 };
-use craton_log::{LogHead, LogReader, SyncJob, TenantLog, TenantLogOptions, TenantLogRecovery, Writeback};
-use craton_projection::{Applied, Flush, OsFile, Projection, ProjectionError, ProjectionOptions, RowVersion};
+use craton_log::{Disk, LogHead, LogReader, SyncJob, TenantLog, TenantLogOptions, TenantLogRecovery, Writeback};
+use craton_projection::{Applied, Flush, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_proof::HashReader;
 use craton_types::{
     LogIndex, Offset, PrimaryKey, Record, Recovered, RecoveryAction, RecoveryArea, StreamHead, SubjectKeyId, TableId,
@@ -105,7 +106,7 @@ impl TenantWriter {
             ..
         } = resources;
         let is_system = tenant == SYSTEM_TENANT;
-        create_directory(directory)?;
+        create_directory(&**disk, directory)?;
         let log = TenantLog::open(
             disk.clone(),
             &directory.join("log"),
@@ -119,8 +120,13 @@ impl TenantWriter {
         let mark = Arc::new(Mutex::new(LogMark::open(disk.clone(), directory.join("log_mark"))?));
         let view_key = keyring.tenant_key(tenant, VIEW_KEY_INFO)?;
         let mut recovered = log_recoveries(&log);
-        let had_view = directory.join(VIEW_FILE).exists();
-        let (projection, discarded) = open_projection(directory, &name, &view_key, space)?;
+        let view = ViewFile {
+            disk: &**disk,
+            path: directory.join(VIEW_FILE),
+            space,
+        };
+        let had_view = view.exists()?;
+        let (projection, discarded) = open_projection(&view, &name, &view_key)?;
         if discarded {
             recovered.push(view_rebuilt("it was damaged"));
         } else if !had_view && mark.lock().get().is_some() {
@@ -132,9 +138,9 @@ impl TenantWriter {
             Some((state, applied)) => (projection, state, applied),
             None => {
                 drop(projection);
-                discard_projection(directory)?;
+                view.discard()?;
                 recovered.push(view_rebuilt("it was not of this log"));
-                let (projection, _) = open_projection(directory, &name, &view_key, space)?;
+                let (projection, _) = open_projection(&view, &name, &view_key)?;
                 (projection, TenantState::new(tenant, is_system), LogIndex::ZERO)
             }
         };
@@ -154,7 +160,7 @@ impl TenantWriter {
         let marked = marked(mark.lock().get(), known_heads.get(tenant), &log.reader());
         let marked_end = marked.map_or(Offset::ZERO, |(end, _)| end);
         // What a rebuild replays below, the tree reads from the log.
-        let state_tree = StateKeeper::new(directory, tenant, keyring, state.end.max(marked_end))?;
+        let state_tree = StateKeeper::new(disk, directory, tenant, keyring, state.end.max(marked_end))?;
         let tenant = SharedTenant {
             id: tenant,
             name,
@@ -481,27 +487,52 @@ const VIEW_KEY_INFO: &[u8] = b"projection store";
 /// What the key is for that wraps what wraps the keys of data subjects.
 const SUBJECTS_KEY_INFO: &[u8] = b"subject keys";
 
+/// Where a tenant's view is.
+struct ViewFile<'a> {
+    disk: &'a dyn Disk,
+    path: PathBuf,
+    space: &'a Arc<DiskSpace>,
+}
+
+impl ViewFile<'_> {
+    fn exists(&self) -> Result<bool, EngineError> {
+        self.disk.exists(&self.path).map_err(|source| self.error(source))
+    }
+
+    fn open(&self) -> io::Result<PatientFile> {
+        Ok(PatientFile {
+            file: self.disk.open_or_create(&self.path)?,
+            space: Arc::clone(self.space),
+        })
+    }
+
+    fn discard(&self) -> Result<(), EngineError> {
+        let removed = self.disk.remove_if_exists(&self.path);
+        removed.map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: io::Error) -> EngineError {
+        EngineError::Io {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
 /// Opens the view, and whether it had to be discarded first.
-fn open_projection(
-    directory: &Path,
-    name: &str,
-    key: &SecretBytes,
-    space: &Arc<DiskSpace>,
-) -> Result<(Projection, bool), EngineError> {
-    let path = directory.join(VIEW_FILE);
+fn open_projection(view: &ViewFile<'_>, name: &str, key: &SecretBytes) -> Result<(Projection, bool), EngineError> {
     let options = ProjectionOptions {
         memory_bytes_max: VIEW_MEMORY_BYTES_MAX,
         ..ProjectionOptions::default()
     };
     let open = || {
-        let file = OsFile::open(&path).map_err(ProjectionError::from_io)?;
-        let space = Arc::clone(space);
-        Projection::open_on(Box::new(PatientFile { file, space }), key, options)
+        let file = view.open().map_err(ProjectionError::from_io)?;
+        Projection::open(Arc::new(file), key, options)
     };
     match open() {
         Err(error) if error.is_rebuildable() => {
             tracing::warn!(database = name, %error, "the view is discarded and rebuilt");
-            discard_projection(directory)?;
+            view.discard()?;
             open().map(|projection| (projection, true))
         }
         opened => opened.map(|projection| (projection, false)),
@@ -545,14 +576,6 @@ fn view_rebuilt(reason: &str) -> Recovered {
         end: 0,
         reason: reason.to_owned(),
         action: RecoveryAction::Rebuilt,
-    }
-}
-
-fn discard_projection(directory: &Path) -> Result<(), EngineError> {
-    let path = directory.join(VIEW_FILE);
-    match std::fs::remove_file(&path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(EngineError::Io { path, source }),
-        _ => Ok(()),
     }
 }
 

@@ -1,8 +1,7 @@
 //! The node's tenants: opening, recovering and finding them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -230,8 +229,8 @@ fn note_all(recoveries: &Recoveries, writer: &mut TenantWriter) {
 }
 
 /// Creates a directory and its parents.
-pub(crate) fn create_directory(path: &std::path::Path) -> Result<(), EngineError> {
-    fs::create_dir_all(path).map_err(|source| EngineError::Io {
+pub(crate) fn create_directory(disk: &dyn Disk, path: &Path) -> Result<(), EngineError> {
+    disk.create_dir(path).map_err(|source| EngineError::Io {
         path: path.to_owned(),
         source,
     })

@@ -10,13 +10,13 @@
 //!
 //! # Deliberately absent
 //! What records mean (`craton-kernel`), keys of records (`craton-crypto`: the tenant log holds ciphertext
-//! only), who proposes entries (`craton-consensus`), clocks, and locking against a second process.
+//! only), who proposes entries (`craton-consensus`), and clocks.
 
 mod disk;
 mod tenant;
 mod wal;
 
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use disk::{Disk, DiskFile, DiskLock, RealDisk};
 pub use tenant::{
     LogReader, ScrubStep, SyncJob, TENANT_SEGMENT_BYTES_DEFAULT, TenantLog, TenantLogError, TenantLogOptions,
     TenantLogRecovery, TornRecords, Writeback,

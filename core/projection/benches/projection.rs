@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use craton_crypto::SecretBytes;
+use craton_log::{Disk as _, RealDisk};
 use craton_projection::{Applied, Direction, KeyRange, Projection, ProjectionOptions, RowVersion};
 use craton_types::{Hash, LogIndex, Offset, PrimaryKey, Row, TableId, Value};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -26,7 +27,8 @@ impl Fixture {
             memory_bytes_max: usize::MAX,
             ..ProjectionOptions::default()
         };
-        let projection = Projection::open(&path, &SecretBytes::new([1; 32]), options).expect("the file opens");
+        let file = RealDisk.open_or_create(&path).expect("the file is ours");
+        let projection = Projection::open(file, &SecretBytes::new([1; 32]), options).expect("the file opens");
         Self {
             projection,
             end: 0,

@@ -20,14 +20,16 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use craton_crypto::{SecretBytes, constant_time_equal};
+use craton_log::DiskFile;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 use zeroize::Zeroizing;
 
+use crate::ProjectionError;
 use crate::cipher::{PAGE_BYTES, PageCipher, TAG_BYTES};
-use crate::{ProjectionError, RawFile};
 
 /// The format of the file: its layout, its encryption and the tables in it.
 pub(crate) const FORMAT_VERSION: u8 = 1;
@@ -70,7 +72,7 @@ struct Root {
 
 /// Pages of a redb store, encrypted and authenticated in one file under one key.
 pub struct EncryptedBackend {
-    file: Box<dyn RawFile>,
+    file: Arc<dyn DiskFile>,
     cipher: PageCipher,
     root: Mutex<Root>,
     /// Held while a part of a page is replaced, so that two parts of one page do not undo each other.
@@ -79,9 +81,7 @@ pub struct EncryptedBackend {
 
 impl fmt::Debug for EncryptedBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EncryptedBackend")
-            .field("file", &self.file)
-            .finish_non_exhaustive()
+        f.debug_struct("EncryptedBackend").finish_non_exhaustive()
     }
 }
 
@@ -90,7 +90,7 @@ impl EncryptedBackend {
     ///
     /// # Errors
     /// When the file belongs to another key, is of another format version or damaged, or cannot be read.
-    pub fn open(file: Box<dyn RawFile>, key: &SecretBytes) -> Result<Self, ProjectionError> {
+    pub fn open(file: Arc<dyn DiskFile>, key: &SecretBytes) -> Result<Self, ProjectionError> {
         let cipher = PageCipher::new(key);
         if file.is_empty().map_err(ProjectionError::from_io)? {
             create(&*file, &cipher).map_err(ProjectionError::from_io)?;
@@ -276,7 +276,7 @@ const fn page_position(page: u64) -> u64 {
     PAGES_POSITION + page * SEALED_BYTES_U64
 }
 
-fn create(file: &dyn RawFile, cipher: &PageCipher) -> io::Result<()> {
+fn create(file: &dyn DiskFile, cipher: &PageCipher) -> io::Result<()> {
     let mut preamble = [0; PREAMBLE_LENGTH];
     preamble[..MAGIC.len()].copy_from_slice(&MAGIC);
     preamble[MAGIC.len()] = FORMAT_VERSION;
@@ -288,7 +288,7 @@ fn create(file: &dyn RawFile, cipher: &PageCipher) -> io::Result<()> {
     file.sync_data()
 }
 
-fn check_preamble(file: &dyn RawFile, cipher: &PageCipher) -> Result<(), ProjectionError> {
+fn check_preamble(file: &dyn DiskFile, cipher: &PageCipher) -> Result<(), ProjectionError> {
     let mut preamble = [0; PREAMBLE_LENGTH];
     file.read_exact_at(&mut preamble, 0).map_err(ProjectionError::from_io)?;
     let (content, crc) = preamble.split_at(PREAMBLE_CRC_AT);
@@ -312,7 +312,7 @@ fn check_preamble(file: &dyn RawFile, cipher: &PageCipher) -> Result<(), Project
 }
 
 /// Finds the newest state of page 0. In a file that redb never wrote to, both slots are empty and so is the page.
-fn read_root(file: &dyn RawFile, cipher: &PageCipher) -> Result<Root, ProjectionError> {
+fn read_root(file: &dyn DiskFile, cipher: &PageCipher) -> Result<Root, ProjectionError> {
     let mut newest: Option<Root> = None;
     let mut written = false;
     for (slot, position) in ROOT_POSITIONS.into_iter().enumerate() {
@@ -351,10 +351,10 @@ fn read_root(file: &dyn RawFile, cipher: &PageCipher) -> Result<Root, Projection
 
 #[cfg(test)]
 mod tests {
+    use craton_log::{Disk as _, RealDisk};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::OsFile;
 
     const KEY: SecretBytes = SecretBytes::new([7; 32]);
 
@@ -374,8 +374,10 @@ mod tests {
         }
 
         fn open(&self, key: &SecretBytes) -> Result<EncryptedBackend, ProjectionError> {
-            let file = OsFile::open(&self.path()).map_err(ProjectionError::from_io)?;
-            EncryptedBackend::open(Box::new(file), key)
+            let file = RealDisk
+                .open_or_create(&self.path())
+                .map_err(ProjectionError::from_io)?;
+            EncryptedBackend::open(file, key)
         }
 
         fn flip(&self, position: u64) {
@@ -531,14 +533,5 @@ mod tests {
         ));
         std::fs::write(fixture.path(), b"CRT").unwrap();
         assert!(matches!(fixture.open(&KEY), Err(ProjectionError::Damaged { .. })));
-    }
-
-    #[test]
-    fn a_file_is_open_once() {
-        let fixture = Fixture::new();
-        let backend = fixture.open(&KEY).unwrap();
-        assert!(matches!(fixture.open(&KEY), Err(ProjectionError::AlreadyOpen)));
-        drop(backend);
-        assert!(fixture.open(&KEY).is_ok());
     }
 }

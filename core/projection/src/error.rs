@@ -10,9 +10,6 @@ pub enum ProjectionError {
     /// The file could not be read or written. After this the projection answers [`Self::Failed`] until it is reopened.
     #[error("the projection file cannot be read or written")]
     Io(#[source] io::Error),
-    /// Another process, or another part of this one, has the file open.
-    #[error("the projection file is already open")]
-    AlreadyOpen,
     /// The file was written under another key.
     #[error("the projection file belongs to another key")]
     WrongKey,
@@ -91,7 +88,6 @@ impl ProjectionError {
     pub fn from_io(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Self::damaged(error.to_string()),
-            io::ErrorKind::WouldBlock => Self::AlreadyOpen,
             _ => Self::Io(error),
         }
     }
@@ -103,7 +99,6 @@ impl ProjectionError {
             redb::Error::Io(error) => Self::from_io(error),
             redb::Error::Corrupted(what) => Self::Damaged { what },
             redb::Error::PreviousIo | redb::Error::LockPoisoned(_) => Self::Failed,
-            redb::Error::DatabaseAlreadyOpen => Self::AlreadyOpen,
             error => Self::Store(Box::new(error)),
         }
     }

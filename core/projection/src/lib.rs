@@ -31,7 +31,6 @@ mod error;
 mod memory;
 mod projection;
 mod range;
-mod raw_file;
 mod scan;
 mod snapshot;
 mod stored;
@@ -41,7 +40,6 @@ pub use backend::EncryptedBackend;
 pub use craton_types::{Direction, KeyRange};
 pub use error::ProjectionError;
 pub use projection::{Applied, Flush, Projection, ProjectionOptions, RowVersion};
-pub use raw_file::{OsFile, RawFile};
 pub use scan::Scan;
 pub use snapshot::{History, HistoryEntry, Snapshot};
 

@@ -1,22 +1,22 @@
 //! The projection itself: taking versions in, publishing them, and moving them into the file.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use craton_crypto::SecretBytes;
+use craton_log::DiskFile;
 use craton_types::{
     Hash, LogIndex, Offset, PrimaryKey, Row, StreamHead, StreamId, StreamSequence, TableId, VersionedRow,
 };
 use parking_lot::{Mutex, RwLock};
 
+use crate::ProjectionError;
 use crate::backend::EncryptedBackend;
 use crate::memory::{MemoryLayer, estimate_bytes};
 use crate::snapshot::{Layers, Snapshot, visible};
 use crate::stored::Stored;
 use crate::streams::StreamTails;
-use crate::{OsFile, ProjectionError, RawFile};
 
 /// How much memory a projection may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,22 +91,13 @@ impl fmt::Debug for Projection {
 }
 
 impl Projection {
-    /// Opens the file at `path`, creating it when there is none. The folder must exist.
+    /// Opens the projection in a file; an empty one is made ready. Nobody else may write to it meanwhile.
     ///
     /// # Errors
-    /// When the file is open elsewhere, belongs to another key, is of another format version or damaged, or cannot be
-    /// read. After an error for which [`ProjectionError::is_rebuildable`] holds, delete the file and open it again.
-    pub fn open(path: &Path, key: &SecretBytes, options: ProjectionOptions) -> Result<Self, ProjectionError> {
-        let file = OsFile::open(path).map_err(ProjectionError::from_io)?;
-        Self::open_on(Box::new(file), key, options)
-    }
-
-    /// Opens a projection on a file of the caller's making.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_on(
-        file: Box<dyn RawFile>,
+    /// When the file belongs to another key, is of another format version or damaged, or cannot be read. After an error
+    /// for which [`ProjectionError::is_rebuildable`] holds, delete the file and open it again.
+    pub fn open(
+        file: Arc<dyn DiskFile>,
         key: &SecretBytes,
         options: ProjectionOptions,
     ) -> Result<Self, ProjectionError> {

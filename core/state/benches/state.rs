@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use craton_crypto::{SecretBytes, StateBlindingKey, StateKey};
+use craton_log::{Disk as _, RealDisk};
 use craton_state::{Position, RowState, StateKeys, StateOptions, StateTree};
 use craton_types::{Hash, Offset, PrimaryKey, TableId, Value};
 
@@ -31,7 +32,8 @@ impl Bench {
             store: SecretBytes::new([3; 32]),
         };
         let path = folder.path().join("state.redb");
-        let tree = StateTree::open(&path, keys, StateOptions::default()).expect("an empty tree");
+        let file = RealDisk.open_or_create(&path).expect("the file is ours");
+        let tree = StateTree::open(file, keys, StateOptions::default()).expect("an empty tree");
         let size = 0;
         Self {
             folder,

@@ -6,7 +6,10 @@
 //! | `versions` | size | hash of the last record (32), the root as a lone child |
 //! | `checkpoints` | size of a state commitment | offset of the first checkpoint record with it |
 
-use craton_projection::{EncryptedBackend, ProjectionError, RawFile};
+use std::sync::Arc;
+
+use craton_log::DiskFile;
+use craton_projection::{EncryptedBackend, ProjectionError};
 use craton_types::{Hash, Offset};
 use redb::{
     Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction,
@@ -33,7 +36,7 @@ pub(crate) struct Store(Database);
 impl Store {
     /// Opens the store, making an empty one ready.
     pub(crate) fn open(
-        file: Box<dyn RawFile>,
+        file: Arc<dyn DiskFile>,
         key: &craton_crypto::SecretBytes,
         cache_bytes: usize,
     ) -> Result<Self, StateError> {

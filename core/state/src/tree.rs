@@ -1,10 +1,10 @@
 //! The tree as its users see it.
 
 use std::fmt;
-use std::path::Path;
+use std::sync::Arc;
 
 use craton_crypto::{SecretBytes, StateBlindingKey, StateKey, sha256};
-use craton_projection::{OsFile, ProjectionError, RawFile};
+use craton_log::DiskFile;
 use craton_proof::{StateCommitment, StateLeafValue, StateTreeProof, state_leaf_hash};
 use craton_types::{Hash, Offset, PrimaryKey, TableId};
 
@@ -84,21 +84,12 @@ impl fmt::Debug for StateTree {
 }
 
 impl StateTree {
-    /// Opens the file at `path`, creating it when there is none. The folder must exist.
+    /// Opens the tree in a file; an empty one is made ready. Nobody else may write to it meanwhile.
     ///
     /// # Errors
-    /// When the file is open elsewhere, belongs to another key, is damaged, or cannot be read. After an error for which
+    /// When the file belongs to another key, is damaged, or cannot be read. After an error for which
     /// [`StateError::is_rebuildable`] holds, delete the file, open it again and replay the log.
-    pub fn open(path: &Path, keys: StateKeys, options: StateOptions) -> Result<Self, StateError> {
-        let file = OsFile::open(path).map_err(ProjectionError::from_io)?;
-        Self::open_on(Box::new(file), keys, options)
-    }
-
-    /// Opens a tree on a file of the caller's making.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_on(file: Box<dyn RawFile>, keys: StateKeys, options: StateOptions) -> Result<Self, StateError> {
+    pub fn open(file: Arc<dyn DiskFile>, keys: StateKeys, options: StateOptions) -> Result<Self, StateError> {
         Ok(Self {
             store: Store::open(file, &keys.store, options.cache_bytes)?,
             keys,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use craton_crypto::{SecretBytes, StateBlindingKey, StateKey, sha256};
+use craton_log::{Disk as _, RealDisk};
 use craton_proof::{StateTreeProof, state_leaf_hash};
 use craton_state::{Position, RowState, StateError, StateKeys, StateOptions, StateTree};
 use craton_types::{Hash, Offset, PrimaryKey, TableId, Value};
@@ -44,7 +45,7 @@ impl Fixture {
 
     fn reopen(&mut self) {
         self.tree = None;
-        self.tree = Some(StateTree::open(&self.path(), keys(), StateOptions::default()).expect("a working tree"));
+        self.tree = Some(StateTree::open(file(&self.path()), keys(), StateOptions::default()).expect("a working tree"));
     }
 
     fn tree(&self) -> &StateTree {
@@ -315,13 +316,17 @@ fn another_key_and_damage_are_noticed() {
         store: SecretBytes::new([4; 32]),
         ..keys()
     };
-    let refused = StateTree::open(&path, other, StateOptions::default()).unwrap_err();
+    let refused = StateTree::open(file(&path), other, StateOptions::default()).unwrap_err();
     assert!(!refused.is_rebuildable(), "{refused}");
     let mut bytes = std::fs::read(&path).expect("the file of the tree");
     let middle = bytes.len() / 2;
     bytes.truncate(middle);
     std::fs::write(&path, bytes).expect("the file of the tree");
-    let refused = StateTree::open(&path, keys(), StateOptions::default()).and_then(|tree| tree.newest());
+    let refused = StateTree::open(file(&path), keys(), StateOptions::default()).and_then(|tree| tree.newest());
     assert!(refused.unwrap_err().is_rebuildable());
     drop(folder);
+}
+
+fn file(path: &std::path::Path) -> std::sync::Arc<dyn craton_log::DiskFile> {
+    RealDisk.open_or_create(path).expect("the file is ours")
 }

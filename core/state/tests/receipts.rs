@@ -2,6 +2,7 @@
 //! named.
 
 use craton_crypto::{ChangeKey, Dek, SecretBytes, SigningKey, StateBlindingKey, StateKey, chunk_hash, record_hash};
+use craton_log::{Disk as _, RealDisk};
 use craton_proof::{
     Checkpoint, KeyName, OtherLeaf, STATE_TABLE_NAMES, SignerKey, StateLeafValue, StateReceipt, StateReceiptError,
     StateReceiptParts, StateTreeProof, StatedChange, VerifiedStateReceipt, WitnessPolicy, inclusion_proof,
@@ -84,7 +85,7 @@ impl World {
             blinding: StateBlindingKey::new(&SecretBytes::new([2; 32])),
             store: SecretBytes::new([3; 32]),
         };
-        let tree = StateTree::open(&folder.path().join("state"), keys, StateOptions::default()).expect("a tree");
+        let tree = StateTree::open(file(&folder.path().join("state")), keys, StateOptions::default()).expect("a tree");
         let name = KeyName::parse(&format!("cluster.example/{TENANT}")).expect("a name");
         let signer = SignerKey::new(name, SigningKey::from_seed(&SecretBytes::new([4; 32])));
         let mut world = Self {
@@ -458,4 +459,8 @@ fn a_state_that_names_what_it_cannot_know_proves_nothing() {
         let error = world.verify(&choice).expect_err(what).to_string();
         assert!(error.starts_with(part), "{what}: {error}");
     }
+}
+
+fn file(path: &std::path::Path) -> std::sync::Arc<dyn craton_log::DiskFile> {
+    RealDisk.open_or_create(path).expect("the file is ours")
 }

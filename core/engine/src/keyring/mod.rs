@@ -385,7 +385,7 @@ impl Keyring {
 fn has_logs(disk: &dyn Disk, directory: &Path) -> io::Result<bool> {
     match disk.list(&directory.join("wal")) {
         Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(directory.join("tenants").exists()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.exists(&directory.join("tenants")),
         Err(error) => Err(error),
     }
 }

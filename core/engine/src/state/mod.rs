@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use craton_log::Disk;
+use craton_projection::ProjectionError;
 use craton_proof::{HashReader as _, StateCommitment};
 use craton_state::{RowState, StateError, StateKeys, StateOptions, StateTree, StateVersion};
 use craton_types::{Hash, Offset, Record, TenantId, Timestamp};
@@ -36,6 +38,7 @@ const READ_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The state tree of a tenant.
 pub(crate) struct StateKeeper {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     keys: StateKeys,
     /// What the applier says.
@@ -89,12 +92,14 @@ impl Kept {
 impl StateKeeper {
     /// The tree beside a tenant's log. The applier tells of everything from `from` on.
     pub(crate) fn new(
+        disk: &Arc<dyn Disk>,
         directory: &Path,
         tenant: TenantId,
         keyring: &Keyring,
         from: Offset,
     ) -> Result<Self, KeyringError> {
         Ok(Self {
+            disk: Arc::clone(disk),
             path: directory.join("state.redb"),
             keys: state_keys(tenant, keyring)?,
             feed: Feed::starting_at(from),
@@ -260,7 +265,11 @@ impl StateKeeper {
     }
 
     fn open(&self, tenant: &SharedTenant) -> Result<Kept, EngineError> {
-        let open = || StateTree::open(&self.path, self.keys.clone(), StateOptions::default()).and_then(Kept::new);
+        let open = || {
+            let file = self.disk.open_or_create(&self.path);
+            let file = file.map_err(|error| StateError::Store(ProjectionError::from_io(error)))?;
+            StateTree::open(file, self.keys.clone(), StateOptions::default()).and_then(Kept::new)
+        };
         let reason = match open() {
             Ok(kept) if belongs_to(&kept.stored, tenant)? => return Ok(kept),
             Ok(_) => "it is of another log".to_owned(),
@@ -272,13 +281,13 @@ impl StateKeeper {
             reason,
             "the state tree is discarded and rebuilt"
         );
-        match std::fs::remove_file(&self.path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(EngineError::Io {
+        self.disk
+            .remove_if_exists(&self.path)
+            .map_err(|source| EngineError::Io {
                 path: self.path.clone(),
                 source,
-            }),
-            _ => open().map_err(|source| tenant.state_error(source)),
-        }
+            })?;
+        open().map_err(|source| tenant.state_error(source))
     }
 }
 

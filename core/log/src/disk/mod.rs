@@ -1,4 +1,4 @@
-//! The disk as the logs see it: positional reads and writes, and nothing that happens behind their back.
+//! The disk as the logs and views see it: positional reads and writes, and nothing that happens behind their back.
 //!
 //! What is durable is what was synced: a file's bytes and length by [`DiskFile::sync_data`], a created,
 //! renamed or removed name by [`Disk::sync_dir`] on its directory.
@@ -7,6 +7,7 @@
 mod memory;
 mod real;
 
+use std::any::Any;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -58,7 +59,47 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// The system's.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Whether there is a file or directory of this name.
+    ///
+    /// # Errors
+    /// The system's.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// Keeps everybody else from locking the same path, until what is returned is dropped or its process dies.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when somebody holds it, or the system's.
+    fn lock(&self, path: &Path) -> io::Result<DiskLock>;
+
+    /// Opens a file for reading and writing; a missing one is created, its name durably.
+    ///
+    /// # Errors
+    /// The system's.
+    fn open_or_create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        match self.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        let file = self.create(path)?;
+        self.sync_dir(path.parent().unwrap_or(Path::new("")))?;
+        Ok(file)
+    }
+
+    /// Removes a file if there is one.
+    ///
+    /// # Errors
+    /// The system's.
+    fn remove_if_exists(&self, path: &Path) -> io::Result<()> {
+        match self.remove(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
 }
+
+/// A held lock, see [`Disk::lock`].
+pub type DiskLock = Box<dyn Any + Send + Sync>;
 
 /// An open file. All methods take `&self`: positions are arguments, so readers and the writer share a handle.
 pub trait DiskFile: Send + Sync {

@@ -6,9 +6,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, DiskLock};
 
 /// The local file system. This is the one place of the crate that touches it. Files that it makes are their owner's alone.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,6 +74,21 @@ impl Disk for RealDisk {
             dir
         };
         File::open(dir)?.sync_all()
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<DiskLock> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Box::new(file))
     }
 }
 
@@ -165,11 +180,34 @@ mod tests {
             Some(Vec::new()),
             "directories are not listed"
         );
+        assert_eq!(disk.exists(&nested.join("one")).ok(), Some(true));
+        assert_eq!(disk.exists(&nested).ok(), Some(true), "a directory exists as well");
         disk.remove(&nested.join("one")).expect("removed");
+        disk.remove_if_exists(&nested.join("one")).expect("it is gone");
+        assert_eq!(disk.exists(&nested.join("one")).ok(), Some(false));
+        disk.open_or_create(&nested.join("four"))
+            .expect("created")
+            .write_all_at(b"x", 0)
+            .expect("written");
+        let again = disk.open_or_create(&nested.join("four")).expect("opened");
+        assert_eq!(again.len().ok(), Some(1));
         assert_eq!(
             disk.open(&nested.join("one")).err().map(|error| error.kind()),
             Some(io::ErrorKind::NotFound)
         );
+    }
+
+    #[test]
+    fn a_path_is_locked_once_until_the_lock_is_dropped() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("LOCK");
+        let held = RealDisk.lock(&path).expect("free");
+        assert_eq!(
+            RealDisk.lock(&path).err().map(|error| error.kind()),
+            Some(io::ErrorKind::WouldBlock)
+        );
+        drop(held);
+        RealDisk.lock(&path).expect("free again");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use craton_projection::RawFile;
+use craton_log::DiskFile;
 
 /// What a crash may tear: a disk writes sectors whole.
 const SECTOR_BYTES: usize = 512;
@@ -122,23 +122,33 @@ fn index(position: u64) -> usize {
     usize::try_from(position).expect("test files are small")
 }
 
-impl RawFile for Disk {
+impl DiskFile for Disk {
     fn len(&self) -> io::Result<u64> {
         Ok(self.content().cached.len() as u64)
     }
 
-    fn read_exact_at(&self, out: &mut [u8], position: u64) -> io::Result<()> {
+    fn read_at(&self, out: &mut [u8], position: u64) -> io::Result<usize> {
         let content = self.content();
-        let bytes = content.cached.get(index(position)..index(position) + out.len());
-        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
+        let bytes = content.cached.get(index(position)..).unwrap_or_default();
+        let count = bytes.len().min(out.len());
+        out[..count].copy_from_slice(&bytes[..count]);
+        Ok(count)
     }
 
-    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
         self.content().change(Change::Write {
             position: index(position),
             bytes: bytes.to_vec(),
-        })
+        })?;
+        Ok(bytes.len())
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        self.set_len(self.len()?.max(length))
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {

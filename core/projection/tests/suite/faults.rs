@@ -1,5 +1,7 @@
 //! A disk that fails or loses power at any operation leaves the state before or after a flush, never a mix.
 
+use std::sync::Arc;
+
 use craton_projection::{Direction, KeyRange, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_types::Offset;
 
@@ -11,7 +13,7 @@ const OLD_END: u64 = 3;
 const NEW_END: u64 = 6;
 
 fn open(disk: &Disk) -> Result<Projection, ProjectionError> {
-    Projection::open_on(Box::new(disk.clone()), &KEY, ProjectionOptions::default())
+    Projection::open(Arc::new(disk.clone()), &KEY, ProjectionOptions::default())
 }
 
 /// Records `from` to `to`, each writing every row that its number divides, and deleting a few.

@@ -1,5 +1,7 @@
 //! Random histories against a map of versions: any order of writes, flushes and restarts answers alike.
 
+use std::sync::Arc;
+
 use craton_projection::{Direction, Flush, KeyRange, Projection, ProjectionOptions, RowVersion};
 use craton_types::{Offset, PrimaryKey, TableId, Value};
 use proptest::prelude::*;
@@ -157,7 +159,7 @@ impl Pair {
 }
 
 fn open(disk: &Disk) -> Projection {
-    Projection::open_on(Box::new(disk.clone()), &KEY, ProjectionOptions::default()).expect("the file opens")
+    Projection::open(Arc::new(disk.clone()), &KEY, ProjectionOptions::default()).expect("the file opens")
 }
 
 proptest! {
@@ -224,7 +226,7 @@ fn keys_of_any_bytes_keep_their_order_and_their_table() {
                 version: Offset::new(pair.end),
                 table: TableId::new(table),
                 key: key.clone(),
-                row: Some(std::sync::Arc::new(vec![Value::Int(i64::from(table))])),
+                row: Some(Arc::new(vec![Value::Int(i64::from(table))])),
             })
             .collect();
         pair.model.apply(&rows);

@@ -1,16 +1,22 @@
 //! Stories: what writers, readers and flushes see of each other, and every limit at its edge.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use craton_crypto::SecretBytes;
+use craton_log::{Disk as _, DiskFile, RealDisk};
 use craton_projection::{Direction, KeyRange, Projection, ProjectionError, ProjectionOptions};
 use craton_types::{Offset, Value};
 
 use crate::rows::{KEY, TABLE, applied, delete, key, put, row, state};
 
+fn file(path: &std::path::Path) -> Arc<dyn DiskFile> {
+    RealDisk.open_or_create(path).expect("the file is ours")
+}
+
 fn open(path: &std::path::Path) -> Projection {
-    Projection::open(path, &KEY, ProjectionOptions::default()).expect("the file opens")
+    Projection::open(file(path), &KEY, ProjectionOptions::default()).expect("the file opens")
 }
 
 fn text(projection: &Projection, number: i64, end: u64) -> Option<String> {
@@ -216,7 +222,7 @@ fn memory_is_refused_one_byte_past_its_limit_and_free_after_a_flush() {
         memory_bytes_max: 2 * row_bytes,
         ..ProjectionOptions::default()
     };
-    let projection = Projection::open(&folder.path().join("projection"), &KEY, options).expect("the file opens");
+    let projection = Projection::open(file(&folder.path().join("projection")), &KEY, options).expect("the file opens");
     record(&projection, 1, vec![put(0, 1, "x".repeat(1_000))]);
     let error = projection
         .apply(vec![put(1, 1, "x".repeat(1_001))])
@@ -252,7 +258,7 @@ fn another_key_is_refused_and_the_content_is_not_on_disk_in_plain() {
             "{plain:?} is in the file"
         );
     }
-    let error = Projection::open(&path, &SecretBytes::new([4; 32]), ProjectionOptions::default())
+    let error = Projection::open(file(&path), &SecretBytes::new([4; 32]), ProjectionOptions::default())
         .expect_err("the key is another");
     assert!(matches!(error, ProjectionError::WrongKey) && !error.is_rebuildable());
     assert_eq!(text(&open(&path), 1, 1).as_deref(), Some("a very private diagnosis"));
@@ -300,7 +306,7 @@ fn readers_see_whole_records_while_a_writer_writes_and_a_flusher_flushes() {
     let projection = open(&folder.path().join("projection"));
     let balance = |version, number, amount: i64| {
         let mut row = put(version, number, "");
-        row.row = Some(std::sync::Arc::new(vec![Value::Int(amount)]));
+        row.row = Some(Arc::new(vec![Value::Int(amount)]));
         row
     };
     record(

@@ -33,6 +33,7 @@ pub enum Crash {
 impl State {
     pub(super) fn crash(&mut self, crash: Crash) {
         self.epoch += 1;
+        self.locks.clear();
         self.fault = None;
         match crash {
             Crash::Process => return,

@@ -75,6 +75,10 @@ pub enum CallKind {
     List,
     /// [`super::super::Disk::sync_dir`].
     SyncDir,
+    /// [`super::super::Disk::exists`].
+    Exists,
+    /// [`super::super::Disk::lock`].
+    Lock,
     /// [`super::super::DiskFile::read_at`].
     Read,
     /// [`super::super::DiskFile::write_at`].
@@ -93,7 +97,10 @@ impl CallKind {
     /// Whether the call changes what the disk holds or makes it durable.
     #[must_use]
     pub const fn is_change(self) -> bool {
-        !matches!(self, Self::Open | Self::List | Self::Read | Self::Length)
+        !matches!(
+            self,
+            Self::Open | Self::List | Self::Exists | Self::Lock | Self::Read | Self::Length
+        )
     }
 }
 

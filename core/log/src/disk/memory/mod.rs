@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, DiskLock};
 
 pub use crash::Crash;
 pub use fault::{Call, CallHook, CallKind, Fault, FaultKind};
@@ -65,6 +65,7 @@ struct State {
     names: Arc<Names>,
     durable_names: Arc<Names>,
     pending_names: Vec<PendingName>,
+    locks: BTreeSet<PathBuf>,
 }
 
 impl MemoryDisk {
@@ -79,6 +80,7 @@ impl MemoryDisk {
     #[must_use]
     pub fn fork(&self) -> Self {
         let mut state = self.0.lock().clone();
+        state.locks.clear();
         state.fault = None;
         state.hook = None;
         Self(Arc::new(Mutex::new(state)))
@@ -370,5 +372,40 @@ impl Disk for MemoryDisk {
             }
         }
         Ok(())
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.check(CallKind::Exists, path)?;
+        let state = &*self.0.lock();
+        Ok(state.names.contains_key(path) || state.dirs.contains(path))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<DiskLock> {
+        self.check(CallKind::Lock, path)?;
+        let state = &mut *self.0.lock();
+        if !state.locks.insert(path.to_path_buf()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(MemoryLock {
+            disk: self.clone(),
+            path: path.to_path_buf(),
+            epoch: state.epoch,
+        }))
+    }
+}
+
+/// A path that nobody else can lock while it lives. A crash frees it.
+struct MemoryLock {
+    disk: MemoryDisk,
+    path: PathBuf,
+    epoch: u64,
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        let state = &mut *self.disk.0.lock();
+        if state.epoch == self.epoch {
+            state.locks.remove(&self.path);
+        }
     }
 }

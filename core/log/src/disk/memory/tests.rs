@@ -31,6 +31,24 @@ fn a_crash_drops_what_was_not_synced() {
 }
 
 #[test]
+fn a_lock_is_held_once_and_freed_by_a_crash() {
+    let (disk, _file) = disk_with_file();
+    let path = Path::new("/d/LOCK");
+    let held = disk.lock(path).expect("free");
+    assert!(disk.lock(path).is_err());
+    assert!(
+        disk.fork().lock(path).is_ok(),
+        "a copy of the disk is another machine's"
+    );
+    disk.crash(Crash::Process);
+    let after = disk.lock(path).expect("its holder is dead");
+    drop(held);
+    assert!(disk.lock(path).is_err(), "the dead holder frees nothing");
+    drop(after);
+    assert!(disk.lock(path).is_ok());
+}
+
+#[test]
 fn a_torn_write_persists_some_sectors() {
     let (disk, file) = disk_with_file();
     disk.sync_dir(Path::new("/d")).expect("synced");
