@@ -36,7 +36,12 @@ impl SingleNode {
     pub fn new(mut wal: Wal, applied: LogIndex) -> Result<Self, ConsensusError> {
         let term = wal.vote().term.max(wal.last_term().unwrap_or(Term::ZERO)).next();
         let voted_for = wal.node();
-        wal.record_vote(Vote { term, voted_for })?;
+        wal.record_vote(Vote {
+            term,
+            voted_for,
+            // It is the only voter.
+            committed: true,
+        })?;
         let last = wal.last_index().unwrap_or(LogIndex::ZERO);
         // What was purged is applied everywhere, though a tenant that it did not concern may not say so; when
         // everything was purged, nothing is left to hand out.

@@ -126,7 +126,11 @@ impl Node {
         }
         // Every opening is a new term, and the node its own and only voter.
         let term = wal.vote().term.max(wal.last_term().unwrap_or_default()).next();
-        wal.record_vote(Vote { term, voted_for: NODE })?;
+        wal.record_vote(Vote {
+            term,
+            voted_for: NODE,
+            committed: true,
+        })?;
         let last = wal.last_index().unwrap_or_default();
         let first = wal.first_index().unwrap_or(last.next());
         let recovered: Vec<WalEntry> = wal.entries_from(first)?.collect::<Result<_, _>>()?;

@@ -433,6 +433,7 @@ pub(crate) fn wal_files() -> &'static [File] {
         let vote = Vote {
             term: Term::new(9),
             voted_for: NodeId::new(1),
+            committed: true,
         };
         wal.record_vote(vote).expect("an empty disk takes a vote");
         wal.mark_synced().expect("an empty disk takes a superblock");

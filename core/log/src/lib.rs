@@ -24,7 +24,7 @@ pub use tenant::{
 pub use wal::{
     BATCH_BYTES_MAX, CoveredPurge, Damage, HeadsDamage, LogHead, LogHeadMismatch, Placement, PreparedPurge, RandomFill,
     RepairedCopy, SealedBatch, SuperblockDamage, TornTail, Vote, WAL_SEGMENT_BYTES_DEFAULT, Wal, WalEntries, WalEntry,
-    WalError, WalOptions, WalPurge, WalRecovery, WalScrub, WalSpace,
+    WalError, WalOptions, WalPurge, WalRange, WalRecovery, WalScrub, WalSpace,
 };
 
 /// The in-memory disk for tests.

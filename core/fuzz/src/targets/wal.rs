@@ -16,7 +16,7 @@ pub(super) const PARSERS: &[Parser] = &[
     Parser {
         name: "record header",
         parse: wal_record_header,
-        seeds: || segments().map(|bytes| bytes[152..208].to_vec()).collect(),
+        seeds: || segments().map(|bytes| bytes[152..216].to_vec()).collect(),
     },
     Parser {
         name: "entries",
@@ -31,13 +31,13 @@ pub(super) const PARSERS: &[Parser] = &[
     Parser {
         name: "vote",
         parse: wal_vote,
-        seeds: || vec![vec![1; 16]],
+        seeds: || vec![vec![1; 17]],
     },
     Parser {
         name: "superblock",
         parse: wal_superblock,
         seeds: || {
-            let copies = |bytes: &'static Vec<u8>| bytes.chunks(4096).map(|slot| slot[..172].to_vec());
+            let copies = |bytes: &'static Vec<u8>| bytes.chunks(4096).map(|slot| slot[..196].to_vec());
             named("superblock").flat_map(copies).collect()
         },
     },

@@ -10,9 +10,10 @@ use craton_types::{LogIndex, Term};
 
 use super::cipher::SegmentCipher;
 use super::entries::join_entries;
-use super::format::{RECORD_HEADER_BYTES, RecordKind};
+use super::format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind};
 use super::segment::{Storage, seal_record, write_whole};
 use super::superblock::Vote;
+use super::terms::Terms;
 use super::{WalEntry, WalError};
 use crate::disk::DiskFile;
 
@@ -27,17 +28,19 @@ pub struct Placement {
     pub(super) salt: [u8; 8],
     pub(super) position: u64,
     pub(super) content: Content,
+    /// Entries up to here were known to be committed.
+    pub(super) committed: LogIndex,
     /// What is written when the batch begins its segment.
     pub(super) beginning: Option<Beginning>,
 }
 
 /// What a record holds.
-#[derive(Clone, Copy)]
 pub(super) enum Content {
     Entries {
         first: (LogIndex, Term),
         last: (LogIndex, Term),
         count: u32,
+        terms: Terms,
     },
     Vote(Vote),
 }
@@ -63,11 +66,22 @@ impl Placement {
         let start = buffer.len();
         buffer.resize(start + RECORD_HEADER_BYTES, 0);
         append_text(&mut buffer);
-        let properties = match self.content {
-            Content::Entries { first, count, .. } => (RecordKind::Entries, first.0, first.1, count),
-            Content::Vote(_) => (RecordKind::Vote, LogIndex::ZERO, Term::ZERO, 0),
+        let (kind, (index, term), entry_count) = match self.content {
+            Content::Entries { first, count, .. } => (RecordKind::Entries, first, count),
+            Content::Vote(_) => (RecordKind::Vote, (LogIndex::ZERO, Term::ZERO), 0),
         };
-        seal_record(&mut buffer, start, &self.cipher, self.position, self.salt, properties);
+        let header = RecordHeader {
+            kind,
+            salt: self.salt,
+            position: self.position,
+            index,
+            term,
+            entry_count,
+            payload_length: 0,
+            committed: self.committed,
+            payload_checksum: 0,
+        };
+        seal_record(&mut buffer, start, &self.cipher, header);
         SealedBatch {
             placement: self,
             bytes: buffer,

@@ -1,5 +1,7 @@
 //! Entries, and reading them back.
 
+use std::ops::Range;
+
 use craton_types::{LogIndex, Term};
 
 use super::format::{ENTRY_HEADER_BYTES, RecordKind, SEGMENT_HEADER_LENGTH};
@@ -60,43 +62,142 @@ pub(super) fn split_entries(first: LogIndex, count: u32, text: &[u8]) -> Option<
 /// Appends entries to the plaintext of an entries record.
 pub(super) fn join_entries(entries: &[WalEntry], text: &mut Vec<u8>) {
     for entry in entries {
-        let length = u32::try_from(entry.payload.len()).expect("a batch is limited to far less than 4 GiB");
-        text.extend_from_slice(&entry.term.get().to_be_bytes());
-        text.extend_from_slice(&length.to_be_bytes());
-        text.extend_from_slice(&entry.payload);
+        join_entry(entry.term, &entry.payload, text);
     }
+}
+
+/// Appends entries that were divided to the plaintext of another record.
+pub(super) fn join_slices(entries: &[EntrySlice<'_>], text: &mut Vec<u8>) {
+    for entry in entries {
+        join_entry(entry.term, entry.payload, text);
+    }
+}
+
+fn join_entry(term: Term, payload: &[u8], text: &mut Vec<u8>) {
+    let length = u32::try_from(payload.len()).expect("a batch is limited to far less than 4 GiB");
+    text.extend_from_slice(&term.get().to_be_bytes());
+    text.extend_from_slice(&length.to_be_bytes());
+    text.extend_from_slice(payload);
 }
 
 /// The entries from an index on, in order, see [`Wal::entries_from`]. Holds one batch in memory; ends after
 /// the first error.
 pub struct WalEntries<'a> {
     segments: &'a [Segment],
+    cursor: Cursor,
+}
+
+/// Entries that can be read while the log is written to, see [`Wal::range`]. Whatever becomes of the log meanwhile, they are
+/// those that were in it when they were asked for. Holds one batch in memory.
+pub struct WalRange {
+    segments: Vec<Segment>,
+    cursor: Cursor,
+    /// An entry that was read and not given out yet.
+    next: Option<WalEntry>,
+}
+
+/// A place between two entries.
+struct Cursor {
+    /// Which segment is read.
+    at: usize,
     position: u64,
-    from: LogIndex,
+    wanted: Range<LogIndex>,
     payload: Vec<u8>,
     batch: std::vec::IntoIter<WalEntry>,
 }
 
 impl<'a> WalEntries<'a> {
     pub(super) fn new(wal: &'a Wal, from: LogIndex) -> Self {
-        let before = |segment: &&Segment| segment.last.is_none_or(|(last, _)| last < from);
-        let skipped = wal.segments.iter().take_while(before).count();
-        let segments = &wal.segments[skipped..];
-        let position = segments.first().map(|segment| segment.position_before(from));
+        let wanted = from..LogIndex::new(u64::MAX);
+        let segments = segments_with(&wal.segments, &wanted);
         Self {
+            cursor: Cursor::new(segments, wanted),
             segments,
+        }
+    }
+}
+
+impl Iterator for WalEntries<'_> {
+    type Item = Result<WalEntry, WalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.cursor.next(self.segments).transpose()
+    }
+}
+
+impl WalRange {
+    pub(super) fn new(wal: &Wal, wanted: Range<LogIndex>) -> Self {
+        let segments = segments_with(&wal.segments, &wanted);
+        Self {
+            cursor: Cursor::new(segments, wanted),
+            segments: segments.iter().map(Segment::handle).collect(),
+            next: None,
+        }
+    }
+
+    /// The next entries, in order: as many as have payloads of no more than `bytes_max` bytes together, and at least one
+    /// as long as there are any.
+    ///
+    /// # Errors
+    /// [`WalError::Corrupt`] or [`WalError::Io`]; there are no more entries then.
+    pub fn read(&mut self, bytes_max: usize) -> Result<Vec<WalEntry>, WalError> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let entry = match self.next.take() {
+                Some(entry) => entry,
+                None => match self.cursor.next(&self.segments)? {
+                    Some(entry) => entry,
+                    None => return Ok(entries),
+                },
+            };
+            bytes += entry.payload.len();
+            if bytes > bytes_max && !entries.is_empty() {
+                self.next = Some(entry);
+                return Ok(entries);
+            }
+            entries.push(entry);
+        }
+    }
+}
+
+/// The segments that may hold wanted entries.
+fn segments_with<'a>(segments: &'a [Segment], wanted: &Range<LogIndex>) -> &'a [Segment] {
+    let is_before = |segment: &&Segment| segment.last.is_none_or(|(last, _)| last < wanted.start);
+    let before = segments.iter().take_while(is_before).count();
+    let segments = &segments[before..];
+    let is_behind = |segment: &&Segment| segment.first.is_none_or(|first| first >= wanted.end);
+    let behind = segments.iter().rev().take_while(is_behind).count();
+    &segments[..segments.len() - behind]
+}
+
+impl Cursor {
+    fn new(segments: &[Segment], wanted: Range<LogIndex>) -> Self {
+        let position = segments.first().map(|segment| segment.position_before(wanted.start));
+        Self {
+            at: 0,
             position: position.unwrap_or(SEGMENT_HEADER_LENGTH),
-            from,
+            wanted,
             payload: Vec::new(),
             batch: Vec::new().into_iter(),
         }
     }
 
-    /// Reads the next batch that reaches `from`; `None` at the end of the log.
-    fn next_batch(&mut self) -> Result<Option<Vec<WalEntry>>, WalError> {
-        while let Some((segment, later)) = self.segments.split_first() {
+    /// The next entry; `None` at the end and after an error.
+    fn next(&mut self, segments: &[Segment]) -> Result<Option<WalEntry>, WalError> {
+        if let Some(entry) = self.batch.next() {
+            return Ok(Some(entry));
+        }
+        let read = self.next_batch(segments).inspect_err(|_| self.at = segments.len())?;
+        self.batch = read.unwrap_or_default().into_iter();
+        Ok(self.batch.next())
+    }
+
+    /// Reads the next batch that has wanted entries; `None` at the end.
+    fn next_batch(&mut self, segments: &[Segment]) -> Result<Option<Vec<WalEntry>>, WalError> {
+        while let Some(segment) = segments.get(self.at) {
             if self.position == segment.end {
-                self.segments = later;
+                self.at += 1;
                 self.position = SEGMENT_HEADER_LENGTH;
                 continue;
             }
@@ -106,13 +207,17 @@ impl<'a> WalEntries<'a> {
             };
             self.position = header.end();
             let end = header.index.get().saturating_add(u64::from(header.entry_count));
-            if header.kind != RecordKind::Entries || end <= self.from.get() {
+            if header.kind != RecordKind::Entries || end <= self.wanted.start.get() {
                 continue;
+            }
+            if header.index >= self.wanted.end {
+                self.at = segments.len();
+                return Ok(None);
             }
             let text = segment.open_record(&header, &mut self.payload)?;
             let entries = split_entries(header.index, header.entry_count, text)
                 .ok_or_else(|| segment.corrupt(header.position, Damage::Payload))?;
-            let wanted = entries.into_iter().filter(|entry| entry.index >= self.from);
+            let wanted = entries.into_iter().filter(|entry| self.wanted.contains(&entry.index));
             let batch = wanted.map(|entry| WalEntry {
                 index: entry.index,
                 term: entry.term,
@@ -121,26 +226,6 @@ impl<'a> WalEntries<'a> {
             return Ok(Some(batch.collect()));
         }
         Ok(None)
-    }
-}
-
-impl Iterator for WalEntries<'_> {
-    type Item = Result<WalEntry, WalError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(entry) = self.batch.next() {
-            return Some(Ok(entry));
-        }
-        match self.next_batch() {
-            Ok(batch) => {
-                self.batch = batch?.into_iter();
-                self.batch.next().map(Ok)
-            }
-            Err(error) => {
-                self.segments = &[];
-                Some(Err(error))
-            }
-        }
     }
 }
 

@@ -133,7 +133,7 @@ pub enum WalError {
         /// What is wrong.
         reason: HeadsDamage,
     },
-    /// A vote does not follow the one before it, or the entries.
+    /// A vote does not follow the one before it, or the entries, or a quorum's vote is for nobody.
     #[error("a vote for node {} in term {} does not follow that for node {} in term {}", vote.voted_for, vote.term, last.voted_for, last.term)]
     VoteOutOfOrder {
         /// The vote.
@@ -166,6 +166,14 @@ pub enum WalError {
         bytes: u64,
         /// The limit.
         bytes_max: u64,
+    },
+    /// An entry that is to be removed is committed.
+    #[error("entry {index} cannot be removed, entries up to {committed} are committed")]
+    Committed {
+        /// The first entry that was to be removed.
+        index: LogIndex,
+        /// The last entry that is known to be committed.
+        committed: LogIndex,
     },
     /// The entries asked for were purged.
     #[error("entry {index} was purged, the first one left is {first}")]

@@ -4,7 +4,7 @@
 //!
 //! | bytes | field | meaning |
 //! |---|---|---|
-//! | 0..8 | magic | `CRTWAL`, 0, and the version, 1 |
+//! | 0..8 | magic | `CRTWAL`, 0, and the version, 2 |
 //! | 8..16 | sequence | the segment's number, never used twice in one log |
 //! | 16..24 | salt | random; records carry it too |
 //! | 24..32 | capacity | bytes reserved for the file |
@@ -18,13 +18,13 @@
 //! | 100..148 | wrapped key | the segment's key, encrypted with AES-256-GCM under the node's; bytes 0..88 are associated |
 //! | 148..152 | checksum | of bytes 0..148 |
 //!
-//! Record header, followed by the payload (ciphertext and 16-byte tag; the nonce is the position, bytes 0..48
+//! Record header, followed by the payload (ciphertext and 16-byte tag; the nonce is the position, bytes 0..56
 //! are associated):
 //!
 //! | bytes | field | meaning |
 //! |---|---|---|
 //! | 0..4 | magic | `CRTW` |
-//! | 4 | version | 1 |
+//! | 4 | version | 2 |
 //! | 5 | kind | see [`RecordKind`] |
 //! | 6..8 | reserved | zero |
 //! | 8..16 | salt | the segment's |
@@ -33,11 +33,12 @@
 //! | 32..40 | term | of the first entry |
 //! | 40..44 | entry_count | |
 //! | 44..48 | payload_length | in bytes |
-//! | 48..52 | payload_checksum | |
-//! | 52..56 | checksum | of bytes 0..52 |
+//! | 48..56 | committed | entries up to here were known to be committed when the record was written |
+//! | 56..60 | payload_checksum | |
+//! | 60..64 | checksum | of bytes 0..60 |
 //!
 //! The plaintext of an entries record is, for each entry, its term (8 bytes), length (4 bytes) and bytes; that of a
-//! vote its term and the node voted for (8 bytes each).
+//! vote its term and the node voted for (8 bytes each), and 1 when a quorum granted it, otherwise 0 (1 byte).
 
 use craton_types::{LogIndex, NodeId, Term};
 
@@ -50,14 +51,16 @@ pub(super) const WRAPPED_KEY_BYTES: usize = 48;
 pub(super) const KEY_NONCE_BYTES: usize = 12;
 /// The bytes of a segment header that the wrapped key is bound to.
 pub(super) const SEGMENT_ASSOCIATED_BYTES: usize = 88;
-const SEGMENT_MAGIC: [u8; 8] = *b"CRTWAL\x00\x01";
+const SEGMENT_MAGIC: [u8; 8] = *b"CRTWAL\x00\x02";
 
-pub(super) const RECORD_HEADER_BYTES: usize = 56;
+pub(super) const RECORD_HEADER_BYTES: usize = 64;
 pub(super) const TAG_BYTES: usize = 16;
 /// The bytes of a record header that its payload is bound to.
-pub(super) const RECORD_ASSOCIATED_BYTES: usize = 48;
+pub(super) const RECORD_ASSOCIATED_BYTES: usize = 56;
 pub(super) const RECORD_MAGIC: [u8; 4] = *b"CRTW";
-const RECORD_VERSION: u8 = 1;
+/// Where a record header's own checksum stands.
+pub(super) const RECORD_CHECKSUM_START: usize = 60;
+const RECORD_VERSION: u8 = 2;
 /// The bytes before each entry of an entries record.
 pub(super) const ENTRY_HEADER_BYTES: usize = 12;
 
@@ -161,6 +164,7 @@ pub(super) struct RecordHeader {
     pub(super) term: Term,
     pub(super) entry_count: u32,
     pub(super) payload_length: u32,
+    pub(super) committed: LogIndex,
     pub(super) payload_checksum: u32,
 }
 
@@ -188,15 +192,16 @@ impl RecordHeader {
         bytes[32..40].copy_from_slice(&self.term.get().to_be_bytes());
         bytes[40..44].copy_from_slice(&self.entry_count.to_be_bytes());
         bytes[44..48].copy_from_slice(&self.payload_length.to_be_bytes());
+        bytes[48..56].copy_from_slice(&self.committed.get().to_be_bytes());
         bytes
     }
 
     pub(super) fn encode(&self) -> [u8; RECORD_HEADER_BYTES] {
         let mut bytes = [0; RECORD_HEADER_BYTES];
-        bytes[0..48].copy_from_slice(&self.associated());
-        bytes[48..52].copy_from_slice(&self.payload_checksum.to_be_bytes());
-        let checksum = crc32c::crc32c(&bytes[..52]);
-        bytes[52..56].copy_from_slice(&checksum.to_be_bytes());
+        bytes[0..56].copy_from_slice(&self.associated());
+        bytes[56..60].copy_from_slice(&self.payload_checksum.to_be_bytes());
+        let checksum = crc32c::crc32c(&bytes[..RECORD_CHECKSUM_START]);
+        bytes[RECORD_CHECKSUM_START..].copy_from_slice(&checksum.to_be_bytes());
         bytes
     }
 
@@ -204,7 +209,8 @@ impl RecordHeader {
         if bytes[0..4] != RECORD_MAGIC {
             return Err(RecordHeaderError::Magic);
         }
-        if u32::from_be_bytes(array(bytes, 52)) != crc32c::crc32c(&bytes[..52]) {
+        let checksum = crc32c::crc32c(&bytes[..RECORD_CHECKSUM_START]);
+        if u32::from_be_bytes(array(bytes, RECORD_CHECKSUM_START)) != checksum {
             return Err(RecordHeaderError::Checksum);
         }
         let kind = match bytes[5] {
@@ -224,7 +230,8 @@ impl RecordHeader {
             term: Term::new(u64::from_be_bytes(array(bytes, 32))),
             entry_count: u32::from_be_bytes(array(bytes, 40)),
             payload_length: u32::from_be_bytes(array(bytes, 44)),
-            payload_checksum: u32::from_be_bytes(array(bytes, 48)),
+            committed: LogIndex::new(u64::from_be_bytes(array(bytes, 48))),
+            payload_checksum: u32::from_be_bytes(array(bytes, 56)),
         })
     }
 
@@ -237,7 +244,7 @@ impl RecordHeader {
 /// The plaintext of a recovery record.
 pub(super) const TORN_TAIL_BYTES: usize = 33;
 /// The plaintext of a vote.
-pub(super) const VOTE_BYTES: usize = 16;
+pub(super) const VOTE_BYTES: usize = 17;
 
 impl TornTail {
     pub(super) fn encode(&self) -> [u8; TORN_TAIL_BYTES] {
@@ -267,15 +274,18 @@ impl Vote {
         let mut bytes = [0; VOTE_BYTES];
         bytes[0..8].copy_from_slice(&self.term.get().to_be_bytes());
         bytes[8..16].copy_from_slice(&self.voted_for.get().to_be_bytes());
+        bytes[16] = u8::from(self.committed);
         bytes
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; VOTE_BYTES] = bytes.try_into().ok()?;
-        Some(Self {
+        let vote = Self {
             term: Term::new(u64::from_be_bytes(array(bytes, 0))),
             voted_for: NodeId::new(u64::from_be_bytes(array(bytes, 8))),
-        })
+            committed: bytes[16] == 1,
+        };
+        (bytes[16] <= 1 && vote.is_meaningful()).then_some(vote)
     }
 }
 
@@ -305,12 +315,13 @@ mod tests {
     prop_compose! {
         fn record_header()(
             kind in prop_oneof![Just(RecordKind::Entries), Just(RecordKind::Recovery), Just(RecordKind::Vote)],
-            salt in any::<[u8; 8]>(), integers in any::<[u64; 3]>(), counts in any::<[u32; 3]>(),
+            salt in any::<[u8; 8]>(), integers in any::<[u64; 4]>(), counts in any::<[u32; 3]>(),
         ) -> RecordHeader {
             RecordHeader {
                 kind, salt,
                 position: integers[0], index: LogIndex::new(integers[1]), term: Term::new(integers[2]),
-                entry_count: counts[0], payload_length: counts[1], payload_checksum: counts[2],
+                entry_count: counts[0], payload_length: counts[1], committed: LogIndex::new(integers[3]),
+                payload_checksum: counts[2],
             }
         }
     }
@@ -372,12 +383,20 @@ mod tests {
 
     #[test]
     fn votes_survive_a_round_trip() {
-        let vote = Vote {
-            term: Term::new(3),
-            voted_for: NodeId::new(u64::MAX),
-        };
-        assert_eq!(Vote::decode(&vote.encode()), Some(vote));
-        assert_eq!(Vote::decode(&vote.encode()[1..]), None);
+        for committed in [false, true] {
+            let vote = Vote {
+                term: Term::new(3),
+                voted_for: NodeId::new(u64::MAX),
+                committed,
+            };
+            let bytes = vote.encode();
+            assert_eq!(Vote::decode(&bytes), Some(vote));
+            assert_eq!(Vote::decode(&bytes[1..]), None);
+            let unknown = [&bytes[..16], &[2]].concat();
+            assert_eq!(Vote::decode(&unknown), None);
+        }
+        let for_nobody = [&[0; 16][..], &[1]].concat();
+        assert_eq!(Vote::decode(&for_nobody), None, "a quorum voted for somebody");
     }
 
     #[test]
@@ -390,14 +409,15 @@ mod tests {
             term: Term::new(4),
             entry_count: 0,
             payload_length: 16,
+            committed: LogIndex::new(2),
             payload_checksum: 5,
         };
-        for (at, value) in [(4, 2), (5, 0), (5, 4), (6, 1), (7, 1)] {
+        for (at, value) in [(4, 3), (5, 0), (5, 4), (6, 1), (7, 1)] {
             let mut bytes = header.encode();
             bytes[at] = value;
             assert_eq!(RecordHeader::decode(&bytes), Err(RecordHeaderError::Checksum));
-            let checksum = crc32c::crc32c(&bytes[..52]);
-            bytes[52..56].copy_from_slice(&checksum.to_be_bytes());
+            let checksum = crc32c::crc32c(&bytes[..RECORD_CHECKSUM_START]);
+            bytes[RECORD_CHECKSUM_START..].copy_from_slice(&checksum.to_be_bytes());
             assert_eq!(RecordHeader::decode(&bytes), Err(RecordHeaderError::Field), "byte {at}");
         }
     }

@@ -5,9 +5,9 @@ use craton_types::LogIndex;
 
 use super::WalEntry;
 use super::entries::{join_entries, split_entries};
-use super::format::{RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::format::{RECORD_CHECKSUM_START, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::recovery::TornTail;
-use super::superblock::{COPY_BYTES, Superblock, Vote};
+use super::superblock::{BODY_START, CHECKSUM_START, COPY_BYTES, DIGEST_START, Superblock, Vote};
 
 /// Puts the CRC32C of the bytes before `at` there.
 fn with_checksum<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -33,7 +33,7 @@ pub fn wal_segment_header(bytes: &[u8]) -> bool {
 /// A record's header.
 #[must_use]
 pub fn wal_record_header(bytes: &[u8]) -> bool {
-    let Some(bytes) = with_checksum::<RECORD_HEADER_BYTES>(bytes, 52) else {
+    let Some(bytes) = with_checksum::<RECORD_HEADER_BYTES>(bytes, RECORD_CHECKSUM_START) else {
         return false;
     };
     let decoded = RecordHeader::decode(&bytes);
@@ -94,9 +94,9 @@ pub fn wal_superblock(bytes: &[u8]) -> bool {
     let Some(mut bytes) = bytes.first_chunk::<COPY_BYTES>().copied() else {
         return false;
     };
-    let digest = craton_crypto::sha256(&[&bytes[16..136]]);
-    bytes[136..168].copy_from_slice(digest.as_bytes());
-    let Some(bytes) = with_checksum::<COPY_BYTES>(&bytes, 168) else {
+    let digest = craton_crypto::sha256(&[&bytes[BODY_START..DIGEST_START]]);
+    bytes[DIGEST_START..CHECKSUM_START].copy_from_slice(digest.as_bytes());
+    let Some(bytes) = with_checksum::<COPY_BYTES>(&bytes, CHECKSUM_START) else {
         return false;
     };
     let copy = bytes[8];

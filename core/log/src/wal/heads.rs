@@ -200,13 +200,7 @@ impl HeadsFiles {
             return Err(damaged(HeadsDamage::NoWholeCopy { purged_through }));
         }
         files.written = newest.unwrap_or_default();
-        let through = files.written.through;
-        if through < purged_through {
-            return Err(damaged(HeadsDamage::Stale {
-                through,
-                purged_through,
-            }));
-        }
+        files.check_covers(purged_through)?;
         let mut repaired = Vec::new();
         for (path, file) in &files.copies {
             let length = usize::try_from(file.len().map_err(WalError::io("measure", path))?).unwrap_or(usize::MAX);
@@ -223,6 +217,21 @@ impl HeadsFiles {
             repaired.clear();
         }
         Ok((files, repaired))
+    }
+
+    /// Refuses heads that are of an earlier time than the last entry that was forgotten.
+    pub(super) fn check_covers(&self, purged_through: LogIndex) -> Result<(), WalError> {
+        let through = self.written.through;
+        match through < purged_through {
+            true => Err(WalError::Heads {
+                directory: self.copies[0].0.parent().unwrap_or(Path::new("")).to_path_buf(),
+                reason: HeadsDamage::Stale {
+                    through,
+                    purged_through,
+                },
+            }),
+            false => Ok(()),
+        }
     }
 
     /// The heads as they were last written.

@@ -15,10 +15,12 @@
 //! - Payloads are encrypted under a random key per segment, with the position as nonce. A position is never
 //!   written twice: a new segment starts after every opening and after every refused batch. One that got no entry is
 //!   left out of the log by the next opening.
+//! - Entries that conflict with a leader's are cut off by a new segment that follows the log at an earlier place. Entries
+//!   that are committed, as far as the log knows, or forgotten are never cut off.
 //!
 //! # Deliberately absent
-//! The truncation of conflicting entries (a lone node has none), and threads: the caller decides when to append, when to
-//! reserve space and when to purge.
+//! Which entries conflict and which are committed (`craton-consensus`), and threads: the caller decides when to append, when
+//! to reserve space and when to purge.
 
 mod batch;
 mod cipher;
@@ -35,16 +37,19 @@ mod scrub;
 mod segment;
 mod space;
 mod superblock;
+mod terms;
 #[cfg(test)]
 mod tests;
+mod truncate;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use craton_crypto::SecretBytes;
 use craton_types::{LogIndex, NodeId, Term};
 
 pub use batch::{Placement, SealedBatch};
-pub use entries::{WalEntries, WalEntry};
+pub use entries::{WalEntries, WalEntry, WalRange};
 pub use error::{Damage, WalError};
 #[cfg(feature = "fuzzing")]
 pub use heads::wal_heads;
@@ -59,6 +64,7 @@ use batch::{Beginning, Content};
 use entries::follows;
 use format::{ENTRY_HEADER_BYTES, SEGMENT_HEADER_LENGTH, VOTE_BYTES};
 use segment::{Link, Segment, Storage, record_bytes};
+use terms::Terms;
 
 /// The bytes reserved for a segment unless a batch is longer.
 pub const WAL_SEGMENT_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
@@ -107,8 +113,23 @@ pub struct Wal {
     /// Where single batches are put together.
     buffer: Vec<u8>,
     vote: Vote,
+    /// The terms of the entries in the segments.
+    terms: Terms,
+    /// The last entry that was forgotten.
+    purged: Option<(LogIndex, Term)>,
+    /// Entries up to here are known to be committed.
+    committed: LogIndex,
     /// Whether the last segment must not be written to any more.
     sealed: bool,
+}
+
+/// What an opening found.
+struct Contents {
+    segments: Vec<Segment>,
+    vote: Vote,
+    terms: Terms,
+    purged: Option<(LogIndex, Term)>,
+    committed: LogIndex,
 }
 
 /// Where the next batch goes in the last segment, and what it must follow.
@@ -118,14 +139,17 @@ struct Placed {
 }
 
 impl Wal {
-    fn new(storage: Storage, segment_bytes: u64, segments: Vec<Segment>, vote: Vote) -> Self {
+    fn new(storage: Storage, segment_bytes: u64, contents: Contents) -> Self {
         let mut wal = Self {
             storage: Arc::new(storage),
             segment_bytes,
-            segments,
+            segments: contents.segments,
             placed: Placed { end: 0, last: None },
             buffer: Vec::new(),
-            vote,
+            vote: contents.vote,
+            terms: contents.terms,
+            purged: contents.purged,
+            committed: contents.committed,
             sealed: false,
         };
         wal.place_after_written();
@@ -135,7 +159,9 @@ impl Wal {
     /// The first entry that was not purged.
     #[must_use]
     pub fn first_index(&self) -> Option<LogIndex> {
-        self.segments.iter().find_map(|segment| segment.first)
+        let first = self.segments.iter().find_map(|segment| segment.first)?;
+        let first = first.max(self.purged_through().next());
+        self.last_index().filter(|last| first <= *last).map(|_| first)
     }
 
     /// The last entry that was ever made durable; it may have been purged.
@@ -154,6 +180,42 @@ impl Wal {
     #[must_use]
     pub fn last_term(&self) -> Option<Term> {
         Some(self.active().last?.1)
+    }
+
+    /// The term of an entry, without reading it: of one that is durable and was not purged, or the last one that was;
+    /// otherwise `None`.
+    #[must_use]
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        match self.purged {
+            Some((purged, term)) if index == purged => Some(term),
+            Some((purged, _)) if index < purged => None,
+            _ if index > self.last_index()? => None,
+            _ => self.terms.at(index),
+        }
+    }
+
+    /// The last entry that was forgotten, by a purge or a reset.
+    #[must_use]
+    pub const fn purged(&self) -> Option<(LogIndex, Term)> {
+        self.purged
+    }
+
+    fn purged_through(&self) -> LogIndex {
+        self.purged.unwrap_or_default().0
+    }
+
+    /// The last entry that is known to be committed; zero for none. It is never after the last one. After an opening it
+    /// may be an earlier one than before, but never before one that was forgotten.
+    #[must_use]
+    pub fn committed(&self) -> LogIndex {
+        self.committed.max(self.purged_through())
+    }
+
+    /// Takes note that the entries up to `index`, as far as they are in the log, are committed. They are not cut off any
+    /// more. It costs nothing, and reaches the disk with the next record or [`Self::mark_synced`].
+    pub fn note_committed(&mut self, index: LogIndex) {
+        let known = index.min(self.last_index().unwrap_or_default());
+        self.committed = self.committed.max(known);
     }
 
     /// The last vote; nobody in term zero for a log without one.
@@ -189,12 +251,26 @@ impl Wal {
     /// [`WalError::Purged`] when entries before the first one left are asked for. The iterator itself yields
     /// [`WalError::Corrupt`] or [`WalError::Io`] and then ends.
     pub fn entries_from(&self, index: LogIndex) -> Result<WalEntries<'_>, WalError> {
+        self.check_not_purged(index)?;
+        Ok(WalEntries::new(self, index))
+    }
+
+    /// The entries of a range, as far as they are durable, for reading without the log.
+    ///
+    /// # Errors
+    /// [`WalError::Purged`] when entries before the first one left are asked for.
+    pub fn range(&self, wanted: Range<LogIndex>) -> Result<WalRange, WalError> {
+        self.check_not_purged(wanted.start)?;
+        Ok(WalRange::new(self, wanted))
+    }
+
+    fn check_not_purged(&self, index: LogIndex) -> Result<(), WalError> {
         let next = self.last_index().map(LogIndex::next);
         let first = self.first_index().or(next).unwrap_or(index);
-        if index < first {
-            return Err(WalError::Purged { index, first });
+        match index < first {
+            true => Err(WalError::Purged { index, first }),
+            false => Ok(()),
         }
-        Ok(WalEntries::new(self, index))
     }
 
     /// Appends entries and returns when they are durable: one write, one `fdatasync`. No entries, no effect.
@@ -219,14 +295,14 @@ impl Wal {
     /// Records a vote and returns when it is durable. The same vote again has no effect.
     ///
     /// # Errors
-    /// [`WalError::VoteOutOfOrder`] when this or a later term has another vote, or an entry has a later term; otherwise
-    /// as for [`Self::append`].
+    /// [`WalError::VoteOutOfOrder`] when this or a later term has another vote, an entry has a later term, or a quorum's
+    /// vote is for nobody; otherwise as for [`Self::append`].
     pub fn record_vote(&mut self, vote: Vote) -> Result<(), WalError> {
         if vote == self.vote {
             return Ok(());
         }
         let last_term = self.placed.last.map_or(Term::ZERO, |(_, term)| term);
-        if !vote.may_follow(&self.vote) || vote.term < last_term {
+        if !vote.may_follow(&self.vote) || !vote.is_meaningful() || vote.term < last_term {
             let last = self.vote;
             return Err(WalError::VoteOutOfOrder { vote, last });
         }
@@ -272,6 +348,7 @@ impl Wal {
             first: (first.index, first.term),
             last,
             count: u32::try_from(entries.len()).expect("a batch is limited to far fewer entries"),
+            terms: entries.iter().map(|entry| (entry.index, entry.term)).collect(),
         };
         self.place_record(content, text_bytes)
     }
@@ -294,6 +371,7 @@ impl Wal {
             salt: segment.header.salt,
             position,
             content,
+            committed: self.committed(),
             beginning,
         })
     }
@@ -318,9 +396,12 @@ impl Wal {
         segment.published = true;
         segment.path = path;
         segment.end = batch.end();
-        match placement.content {
-            Content::Entries { first, last, .. } => segment.note_entries(placement.position, first.0, last),
-            Content::Vote(vote) => {
+        match &placement.content {
+            Content::Entries { first, last, terms, .. } => {
+                segment.note_entries(placement.position, first.0, *last);
+                self.terms.extend(terms);
+            }
+            &Content::Vote(vote) => {
                 self.vote = vote;
                 self.storage.superblock.lock().note(|superblock| superblock.vote = vote);
             }
@@ -343,15 +424,18 @@ impl Wal {
     }
 
     /// Writes into the superblock how far the log is synced, as when closing: from then on damage to the last batch
-    /// is known to be corruption, where it would otherwise be taken for a torn write.
+    /// is known to be corruption, where it would otherwise be taken for a torn write. And which entries are committed.
     ///
     /// # Errors
     /// [`WalError::Io`] or [`WalError::Poisoned`].
     pub fn mark_synced(&mut self) -> Result<(), WalError> {
         self.storage.check_poison()?;
         let (sequence, end) = (self.active().header.sequence, self.active().end);
-        self.storage
-            .update_superblock(|superblock| superblock.note_synced(sequence, end))
+        let committed = self.committed();
+        self.storage.update_superblock(|superblock| {
+            superblock.note_synced(sequence, end);
+            superblock.committed = committed;
+        })
     }
 
     /// The last segment that belongs to the log.

@@ -2,10 +2,13 @@
 //!
 //! In three steps, since two of them wait for the disk and the log is not held meanwhile: [`Wal::prepare_purge`],
 //! [`PreparedPurge::write_heads`], [`Wal::begin_purge`] and [`WalPurge::run`].
+//!
+//! Space is freed by whole segments. A purge forgets what is in them and nothing else, unless it is an exact one: that also
+//! forgets entries whose segment stays for the sake of later ones, as a leader that asks for it expects.
 
 use std::sync::Arc;
 
-use craton_types::LogIndex;
+use craton_types::{LogIndex, Term};
 
 use super::segment::Storage;
 use super::{LogHead, Wal, WalError};
@@ -15,12 +18,14 @@ use super::{LogHead, Wal, WalError};
 pub struct PreparedPurge {
     storage: Arc<Storage>,
     through: LogIndex,
+    is_exact: bool,
 }
 
 /// Segments that can be removed: it is noted how far the tenants' logs reach.
 #[must_use]
 pub struct CoveredPurge {
     through: LogIndex,
+    is_exact: bool,
 }
 
 /// Segments that left the log and are still on disk.
@@ -29,7 +34,7 @@ pub struct WalPurge {
     storage: Arc<Storage>,
     removed: Vec<u64>,
     oldest_segment: u64,
-    purged_through: LogIndex,
+    purged: Option<(LogIndex, Term)>,
     synced: (u64, u64),
 }
 
@@ -48,11 +53,36 @@ impl Wal {
         self.begin_purge(covered).run()
     }
 
+    /// Forgets exactly the entries up to `through`, or up to the last one when that is before, having noted the tenants'
+    /// `heads`, and removes the segments that hold no others. The newest segment stays.
+    ///
+    /// # Errors
+    /// As for [`PreparedPurge::write_heads`] and [`WalPurge::run`].
+    pub fn purge_exactly(&mut self, through: LogIndex, heads: Vec<LogHead>) -> Result<(), WalError> {
+        self.storage.check_poison()?;
+        let Some(prepared) = self.prepare_exact_purge(through) else {
+            return Ok(());
+        };
+        let covered = prepared.write_heads(heads)?;
+        self.begin_purge(covered).run()
+    }
+
     /// Whether [`Self::purge`] would remove anything, and the first step of it.
     pub fn prepare_purge(&self, through: LogIndex) -> Option<PreparedPurge> {
         self.is_oldest_removable(through).then(|| PreparedPurge {
             storage: Arc::clone(&self.storage),
             through,
+            is_exact: false,
+        })
+    }
+
+    /// Whether [`Self::purge_exactly`] would forget anything, and the first step of it.
+    pub fn prepare_exact_purge(&self, through: LogIndex) -> Option<PreparedPurge> {
+        let through = through.min(self.last_index()?);
+        (through > self.purged_through()).then(|| PreparedPurge {
+            storage: Arc::clone(&self.storage),
+            through,
+            is_exact: true,
         })
     }
 
@@ -63,12 +93,18 @@ impl Wal {
             removed.push(self.segments.remove(0).header.sequence);
         }
         let oldest = self.segments.first().expect("never empty").header;
+        if covered.is_exact {
+            let through = covered.through.min(self.last_index().unwrap_or_default());
+            self.purged = self.purged.max(self.term_at(through).map(|term| (through, term)));
+        }
+        self.purged = self.purged.max(oldest.previous);
+        self.terms.forget_through(oldest.previous.unwrap_or_default().0);
         let active = self.active();
         WalPurge {
             storage: Arc::clone(&self.storage),
             removed,
             oldest_segment: oldest.sequence,
-            purged_through: oldest.previous.unwrap_or_default().0,
+            purged: self.purged,
             synced: (active.header.sequence, active.end),
         }
     }
@@ -92,7 +128,10 @@ impl PreparedPurge {
         self.storage.check_poison()?;
         let written = self.storage.heads.lock().write(self.through, heads);
         self.storage.poison_unless_full(written)?;
-        Ok(CoveredPurge { through: self.through })
+        Ok(CoveredPurge {
+            through: self.through,
+            is_exact: self.is_exact,
+        })
     }
 }
 
@@ -104,8 +143,9 @@ impl WalPurge {
     pub fn run(self) -> Result<(), WalError> {
         self.storage.check_poison()?;
         self.storage.update_superblock(|superblock| {
-            superblock.oldest_segment = self.oldest_segment;
-            superblock.purged_through = self.purged_through;
+            // The log may have been cut meanwhile.
+            superblock.oldest_segment = superblock.oldest_segment.max(self.oldest_segment);
+            superblock.purged = superblock.purged.max(self.purged);
             superblock.note_synced(self.synced.0, self.synced.1);
         })?;
         self.storage.remove_segments(&self.removed)

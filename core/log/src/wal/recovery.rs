@@ -12,7 +12,8 @@ use super::heads::{HeadsFiles, LogHead};
 use super::scan::{Bound, Torn};
 use super::segment::{Link, Segment, Storage, UnplacedRecord, list_segments};
 use super::superblock::{RepairedCopy, SUPERBLOCK_NAME, Superblock, SuperblockDamage, SuperblockFile, Vote};
-use super::{Damage, RandomFill, Wal, WalError, WalOptions};
+use super::terms::Terms;
+use super::{Contents, Damage, RandomFill, Wal, WalError, WalOptions};
 use crate::disk::Disk;
 
 /// What was found when the log was opened.
@@ -66,6 +67,8 @@ impl TornTail {
 struct Chain {
     segments: Vec<Segment>,
     superseded: Vec<u64>,
+    /// The last entry that was forgotten.
+    purged: Option<(LogIndex, Term)>,
 }
 
 impl Wal {
@@ -90,7 +93,7 @@ impl Wal {
         let sequences = list_segments(&*disk, dir)?;
         let (superblock, repaired) = open_superblock(&*disk, dir, &sequences, options.node, &mut *random)?;
         let known = *superblock.get();
-        let expected = (known.log_id, known.purged_through);
+        let expected = (known.log_id, known.purged_through());
         let (heads, heads_rewritten) = HeadsFiles::open(&*disk, dir, expected, &options.wrapping_key)?;
         let storage = Storage {
             disk,
@@ -104,6 +107,8 @@ impl Wal {
         };
         storage.recover_spare(options.segment_bytes)?;
         let mut chain = load_chain(&storage, &sequences, &known)?;
+        let purged_through = chain.purged.unwrap_or_default().0;
+        storage.heads.lock().check_covers(purged_through)?;
         let mut recovery = WalRecovery {
             generation: known.generation + 1,
             first_index: None,
@@ -111,12 +116,14 @@ impl Wal {
             torn: None,
             earlier: Vec::new(),
             superblock: repaired,
-            purged_through: known.purged_through,
+            purged_through,
             heads: storage.heads.lock().get().to_vec(),
             heads_rewritten,
         };
 
-        let tail = scan_chain(&mut chain.segments, &known, &mut recovery.earlier)?;
+        let tail = scan_chain(&mut chain, &known)?;
+        let reports = chain.segments.iter().flat_map(|segment| &segment.reports);
+        recovery.earlier.extend(reports.map(|(_, torn)| torn));
         let newest_sequence = sequences.last().copied().unwrap_or(0);
         storage.update_superblock(|superblock| {
             superblock.generation = recovery.generation;
@@ -142,17 +149,17 @@ impl Wal {
             link.previous = newest.last;
             if newest.first.is_none() {
                 // It will be left out, and what it reports with it.
-                let reports = tail.recoveries.iter().map(|torn| torn.encode().to_vec());
-                records.extend(reports.map(|text| unplaced(RecordKind::Recovery, text)));
+                let reports = newest.reports.iter().map(|(_, torn)| torn.encode().to_vec());
+                records.extend(reports.map(|text| UnplacedRecord::plain(RecordKind::Recovery, text)));
             }
             if let Some(torn) = tail.torn {
                 let torn = set_aside(&storage, newest, recovery.generation, torn)?;
-                records.push(unplaced(RecordKind::Recovery, torn.encode().to_vec()));
+                records.push(UnplacedRecord::plain(RecordKind::Recovery, torn.encode().to_vec()));
                 recovery.torn = Some(torn);
             }
         }
         if tail.vote != Vote::default() {
-            records.push(unplaced(RecordKind::Vote, tail.vote.encode().to_vec()));
+            records.push(UnplacedRecord::plain(RecordKind::Vote, tail.vote.encode().to_vec()));
         }
         if let Some(newest) = chain.segments.pop_if(|newest| newest.first.is_none()) {
             // Without entries it is not needed as a link either: a node that fails at every start leaves one segment.
@@ -164,20 +171,25 @@ impl Wal {
             link.previous_end = newest.end;
         }
 
-        let mut active = storage.prepare_segment(&link, options.segment_bytes, records)?;
-        storage.publish_segment(link.sequence, &active.path)?;
-        active.path = storage.segment_path(link.sequence);
-        active.published = true;
-        chain.segments.push(active);
+        let active = storage.prepare_segment(&link, options.segment_bytes, tail.committed, records)?;
+        chain.segments.push(storage.publish_prepared(active)?);
         let oldest = chain.segments[0].header;
         storage.update_superblock(|superblock| {
             superblock.oldest_segment = oldest.sequence;
-            superblock.purged_through = oldest.previous.unwrap_or_default().0;
+            superblock.purged = chain.purged;
+            superblock.committed = tail.committed;
             superblock.newest_segment = link.sequence;
             superblock.synced_end = chain.segments.last().map_or(0, |active| active.end);
         })?;
         storage.remove_segments(&chain.superseded)?;
-        let wal = Self::new(storage, options.segment_bytes, chain.segments, tail.vote);
+        let contents = Contents {
+            segments: chain.segments,
+            vote: tail.vote,
+            terms: tail.terms,
+            purged: chain.purged,
+            committed: tail.committed,
+        };
+        let wal = Self::new(storage, options.segment_bytes, contents);
         recovery.first_index = wal.first_index();
         recovery.last_index = wal.last_index();
         Ok((wal, recovery))
@@ -247,14 +259,25 @@ fn load_chain(storage: &Storage, sequences: &[u64], known: &Superblock) -> Resul
         segments.push(segment);
     }
     segments.reverse();
-    if let Some(oldest) = segments.first()
-        && oldest.header.previous.unwrap_or_default().0 != known.purged_through
-    {
-        return Err(oldest.corrupt(0, Damage::Sequence));
+    let mut purged = known.purged;
+    if let Some(oldest) = segments.first() {
+        let is_newer = oldest.header.sequence > known.newest_segment;
+        if is_newer && oldest.header.previous_sequence == 0 {
+            // The log was reset, and the crash came before the superblock said so.
+            purged = purged.max(oldest.header.previous);
+        }
+        // Less than what was forgotten may be gone, and never more.
+        if oldest.header.previous > purged {
+            return Err(oldest.corrupt(0, Damage::Sequence));
+        }
     }
     let linked = |sequence: &u64| segments.iter().any(|segment| segment.header.sequence == *sequence);
     let superseded = sequences.iter().copied().filter(|sequence| !linked(sequence)).collect();
-    Ok(Chain { segments, superseded })
+    Ok(Chain {
+        segments,
+        superseded,
+        purged,
+    })
 }
 
 /// What the newest segment ends with.
@@ -262,9 +285,9 @@ fn load_chain(storage: &Storage, sequences: &[u64], known: &Superblock) -> Resul
 struct Tail {
     suspect: Option<Suspect>,
     torn: Option<Torn>,
-    /// The torn tails that the newest segment reports.
-    recoveries: Vec<TornTail>,
     vote: Vote,
+    terms: Terms,
+    committed: LogIndex,
 }
 
 /// The last record, when nothing shows that it was synced.
@@ -275,9 +298,11 @@ struct Suspect {
     entries: Option<UnplacedRecord>,
 }
 
-fn scan_chain(segments: &mut [Segment], known: &Superblock, recoveries: &mut Vec<TornTail>) -> Result<Tail, WalError> {
+fn scan_chain(chain: &mut Chain, known: &Superblock) -> Result<Tail, WalError> {
+    let segments = &mut chain.segments;
     let mut tail = Tail {
         vote: known.vote,
+        committed: known.committed,
         ..Tail::default()
     };
     let mut last = None;
@@ -289,8 +314,8 @@ fn scan_chain(segments: &mut [Segment], known: &Superblock, recoveries: &mut Vec
             return Err(segment.corrupt(0, Damage::Sequence));
         }
         let scan = segment.scan(bound)?;
-        recoveries.extend(&scan.recoveries);
-        tail.recoveries = scan.recoveries;
+        tail.terms.extend(&scan.terms);
+        tail.committed = tail.committed.max(scan.committed);
         last = segment.last;
         tail.torn = scan.torn;
         if let Some(vote) = scan.vote {
@@ -315,6 +340,15 @@ fn scan_chain(segments: &mut [Segment], known: &Superblock, recoveries: &mut Vec
     if let Some(vote) = last_vote.filter(|vote| vote.may_follow(&known.vote)) {
         tail.vote = vote;
     }
+    if let (Some(purged), Some(newest)) = (chain.purged, segments.last()) {
+        let oldest = segments[0].header.previous;
+        let is_there = oldest == Some(purged) || tail.terms.at(purged.0) == Some(purged.1);
+        if !is_there || last < Some(purged) {
+            return Err(newest.corrupt(newest.end, Damage::Sequence));
+        }
+    }
+    let last = last.unwrap_or_default().0;
+    tail.committed = tail.committed.max(chain.purged.unwrap_or_default().0).min(last);
     Ok(tail)
 }
 
@@ -362,14 +396,4 @@ fn set_aside(storage: &Storage, segment: &Segment, generation: u64, torn: Torn) 
         .sync_dir(&storage.dir)
         .map_err(WalError::io("sync", &storage.dir))?;
     Ok(torn)
-}
-
-fn unplaced(kind: RecordKind, text: Vec<u8>) -> UnplacedRecord {
-    UnplacedRecord {
-        kind,
-        index: LogIndex::ZERO,
-        term: Term::ZERO,
-        entry_count: 0,
-        text,
-    }
 }

@@ -7,6 +7,7 @@ use super::format::{RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, RecordKind,
 use super::recovery::TornTail;
 use super::segment::{Found, Segment};
 use super::superblock::Vote;
+use super::terms::Terms;
 use super::{Damage, WalError};
 
 /// How much is read at once when looking for what follows damage.
@@ -28,8 +29,10 @@ pub(super) enum Bound {
 pub(super) struct Scan {
     /// The last record and the last entry before it.
     pub(super) last_record: Option<(RecordHeader, Option<(LogIndex, Term)>)>,
-    /// The reports on earlier torn tails.
-    pub(super) recoveries: Vec<TornTail>,
+    /// The terms of its entries.
+    pub(super) terms: Terms,
+    /// Entries up to here are known to be committed.
+    pub(super) committed: LogIndex,
     /// The last vote.
     pub(super) vote: Option<Vote>,
     /// The stretch after the last record, when something was written there.
@@ -45,11 +48,12 @@ pub(super) struct Torn {
 }
 
 impl Segment {
-    /// Reads all records, checks and decrypts them, and sets the segment's end, first and last entry.
+    /// Reads all records, checks and decrypts them, and sets the segment's end, first and last entry and reports.
     pub(super) fn scan(&mut self, bound: Bound) -> Result<Scan, WalError> {
         let mut scan = Scan {
             last_record: None,
-            recoveries: Vec::new(),
+            terms: Terms::default(),
+            committed: LogIndex::ZERO,
             vote: None,
             torn: None,
         };
@@ -94,10 +98,14 @@ impl Segment {
                         return Err(self.corrupt(header.position, Damage::Sequence));
                     }
                     last = Some((entry.index, entry.term));
+                    scan.terms.note(entry.index, entry.term);
                 }
                 self.note_entries(header.position, header.index, last.ok_or_else(malformed)?);
             }
-            RecordKind::Recovery => scan.recoveries.push(TornTail::decode(text).ok_or_else(malformed)?),
+            RecordKind::Recovery => {
+                let torn = TornTail::decode(text).ok_or_else(malformed)?;
+                self.reports.push((header.position, torn));
+            }
             RecordKind::Vote => {
                 let vote = Vote::decode(text).ok_or_else(malformed)?;
                 if scan.vote.is_some_and(|last| !vote.may_follow(&last)) {
@@ -106,6 +114,10 @@ impl Segment {
                 scan.vote = Some(vote);
             }
         }
+        if header.committed > self.last.unwrap_or_default().0 {
+            return Err(self.corrupt(header.position, Damage::Sequence));
+        }
+        scan.committed = scan.committed.max(header.committed);
         self.end = header.end();
         scan.last_record = Some((header, before));
         Ok(())

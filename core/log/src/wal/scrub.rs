@@ -1,7 +1,5 @@
 //! Reading closed segments through while the log runs, to find damage before a restart needs them.
 
-use std::sync::Arc;
-
 use super::format::SEGMENT_HEADER_LENGTH;
 use super::segment::{Found, Segment};
 use super::{Wal, WalError};
@@ -40,22 +38,5 @@ impl WalScrub {
             }
         }
         Ok(bytes)
-    }
-}
-
-impl Segment {
-    /// Another handle to the same file, for reading.
-    fn handle(&self) -> Self {
-        Self {
-            header: self.header,
-            cipher: Arc::clone(&self.cipher),
-            file: Arc::clone(&self.file),
-            path: self.path.clone(),
-            published: self.published,
-            end: self.end,
-            first: self.first,
-            last: self.last,
-            landmarks: Vec::new(),
-        }
     }
 }

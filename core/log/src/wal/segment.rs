@@ -15,6 +15,7 @@ use super::format::{
     SEGMENT_HEADER_LENGTH, SegmentHeader, TAG_BYTES,
 };
 use super::heads::HeadsFiles;
+use super::recovery::TornTail;
 use super::space::Spare;
 use super::superblock::{Superblock, SuperblockFile};
 use super::{Damage, RandomFill, WalError};
@@ -57,6 +58,8 @@ pub(super) struct Segment {
     pub(super) last: Option<(LogIndex, Term)>,
     /// The first entry and the position of some records, ascending: where to begin looking for an entry.
     pub(super) landmarks: Vec<(LogIndex, u64)>,
+    /// The torn tails that it reports, and where.
+    pub(super) reports: Vec<(u64, TornTail)>,
 }
 
 /// A record before its place is known.
@@ -66,6 +69,19 @@ pub(super) struct UnplacedRecord {
     pub(super) term: Term,
     pub(super) entry_count: u32,
     pub(super) text: Vec<u8>,
+}
+
+impl UnplacedRecord {
+    /// A record that holds no entries.
+    pub(super) const fn plain(kind: RecordKind, text: Vec<u8>) -> Self {
+        Self {
+            kind,
+            index: LogIndex::ZERO,
+            term: Term::ZERO,
+            entry_count: 0,
+            text,
+        }
+    }
 }
 
 /// What a new segment follows.
@@ -97,28 +113,13 @@ pub(super) const fn record_bytes(text_bytes: usize) -> u64 {
     (RECORD_HEADER_BYTES + text_bytes + TAG_BYTES) as u64
 }
 
-/// Turns `buffer[start..]`, room for a header and then the plaintext, into the record at `position`.
-pub(super) fn seal_record(
-    buffer: &mut Vec<u8>,
-    start: usize,
-    cipher: &SegmentCipher,
-    position: u64,
-    salt: [u8; 8],
-    (kind, index, term, entry_count): (RecordKind, LogIndex, Term, u32),
-) {
+/// Turns `buffer[start..]`, room for a header and then the plaintext, into a record. The header's length and checksum of
+/// the payload are filled in.
+pub(super) fn seal_record(buffer: &mut Vec<u8>, start: usize, cipher: &SegmentCipher, mut header: RecordHeader) {
     let text_start = start + RECORD_HEADER_BYTES;
     let payload_length = buffer.len() - text_start + TAG_BYTES;
-    let mut header = RecordHeader {
-        kind,
-        salt,
-        position,
-        index,
-        term,
-        entry_count,
-        payload_length: u32::try_from(payload_length).expect("a batch is limited to far less than 4 GiB"),
-        payload_checksum: 0,
-    };
-    let tag = cipher.seal(position, &header.associated(), &mut buffer[text_start..]);
+    header.payload_length = u32::try_from(payload_length).expect("a batch is limited to far less than 4 GiB");
+    let tag = cipher.seal(header.position, &header.associated(), &mut buffer[text_start..]);
     buffer.extend_from_slice(&tag);
     header.payload_checksum = crc32c::crc32c(&buffer[text_start..]);
     buffer[start..text_start].copy_from_slice(&header.encode());
@@ -181,14 +182,17 @@ impl Storage {
             first: None,
             last: header.previous,
             landmarks: Vec::new(),
+            reports: Vec::new(),
         })
     }
 
-    /// Writes a segment with its first records under a temporary name and makes it durable.
+    /// Writes a segment with its first records under a temporary name and makes it durable. Entries up to `committed` are
+    /// known to be committed.
     pub(super) fn prepare_segment(
         &self,
         link: &Link,
         capacity: u64,
+        committed: LogIndex,
         records: Vec<UnplacedRecord>,
     ) -> Result<Segment, WalError> {
         let records_bytes: u64 = records.iter().map(|record| record_bytes(record.text.len())).sum();
@@ -201,9 +205,22 @@ impl Storage {
                 let last = last_of(&record).expect("the record was read and divided before");
                 segment.note_entries(start as u64, record.index, last);
             }
-            let properties = (record.kind, record.index, record.term, record.entry_count);
-            let salt = segment.header.salt;
-            seal_record(&mut buffer, start, &segment.cipher, start as u64, salt, properties);
+            if record.kind == RecordKind::Recovery {
+                let torn = TornTail::decode(&record.text).expect("the record was encoded before");
+                segment.reports.push((start as u64, torn));
+            }
+            let header = RecordHeader {
+                kind: record.kind,
+                salt: segment.header.salt,
+                position: start as u64,
+                index: record.index,
+                term: record.term,
+                entry_count: record.entry_count,
+                payload_length: 0,
+                committed,
+                payload_checksum: 0,
+            };
+            seal_record(&mut buffer, start, &segment.cipher, header);
         }
         segment.end = segment.header.created_end;
         let written = write_whole(&*segment.file, &segment.path, &buffer);
@@ -247,6 +264,7 @@ impl Storage {
             first: None,
             last: header.previous,
             landmarks: Vec::new(),
+            reports: Vec::new(),
         };
         Ok((segment, header.encode(&key).to_vec()))
     }
@@ -290,6 +308,14 @@ impl Storage {
         self.disk
             .sync_dir(&self.dir)
             .map_err(WalError::failed("sync", &self.dir))
+    }
+
+    /// Gives a prepared segment its name.
+    pub(super) fn publish_prepared(&self, mut segment: Segment) -> Result<Segment, WalError> {
+        self.publish_segment(segment.header.sequence, &segment.path)?;
+        segment.path = self.segment_path(segment.header.sequence);
+        segment.published = true;
+        Ok(segment)
     }
 
     pub(super) fn segment_path(&self, sequence: u64) -> PathBuf {
@@ -368,7 +394,7 @@ impl Segment {
         }
     }
 
-    /// Leaves out the last record, which begins at `position`; `before` is the last entry before it.
+    /// Leaves out what stands from `position` on; `before` is the last entry before it.
     pub(super) fn cut(&mut self, position: u64, before: Option<(LogIndex, Term)>) {
         self.end = position;
         self.last = before;
@@ -376,6 +402,23 @@ impl Segment {
             self.first = None;
         }
         self.landmarks.retain(|(_, landmark)| *landmark < position);
+        self.reports.retain(|(report, _)| *report < position);
+    }
+
+    /// Another handle to the same file, for reading.
+    pub(super) fn handle(&self) -> Self {
+        Self {
+            header: self.header,
+            cipher: Arc::clone(&self.cipher),
+            file: Arc::clone(&self.file),
+            path: self.path.clone(),
+            published: self.published,
+            end: self.end,
+            first: self.first,
+            last: self.last,
+            landmarks: Vec::new(),
+            reports: Vec::new(),
+        }
     }
 
     /// A position at which, or after which, the record with this entry begins.

@@ -6,7 +6,7 @@
 //!
 //! | bytes | field | meaning |
 //! |---|---|---|
-//! | 0..8 | magic | `CRTSUP`, 0, and the version, 1 |
+//! | 0..8 | magic | `CRTSUP`, 0, and the version, 2 |
 //! | 8 | copy | 0 to 3; the number of the slot |
 //! | 9..16 | reserved | zero |
 //! | 16..24 | sequence | of the superblock itself: each update has the next one |
@@ -16,12 +16,15 @@
 //! | 80..88 | generation | how often the log was opened |
 //! | 88..96 | term | of the vote |
 //! | 96..104 | voted_for | the node that was voted for; 0 for none |
-//! | 104..112 | oldest_segment | the oldest segment that must be there |
-//! | 112..120 | purged_through | the last entry before it; 0 for none |
-//! | 120..128 | newest_segment | the newest segment that must be there; 0 for none |
-//! | 128..136 | synced_end | how far its records are known to be synced |
-//! | 136..168 | digest | SHA-256 of bytes 16..136 |
-//! | 168..172 | checksum | CRC32C of bytes 0..168 |
+//! | 104..112 | flags | 1: a quorum granted the vote |
+//! | 112..120 | oldest_segment | the oldest segment that must be there |
+//! | 120..128 | purged_index | the last entry that was forgotten; 0 for none |
+//! | 128..136 | purged_term | its term |
+//! | 136..144 | newest_segment | the newest segment that must be there; 0 for none |
+//! | 144..152 | synced_end | how far its records are known to be synced |
+//! | 152..160 | committed | entries up to here are known to be committed |
+//! | 160..192 | digest | SHA-256 of bytes 16..160 |
+//! | 192..196 | checksum | CRC32C of bytes 0..192 |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,8 +42,12 @@ pub(super) const COPIES: u8 = 4;
 /// How many copies must agree.
 const QUORUM: usize = 2;
 pub(super) const SLOT_BYTES: u64 = 4096;
-pub(super) const COPY_BYTES: usize = 172;
-const MAGIC: [u8; 8] = *b"CRTSUP\x00\x01";
+pub(super) const BODY_START: usize = 16;
+pub(super) const DIGEST_START: usize = 160;
+pub(super) const CHECKSUM_START: usize = 192;
+pub(super) const COPY_BYTES: usize = 196;
+const FLAG_VOTE_COMMITTED: u64 = 1;
+const MAGIC: [u8; 8] = *b"CRTSUP\x00\x02";
 
 /// A node's vote in a term (Raft, section 5.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,12 +56,21 @@ pub struct Vote {
     pub term: Term,
     /// Who was voted for; [`NodeId::ZERO`] for nobody yet.
     pub voted_for: NodeId,
+    /// Whether a quorum gave this vote: the node that was voted for leads in the term.
+    pub committed: bool,
 }
 
 impl Vote {
-    /// Whether a node that gave `last` may give this vote: in a later term, or in a term without a vote.
+    /// Whether a node that gave `last` may give this vote: in a later term, in a term without a vote, or when it learns
+    /// that a quorum gave the same vote.
     pub(super) fn may_follow(&self, last: &Self) -> bool {
-        self.term > last.term || (self.term == last.term && last.voted_for == NodeId::ZERO)
+        let is_granted_now = self.voted_for == last.voted_for && self.committed && !last.committed;
+        self.term > last.term || (self.term == last.term && (last.voted_for == NodeId::ZERO || is_granted_now))
+    }
+
+    /// A quorum votes for somebody.
+    pub(super) fn is_meaningful(&self) -> bool {
+        !self.committed || self.voted_for != NodeId::ZERO
     }
 }
 
@@ -68,9 +84,10 @@ pub(super) struct Superblock {
     pub(super) generation: u64,
     pub(super) vote: Vote,
     pub(super) oldest_segment: u64,
-    pub(super) purged_through: LogIndex,
+    pub(super) purged: Option<(LogIndex, Term)>,
     pub(super) newest_segment: u64,
     pub(super) synced_end: u64,
+    pub(super) committed: LogIndex,
 }
 
 /// Why the superblock does not open its log.
@@ -124,11 +141,13 @@ impl Superblock {
             vote: Vote {
                 term: Term::ZERO,
                 voted_for: NodeId::ZERO,
+                committed: false,
             },
             oldest_segment: 0,
-            purged_through: LogIndex::ZERO,
+            purged: None,
             newest_segment: 0,
             synced_end: 0,
+            committed: LogIndex::ZERO,
         }
     }
 
@@ -139,8 +158,13 @@ impl Superblock {
         }
     }
 
-    fn body(&self) -> [u8; 120] {
-        let mut bytes = [0; 120];
+    /// The last entry that was forgotten; zero for none.
+    pub(super) fn purged_through(&self) -> LogIndex {
+        self.purged.unwrap_or_default().0
+    }
+
+    fn body(&self) -> [u8; DIGEST_START - BODY_START] {
+        let mut bytes = [0; DIGEST_START - BODY_START];
         bytes[0..8].copy_from_slice(&self.sequence.to_be_bytes());
         bytes[8..40].copy_from_slice(&self.parent);
         bytes[40..56].copy_from_slice(&self.log_id);
@@ -149,10 +173,13 @@ impl Superblock {
             self.generation,
             self.vote.term.get(),
             self.vote.voted_for.get(),
+            u64::from(self.vote.committed) * FLAG_VOTE_COMMITTED,
             self.oldest_segment,
-            self.purged_through.get(),
+            self.purged_through().get(),
+            self.purged.unwrap_or_default().1.get(),
             self.newest_segment,
             self.synced_end,
+            self.committed.get(),
         ];
         for (integer, place) in integers.iter().zip(bytes[56..].chunks_exact_mut(8)) {
             place.copy_from_slice(&integer.to_be_bytes());
@@ -168,21 +195,24 @@ impl Superblock {
         let mut bytes = [0; COPY_BYTES];
         bytes[0..8].copy_from_slice(&MAGIC);
         bytes[8] = copy;
-        bytes[16..136].copy_from_slice(&self.body());
-        bytes[136..168].copy_from_slice(&self.digest());
-        let checksum = crc32c::crc32c(&bytes[..168]);
-        bytes[168..172].copy_from_slice(&checksum.to_be_bytes());
+        bytes[BODY_START..DIGEST_START].copy_from_slice(&self.body());
+        bytes[DIGEST_START..CHECKSUM_START].copy_from_slice(&self.digest());
+        let checksum = crc32c::crc32c(&bytes[..CHECKSUM_START]);
+        bytes[CHECKSUM_START..].copy_from_slice(&checksum.to_be_bytes());
         bytes
     }
 
     /// `None` when the bytes are not a whole copy of this number.
     pub(super) fn decode(bytes: &[u8; COPY_BYTES], copy: u8) -> Option<Self> {
-        let checksum = u32::from_be_bytes(array(bytes, 168));
-        let is_whole = bytes[0..8] == MAGIC && checksum == crc32c::crc32c(&bytes[..168]);
+        let checksum = u32::from_be_bytes(array(bytes, CHECKSUM_START));
+        let is_whole = bytes[0..8] == MAGIC && checksum == crc32c::crc32c(&bytes[..CHECKSUM_START]);
         if !is_whole || bytes[8] != copy || bytes[9..16] != [0; 7] {
             return None;
         }
         let integer = |start| u64::from_be_bytes(array(bytes, start));
+        let flags = integer(104);
+        let (purged_index, purged_term) = (LogIndex::new(integer(120)), Term::new(integer(128)));
+        let purged = (purged_index != LogIndex::ZERO).then_some((purged_index, purged_term));
         let superblock = Self {
             sequence: integer(16),
             parent: array(bytes, 24),
@@ -192,13 +222,16 @@ impl Superblock {
             vote: Vote {
                 term: Term::new(integer(88)),
                 voted_for: NodeId::new(integer(96)),
+                committed: flags & FLAG_VOTE_COMMITTED != 0,
             },
-            oldest_segment: integer(104),
-            purged_through: LogIndex::new(integer(112)),
-            newest_segment: integer(120),
-            synced_end: integer(128),
+            oldest_segment: integer(112),
+            purged,
+            newest_segment: integer(136),
+            synced_end: integer(144),
+            committed: LogIndex::new(integer(152)),
         };
-        (superblock.digest() == array(bytes, 136)).then_some(superblock)
+        // Unknown flags, a committed vote for nobody and a term without an entry have another digest or no meaning.
+        (superblock.vote.is_meaningful() && superblock.digest() == array(bytes, DIGEST_START)).then_some(superblock)
     }
 
     /// Whether `newer` is the update that follows this.
@@ -342,15 +375,18 @@ mod tests {
     proptest! {
         #[test]
         fn copies_survive_a_round_trip_and_no_flip(
-            integers in any::<[u64; 9]>(), parent in any::<[u8; 32]>(), log_id in any::<[u8; 16]>(),
+            integers in any::<[u64; 11]>(), committed in any::<bool>(), parent in any::<[u8; 32]>(), log_id in any::<[u8; 16]>(),
             copy in 0..COPIES, at in 0..COPY_BYTES, bit in 0..8,
         ) {
             let superblock = Superblock {
                 sequence: integers[0], parent, log_id,
                 node: NodeId::new(integers[1]), generation: integers[2],
-                vote: Vote { term: Term::new(integers[3]), voted_for: NodeId::new(integers[4]) },
-                oldest_segment: integers[5], purged_through: LogIndex::new(integers[6]),
-                newest_segment: integers[7], synced_end: integers[8],
+                vote: Vote {
+                    term: Term::new(integers[3]), voted_for: NodeId::new(integers[4] | 1), committed,
+                },
+                oldest_segment: integers[5],
+                purged: (integers[6] > 0).then(|| (LogIndex::new(integers[6]), Term::new(integers[7]))),
+                newest_segment: integers[8], synced_end: integers[9], committed: LogIndex::new(integers[10]),
             };
             let mut bytes = superblock.encode(copy);
             prop_assert_eq!(Superblock::decode(&bytes, copy), Some(superblock));
@@ -365,6 +401,11 @@ mod tests {
         let vote = |term, node| Vote {
             term: Term::new(term),
             voted_for: NodeId::new(node),
+            committed: false,
+        };
+        let granted = |term, node| Vote {
+            committed: true,
+            ..vote(term, node)
         };
         for (next, last, expected) in [
             (vote(1, 1), Vote::default(), true),
@@ -373,6 +414,12 @@ mod tests {
             (vote(3, 2), vote(3, 1), false),
             (vote(3, 1), vote(3, 1), false),
             (vote(2, 1), vote(3, 0), false),
+            (granted(3, 1), vote(3, 1), true),
+            (granted(3, 1), vote(3, 0), true),
+            (granted(3, 2), vote(3, 1), false),
+            (granted(3, 1), granted(3, 1), false),
+            (vote(3, 1), granted(3, 1), false),
+            (vote(4, 2), granted(3, 1), true),
         ] {
             assert_eq!(next.may_follow(&last), expected, "{next:?} after {last:?}");
         }

@@ -172,7 +172,7 @@ fn a_torn_tail_is_reported_by_later_openings_until_it_is_purged() {
     let last = records(&disk.contents(&newest).expect("the segment"));
     let last = last.last().expect("records");
     let at = usize::try_from(last.position).expect("small");
-    disk.tamper(&newest, |bytes| bytes[at + 60] ^= 1);
+    disk.tamper(&newest, |bytes| bytes[at + RECORD_HEADER_BYTES + 4] ^= 1);
     let (wal, recovery) = open(&disk).expect("opened");
     let torn = recovery.torn.expect("a torn tail");
     assert_eq!(

@@ -3,9 +3,11 @@
 mod damage;
 mod faults;
 mod heads;
+mod ranges;
 mod space;
 mod story;
 mod superblock;
+mod truncation;
 mod votes;
 
 use std::path::{Path, PathBuf};
@@ -54,7 +56,7 @@ fn entry(index: u64) -> WalEntry {
     }
 }
 
-fn entries(range: std::ops::Range<u64>) -> Vec<WalEntry> {
+fn entries(range: Range<u64>) -> Vec<WalEntry> {
     range.map(entry).collect()
 }
 

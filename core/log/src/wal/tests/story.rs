@@ -282,6 +282,7 @@ fn openings_without_an_entry_leave_no_segments_behind() {
         let vote = Vote {
             term: Term::new(term),
             voted_for,
+            committed: false,
         };
         assert_eq!(wal.vote().term.get(), if term == 5 { 0 } else { term - 1 });
         wal.record_vote(vote).expect("recorded");

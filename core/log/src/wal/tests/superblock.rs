@@ -12,7 +12,7 @@ fn damage_copy(disk: &MemoryDisk, copy: u8, at: usize) {
     disk.tamper(&superblock_path(), |bytes| bytes[start + at] ^= 0x10);
 }
 
-fn log_of(batches: std::ops::Range<u64>) -> MemoryDisk {
+fn log_of(batches: Range<u64>) -> MemoryDisk {
     let disk = MemoryDisk::new();
     let (mut wal, _) = open(&disk).expect("created");
     for index in batches {

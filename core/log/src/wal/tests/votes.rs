@@ -6,6 +6,7 @@ fn vote(term: u64, node: u64) -> Vote {
     Vote {
         term: Term::new(term),
         voted_for: NodeId::new(node),
+        committed: false,
     }
 }
 
@@ -41,6 +42,34 @@ fn a_vote_is_kept_and_never_goes_back() {
         // Not even when every segment that held the record is gone.
         wal.purge(LogIndex::new(100), Vec::new()).expect("purged");
     }
+}
+
+#[test]
+fn a_vote_is_granted_once_and_stays_so() {
+    let disk = MemoryDisk::new();
+    let (mut wal, _) = open(&disk).expect("created");
+    let granted = |term, node| Vote {
+        committed: true,
+        ..vote(term, node)
+    };
+    wal.record_vote(vote(3, 2)).expect("voted");
+    assert!(matches!(
+        wal.record_vote(granted(3, 1)),
+        Err(WalError::VoteOutOfOrder { .. })
+    ));
+    wal.record_vote(granted(3, 2)).expect("granted");
+    for wrong in [vote(3, 2), vote(3, 1), granted(3, 1), granted(4, 0)] {
+        let refused = wal.record_vote(wrong);
+        assert!(matches!(refused, Err(WalError::VoteOutOfOrder { last, .. }) if last == granted(3, 2)));
+    }
+    for _ in 0..3 {
+        drop(wal);
+        disk.crash(Crash::DropUnsynced);
+        wal = open(&disk).expect("opened").0;
+        assert_eq!(wal.vote(), granted(3, 2));
+    }
+    wal.record_vote(vote(4, 1)).expect("a later term");
+    wal.record_vote(granted(5, 1)).expect("granted at once");
 }
 
 #[test]
