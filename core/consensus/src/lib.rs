@@ -69,6 +69,26 @@ pub enum Alone {
     Busy(Vec<u8>),
 }
 
+/// What a node without threads asks of its consensus: a simulation, which must be the same at every run. None of the
+/// calls waits for anything but the disk.
+#[cfg(feature = "simulation")]
+pub trait Stepped: Consensus {
+    /// Whether [`Consensus::append`] would not wait.
+    fn is_ready(&self) -> bool;
+
+    /// Writes and syncs an entry that was appended; whether anything was done.
+    fn write(&self) -> bool;
+
+    /// Reserves the space of the log's next segment; whether anything was done.
+    fn reserve(&self) -> bool;
+
+    /// As [`Consensus::next_committed`]; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// As [`Consensus::next_committed`].
+    fn try_next_committed(&self) -> Result<Option<CommittedEntry>, ConsensusError>;
+}
+
 /// Total order and durability. Calls block; the engine gives each side a thread of its own.
 ///
 /// Appending is a pipeline of two: while one entry is being synced, the next one is encrypted and waits behind it.

@@ -15,8 +15,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{Alone, CommittedEntry, ConsensusError};
 
-/// The most entries that wait to be applied; the writer waits when there are more.
-pub(crate) const COMMITTED_ENTRIES_MAX: usize = 2;
+/// The most entries that wait to be applied; the writer takes no next one then.
+pub(crate) const COMMITTED_ENTRIES_MAX: usize = 3;
 /// How long the writer waits before it tries a full disk again.
 const FULL_DISK_RETRY: Duration = Duration::from_millis(100);
 /// A buffer longer than this is not kept for the next batch.
@@ -49,6 +49,10 @@ struct State {
     writing: bool,
     /// Whether the writer tries a full disk again; nothing is placed meanwhile.
     stalled: bool,
+    /// What the writer took and could not write because the disk is full, in order.
+    unwritten: VecDeque<WalEntry>,
+    /// Whether places were given that will not be written.
+    places_void: bool,
     /// Whether the next segment's space could not be reserved.
     unreserved: bool,
     durable: LogIndex,
@@ -58,6 +62,18 @@ struct State {
     ended: bool,
     failure: Option<Arc<WalError>>,
     buffers: Vec<Vec<u8>>,
+}
+
+/// What one piece of the writer's work came to.
+pub(crate) enum Written {
+    /// It did something.
+    Something,
+    /// There is nothing to write, or no room to hand it over.
+    Nothing,
+    /// The disk is full; it is to be tried again after a while.
+    DiskFull,
+    /// The pipeline is closed and empty.
+    Ended,
 }
 
 /// An entry and its encrypted form.
@@ -217,6 +233,30 @@ impl Pipeline {
         }
     }
 
+    /// As [`Self::next_committed`], but never waits.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn try_next_committed(&self) -> Result<Option<CommittedEntry>, ConsensusError> {
+        let mut state = self.state.lock();
+        match state.committed.pop_front() {
+            None if state.ended => Err(state.end_reason()),
+            entry => Ok(entry),
+        }
+    }
+
+    /// Whether an entry can be appended without waiting.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_ready(&self) -> bool {
+        let state = self.state.lock();
+        state.closed || !(state.placing || state.waiting.is_some() || state.stalled)
+    }
+
+    /// Whether the next segment's space is still to be reserved.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn wants_space(&self) -> bool {
+        let state = self.state.lock();
+        !state.closed && (state.unreserved || !self.space.is_reserved())
+    }
+
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.notify_everybody();
@@ -231,23 +271,9 @@ impl Pipeline {
 
     /// The thread that keeps the next segment's space reserved: runs until the pipeline is closed or the log fails.
     pub(crate) fn keep_space_reserved(&self) {
-        loop {
-            let reserved = self.space.reserve();
+        // The log is poisoned by a failure, which the writer reports.
+        while self.reserve_space().is_ok() {
             let mut state = self.state.lock();
-            match reserved {
-                Ok(()) if state.unreserved => {
-                    tracing::info!("the next segment of the write-ahead log is reserved again")
-                }
-                Ok(()) => {}
-                Err(WalError::NoSpace { .. }) if state.unreserved => {}
-                Err(error @ WalError::NoSpace { .. }) => {
-                    tracing::warn!(%error, "the next segment of the write-ahead log cannot be reserved");
-                    state.unreserved = true;
-                }
-                // The log is poisoned by it, which the writer reports.
-                Err(_) => return,
-            }
-            state.unreserved &= !self.space.is_reserved();
             while !state.closed && !state.unreserved && self.space.is_reserved() {
                 self.space_used.wait(&mut state);
             }
@@ -260,22 +286,59 @@ impl Pipeline {
         }
     }
 
+    /// Reserves the next segment's space if that is not done and the disk has it.
+    pub(crate) fn reserve_space(&self) -> Result<(), WalError> {
+        let reserved = self.space.reserve();
+        let mut state = self.state.lock();
+        match reserved {
+            Ok(()) if state.unreserved => tracing::info!("the next segment of the write-ahead log is reserved again"),
+            Ok(()) => {}
+            Err(WalError::NoSpace { .. }) if state.unreserved => {}
+            Err(error @ WalError::NoSpace { .. }) => {
+                tracing::warn!(%error, "the next segment of the write-ahead log cannot be reserved");
+                state.unreserved = true;
+            }
+            Err(error) => return Err(error),
+        }
+        state.unreserved &= !self.space.is_reserved();
+        Ok(())
+    }
+
     /// The writer thread: runs until the pipeline is closed and empty, or the log fails.
     pub(crate) fn run(&self) {
-        let failure = loop {
-            let Some(sealed) = self.next_waiting() else { break None };
-            let written = match sealed.batch.write() {
-                Ok(()) => {
-                    self.note_durable(sealed);
-                    continue;
+        loop {
+            match self.write_next() {
+                Ok(Written::Something) => {}
+                Ok(Written::Nothing) => self.wait_for_work(),
+                Ok(Written::DiskFull) => {
+                    let mut state = self.state.lock();
+                    if !state.closed {
+                        self.progress.wait_for(&mut state, FULL_DISK_RETRY);
+                    }
                 }
-                Err(WalError::NoSpace { .. }) => self.write_again(sealed),
-                Err(error) => Err(error),
-            };
-            match written {
-                Ok(()) => {}
-                Err(error) => break Some(Arc::new(error)),
+                Ok(Written::Ended) | Err(_) => return,
             }
+        }
+    }
+
+    /// Waits until [`Self::write_next`] has something to do.
+    fn wait_for_work(&self) {
+        let mut state = self.state.lock();
+        while !state.has_work() {
+            self.writable.wait(&mut state);
+        }
+    }
+
+    /// One piece of the writer's work; it never waits for anything but the disk. After an error, and once it is said
+    /// that the pipeline ended, nothing becomes durable any more.
+    pub(crate) fn write_next(&self) -> Result<Written, Arc<WalError>> {
+        if self.state.lock().ended {
+            return Ok(Written::Ended);
+        }
+        let failure = match self.try_write_next() {
+            Ok(Written::Ended) => None,
+            Ok(written) => return Ok(written),
+            Err(error) => Some(Arc::new(error)),
         };
         if failure.is_none() {
             // Nothing is lost without it; with it, later damage to the last batch is known to be damage.
@@ -284,99 +347,104 @@ impl Pipeline {
             }
         }
         let mut state = self.state.lock();
-        state.failure = state.failure.take().or(failure);
+        state.failure = state.failure.take().or_else(|| failure.clone());
         state.closed = true;
         state.ended = true;
         drop(state);
         self.notify_everybody();
+        failure.map_or(Ok(Written::Ended), Err)
     }
 
-    /// The next entry to write; `None` when the pipeline is closed and empty.
-    fn next_waiting(&self) -> Option<Sealed> {
+    fn try_write_next(&self) -> Result<Written, WalError> {
         let mut state = self.state.lock();
-        loop {
-            if let Some(sealed) = state.waiting.take() {
-                state.writing = true;
-                self.progress.notify_all();
-                return Some(sealed);
-            }
-            if state.closed && !state.placing {
-                return None;
-            }
-            self.writable.wait(&mut state);
+        if !state.has_work() {
+            return Ok(Written::Nothing);
         }
+        if state.stalled {
+            // What was sealed meanwhile lost its place as well.
+            let behind = state.waiting.take();
+            state.unwritten.extend(behind.map(|sealed| sealed.entry));
+            drop(state);
+            return self.write_again();
+        }
+        let Some(sealed) = state.waiting.take() else {
+            return Ok(Written::Ended);
+        };
+        state.writing = true;
+        self.progress.notify_all();
+        drop(state);
+        match sealed.batch.write() {
+            Ok(()) => {
+                self.wal.lock().note_written(&sealed.batch);
+                self.hand_over(sealed.entry, sealed.batch);
+            }
+            Err(WalError::NoSpace { .. }) => {
+                tracing::warn!("the disk is full: the write-ahead log waits for space");
+                let mut state = self.state.lock();
+                state.stalled = true;
+                state.places_void = true;
+                state.unwritten.push_back(sealed.entry);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Written::Something)
     }
 
     /// Takes note that an entry is durable, and hands it over.
-    fn note_durable(&self, sealed: Sealed) {
-        self.wal.lock().note_written(&sealed.batch);
-        self.hand_over(sealed);
-    }
-
-    /// Hands a durable entry over; waits while too many were handed over.
-    fn hand_over(&self, sealed: Sealed) {
-        let Sealed { entry, batch } = sealed;
+    fn hand_over(&self, entry: WalEntry, batch: SealedBatch) {
         let mut state = self.state.lock();
         self.note_space_used();
         state.durable = entry.index;
-        self.progress.notify_all();
-        while state.committed.len() >= COMMITTED_ENTRIES_MAX && !state.closed {
-            self.writable.wait(&mut state);
-        }
         state.writing = false;
         state.committed.push_back(CommittedEntry {
             index: entry.index,
             term: entry.term,
             payload: entry.payload,
         });
-        self.applicable.notify_one();
         state.keep_buffer(batch);
-    }
-
-    /// The disk was full. Gives this entry and the one behind it new places until they are written. An entry that
-    /// is being encrypted meanwhile is waited for, since its place is void as well.
-    fn write_again(&self, sealed: Sealed) -> Result<(), WalError> {
-        let mut state = self.state.lock();
-        state.stalled = true;
-        while state.placing {
-            self.progress.wait(&mut state);
-        }
-        let behind = state.waiting.take();
-        drop(state);
-        tracing::warn!("the disk is full: the write-ahead log waits for space");
-        self.wal.lock().take_back();
-        let mut written = Vec::with_capacity(2);
-        for Sealed { entry, .. } in std::iter::once(sealed).chain(behind) {
-            let batch = self.write_when_possible(&entry)?;
-            self.wal.lock().note_written(&batch);
-            written.push(Sealed { entry, batch });
-        }
-        tracing::info!("there is space again: the write-ahead log goes on");
-        self.state.lock().stalled = false;
         self.progress.notify_all();
-        written.into_iter().for_each(|sealed| self.hand_over(sealed));
-        Ok(())
+        self.applicable.notify_one();
     }
 
-    fn write_when_possible(&self, entry: &WalEntry) -> Result<SealedBatch, WalError> {
-        loop {
-            let error = match self.place_and_write(entry) {
-                Err(error @ WalError::NoSpace { .. }) => error,
-                result => return result,
-            };
-            let mut state = self.state.lock();
-            if state.closed {
-                return Err(error);
-            }
-            self.progress.wait_for(&mut state, FULL_DISK_RETRY);
+    /// The disk was full. Gives what could not be written new places, and writes the first of it. No entry is being
+    /// encrypted meanwhile, since its place would be void.
+    fn write_again(&self) -> Result<Written, WalError> {
+        let mut state = self.state.lock();
+        let entry = state.unwritten.pop_front().expect("a stall ends with the last entry");
+        let places_void = std::mem::take(&mut state.places_void);
+        drop(state);
+        if places_void {
+            self.wal.lock().take_back();
         }
+        match self.place_and_write(&entry) {
+            Ok(batch) => self.hand_over(entry, batch),
+            Err(error @ WalError::NoSpace { .. }) => {
+                let mut state = self.state.lock();
+                state.places_void = true;
+                state.unwritten.push_front(entry);
+                return if state.closed {
+                    Err(error)
+                } else {
+                    Ok(Written::DiskFull)
+                };
+            }
+            Err(error) => return Err(error),
+        }
+        let mut state = self.state.lock();
+        if state.unwritten.is_empty() {
+            tracing::info!("there is space again: the write-ahead log goes on");
+            state.stalled = false;
+            self.progress.notify_all();
+        }
+        Ok(Written::Something)
     }
 
     fn place_and_write(&self, entry: &WalEntry) -> Result<SealedBatch, WalError> {
         let entries = std::slice::from_ref(entry);
         let placement = self.wal.lock().place(entries)?;
         let batch = placement.seal(entries, Vec::new());
-        batch.write().inspect_err(|_| self.wal.lock().take_back())?;
+        batch.write()?;
+        self.wal.lock().note_written(&batch);
         Ok(batch)
     }
 }
@@ -386,6 +454,17 @@ impl State {
         match (&self.failure, self.closed) {
             (None, false) => Ok(()),
             _ => Err(self.end_reason()),
+        }
+    }
+
+    /// Whether the writer has something to do: an entry to write and room to hand it over, or to end.
+    fn has_work(&self) -> bool {
+        let has_room = self.committed.len() < COMMITTED_ENTRIES_MAX || self.closed;
+        match (self.stalled, &self.waiting) {
+            // What was taken already is at most two entries, so it needs no room.
+            (true, _) => !self.placing,
+            (false, Some(_)) => has_room,
+            (false, None) => self.closed && !self.placing,
         }
     }
 

@@ -33,7 +33,23 @@ impl SingleNode {
     ///
     /// # Errors
     /// When the vote cannot be made durable, or the system gives no thread.
-    pub fn new(mut wal: Wal, applied: LogIndex) -> Result<Self, ConsensusError> {
+    pub fn new(wal: Wal, applied: LogIndex) -> Result<Self, ConsensusError> {
+        let mut node = Self::without_threads(wal, applied)?;
+        node.spawn("craton-wal", Pipeline::run)?;
+        node.spawn("craton-wal-space", Pipeline::keep_space_reserved)?;
+        Ok(node)
+    }
+
+    /// As [`Self::new`], but starts no threads: what they do is done by the calls of [`crate::Stepped`].
+    ///
+    /// # Errors
+    /// When the vote cannot be made durable.
+    #[cfg(feature = "simulation")]
+    pub fn stepped(wal: Wal, applied: LogIndex) -> Result<Self, ConsensusError> {
+        Self::without_threads(wal, applied)
+    }
+
+    fn without_threads(mut wal: Wal, applied: LogIndex) -> Result<Self, ConsensusError> {
         let term = wal.vote().term.max(wal.last_term().unwrap_or(Term::ZERO)).next();
         let voted_for = wal.node();
         wal.record_vote(Vote {
@@ -51,16 +67,12 @@ impl SingleNode {
             last,
             read: VecDeque::new(),
         };
-        let pipeline = Arc::new(Pipeline::new(wal));
-        let mut node = Self {
-            pipeline,
+        Ok(Self {
+            pipeline: Arc::new(Pipeline::new(wal)),
             term,
             recovered: Mutex::new(recovered),
             threads: Vec::new(),
-        };
-        node.spawn("craton-wal", Pipeline::run)?;
-        node.spawn("craton-wal-space", Pipeline::keep_space_reserved)?;
-        Ok(node)
+        })
     }
 
     fn spawn(&mut self, name: &str, run: fn(&Pipeline)) -> Result<(), ConsensusError> {
@@ -149,6 +161,26 @@ impl Consensus for SingleNode {
 
     fn close(&self) {
         self.pipeline.close();
+    }
+}
+
+#[cfg(feature = "simulation")]
+impl crate::Stepped for SingleNode {
+    fn is_ready(&self) -> bool {
+        self.pipeline.is_ready()
+    }
+
+    fn write(&self) -> bool {
+        matches!(self.pipeline.write_next(), Ok(crate::pipeline::Written::Something))
+    }
+
+    fn reserve(&self) -> bool {
+        // The log is poisoned by a failure, which the next write reports.
+        self.pipeline.wants_space() && self.pipeline.reserve_space().is_ok()
+    }
+
+    fn try_next_committed(&self) -> Result<Option<CommittedEntry>, ConsensusError> {
+        self.pipeline.try_next_committed()
     }
 }
 

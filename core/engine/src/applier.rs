@@ -1,6 +1,6 @@
 //! The applier: takes committed entries in order, applies each to its tenants and answers the clients.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use craton_consensus::{CommittedEntry, Consensus, ConsensusError};
@@ -9,6 +9,7 @@ use craton_types::{LogIndex, TenantId, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::EngineError;
+use crate::background::Background;
 use crate::entry::{Entry, decode_entry, decode_entry_head};
 use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
@@ -32,6 +33,8 @@ type Relieve<'a> = &'a dyn Fn(&SharedTenant) -> Result<(), EngineError>;
 pub(crate) struct Applier {
     /// Held while an entry is applied.
     pub(crate) order: Mutex<()>,
+    pub(crate) background: Background,
+    pub(crate) flusher: Arc<Flusher>,
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) tenants: Arc<Tenants>,
     pub(crate) waiting: Arc<WaitingEntries>,
@@ -43,35 +46,48 @@ pub(crate) struct Applier {
 
 impl Applier {
     /// Applies what was committed before the node was opened, so that it serves what it acknowledged.
-    pub(crate) fn recover(&self, flusher: &Flusher) -> Result<(), EngineError> {
+    pub(crate) fn recover(&self) -> Result<(), EngineError> {
         let _order = self.order.lock();
         while let Some(entry) = self.consensus.next_recovered()? {
-            self.apply(&entry, &|_| flusher.flush_all())?;
+            self.apply(&entry, &|_| self.flusher.flush_all())?;
         }
         self.tenants.check_heads()?;
         // What the log has forgotten was applied before.
         self.tenants.set_applied_index(self.consensus.last_recovered());
         if self.consensus.segment_count() > SEGMENTS_AT_OPENING_MAX {
-            flusher.flush_all()?;
+            self.flusher.flush_all()?;
         }
         Ok(())
     }
 
     /// The applier thread: runs until the consensus is closed or something fails.
     pub(crate) fn run(&self) {
-        loop {
-            let result = match self.consensus.next_committed() {
-                Ok(entry) => {
-                    let _order = self.order.lock();
-                    self.apply(&entry, &|tenant| self.wait_for_memory(tenant))
-                }
-                Err(ConsensusError::Closed) => return,
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = result {
-                self.fail(&error);
-                return;
+        while self.take(self.consensus.next_committed()) {}
+    }
+
+    /// Applies what the consensus gave; whether to go on.
+    fn take(&self, committed: Result<CommittedEntry, ConsensusError>) -> bool {
+        let result = match committed {
+            Ok(entry) => {
+                let _order = self.order.lock();
+                self.apply(&entry, &|tenant| self.wait_for_memory(tenant))
             }
+            Err(ConsensusError::Closed) => return false,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = &result {
+            self.fail(error);
+        }
+        result.is_ok()
+    }
+
+    /// Applies the next committed entry if there is one; whether there was.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn step(&self, consensus: &dyn craton_consensus::Stepped) -> bool {
+        match consensus.try_next_committed() {
+            Ok(None) => false,
+            Ok(Some(entry)) => self.take(Ok(entry)),
+            Err(error) => self.take(Err(error)),
         }
     }
 
@@ -142,7 +158,7 @@ impl Applier {
         is_own: bool,
         relieve: Relieve<'_>,
     ) -> Result<Vec<Option<Outcome>>, EngineError> {
-        let mut groups: HashMap<TenantId, Vec<usize>> = HashMap::new();
+        let mut groups: BTreeMap<TenantId, Vec<usize>> = BTreeMap::new();
         for (position, command) in entry.commands.iter().enumerate() {
             groups.entry(command.tenant).or_default().push(position);
         }
@@ -179,13 +195,20 @@ impl Applier {
     /// Holds the next batch back while the view's memory is full. Then the proposer waits as well, its queue
     /// fills, and clients are told to come back.
     fn wait_for_memory(&self, tenant: &SharedTenant) -> Result<(), EngineError> {
-        while tenant.projection.memory_bytes() > VIEW_MEMORY_BYTES_HIGH {
-            self.health.check()?;
-            if self.closing.ask_for_flush() {
-                break;
+        match self.background {
+            Background::Threads => {
+                while tenant.projection.memory_bytes() > VIEW_MEMORY_BYTES_HIGH {
+                    self.health.check()?;
+                    if self.closing.ask_for_flush() {
+                        break;
+                    }
+                }
+                Ok(())
             }
+            // There is nobody else to flush.
+            #[cfg(feature = "simulation")]
+            Background::Steps => self.flusher.flush_all(),
         }
-        Ok(())
     }
 
     fn open_created_databases(

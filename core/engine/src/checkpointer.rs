@@ -6,7 +6,6 @@ use std::time::Duration;
 use craton_kernel::{Operation, Outcome, Refusal, StateCheckpoint};
 use craton_proof::Checkpoint;
 use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset, Timestamp};
-use tokio::runtime::Runtime;
 
 use crate::EngineError;
 use crate::applier::chain;
@@ -43,26 +42,24 @@ impl Checkpointer {
         };
         let mut periods = 0;
         while !self.closing.wait(PERIOD) {
-            periods += 1;
-            let records_min = if periods >= PERIODS_MAX { 1 } else { RECORDS_TARGET };
-            if periods >= PERIODS_MAX {
-                periods = 0;
-            }
-            for tenant in self.node.tenants.databases() {
-                // A full disk would only refuse it.
-                if self.node.health.space.check().is_ok()
-                    && let Err(error) = self.look_at(&tenant, records_min, &runtime)
-                {
-                    tracing::warn!(database = tenant.name, %error, "no checkpoint was made");
-                }
+            runtime.block_on(self.look(records_min(&mut periods)));
+        }
+    }
+
+    /// Looks at every tenant.
+    pub(crate) async fn look(&self, records_min: u64) {
+        for tenant in self.node.tenants.databases() {
+            // A full disk would only refuse it.
+            if self.node.health.space.check().is_ok()
+                && let Err(error) = self.look_at(&tenant, records_min).await
+            {
+                tracing::warn!(database = tenant.name, %error, "no checkpoint was made");
             }
         }
     }
-}
 
-impl Checkpointer {
     /// Brings the state tree of a tenant forward, and makes a checkpoint when enough is new.
-    fn look_at(&self, tenant: &SharedTenant, records_min: u64, runtime: &Runtime) -> Result<(), EngineError> {
+    async fn look_at(&self, tenant: &SharedTenant, records_min: u64) -> Result<(), EngineError> {
         let head = tenant.head();
         let moved = head.data_end.get().saturating_sub(head.checkpoint_size) >= records_min;
         let now = self.node.clock.now();
@@ -81,10 +78,20 @@ impl Checkpointer {
         let committed = head.state_checkpoint.map_or(0, |last| last.size);
         let caught_up = records_min == 1 && committed < head.data_end.get() && tenant.state.end() >= head.data_end;
         if moved || caught_up {
-            runtime.block_on(checkpoint(&self.node, tenant))?;
+            checkpoint(&self.node, tenant).await?;
         }
         Ok(())
     }
+}
+
+/// How many new records make a checkpoint worth it in the next period.
+pub(crate) fn records_min(periods: &mut u32) -> u64 {
+    *periods += 1;
+    if *periods < PERIODS_MAX {
+        return RECORDS_TARGET;
+    }
+    *periods = 0;
+    1
 }
 
 /// Makes sure that a checkpoint which is itself covered commits to a state of at least every change before `end`.

@@ -6,28 +6,29 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use craton_consensus::{Consensus, SingleNode};
+use craton_consensus::{Consensus, ConsensusError, SingleNode};
 use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes, SigningKey};
 use craton_kernel::{Command, Operation, Refusal};
 use craton_log::{Disk, DiskLock, Wal, WalOptions, WalRecovery};
 use craton_proof::{KeyName, SignerKey};
 use craton_types::{
-    ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, NodeId, RecoveryArea, TenantId,
+    ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, LogIndex, NodeId, RecoveryArea, TenantId,
     UserDefinition,
 };
 use parking_lot::Mutex;
 
 use crate::applier::Applier;
+use crate::background::Background;
 use crate::checkpointer::Checkpointer;
 use crate::clock::random_array;
 use crate::epoch_starts::EpochStarts;
 use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
-use crate::keyring::{Keyring, Opened};
+use crate::keyring::{Keyring, Opened as OpenedKeyring};
 use crate::proposer::{Forming, LogUse, Proposed, Proposer, ProposerCounters, WaitingEntries};
 use crate::queue::ProposalQueue;
 use crate::recoveries::Recoveries;
-use crate::scrub::{ScrubStatus, Scrubbed, Scrubber};
+use crate::scrub::{ScrubOptions, ScrubStatus, Scrubbed, Scrubber};
 use crate::tenant::SharedTenant;
 use crate::tenants::{KnownHeads, Resources, SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
 use crate::writeback::WritebackQueue;
@@ -74,14 +75,8 @@ pub(crate) struct Node {
 }
 
 pub(crate) struct Inner {
-    pub(crate) node: Arc<Node>,
-    consensus: Arc<dyn Consensus>,
-    flusher: Arc<Flusher>,
-    closing: Arc<Closing>,
-    writebacks: Arc<WritebackQueue>,
-    scrubbed: Arc<Mutex<Scrubbed>>,
+    pub(crate) opened: Opened,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: DiskLock,
 }
 
 impl Node {
@@ -163,156 +158,30 @@ impl Craton {
     }
 
     pub(crate) fn open_with(data_dir: PathBuf, options: Options) -> Result<Self, EngineError> {
-        let Options {
-            origin,
-            master_key,
-            clock,
-            random,
-            disk,
-            sync_policy,
-            scrub,
-        } = options;
-        if let SyncPolicy::Group { delay_max } = sync_policy
-            && !sync_policy.is_within_bounds()
-        {
-            return Err(EngineError::SyncPolicy { delay_max });
-        }
-        if KeyName::parse(&origin).is_err() {
-            return Err(EngineError::Origin { origin });
-        }
-        create_directory(&*disk, &data_dir)?;
-        let lock = lock_directory(&*disk, &data_dir)?;
-        let master_key = match master_key {
-            Some(master_key) => master_key,
-            None => default_master_key(&*disk, &data_dir, random.as_ref())?,
-        };
-        let opened = Keyring::open(
-            Arc::clone(&disk),
-            &data_dir,
-            SYSTEM_TENANT,
-            master_key.as_ref(),
-            Arc::clone(&random),
-        )?;
-        let recoveries = Arc::new(Recoveries::default());
-        let (keyring, is_new) = match opened {
-            Opened::Existing(keyring, rewritten) => {
-                for file in rewritten {
-                    let reason = "it was missing, damaged or old".to_owned();
-                    recoveries.note_rewritten(SYSTEM_TENANT, RecoveryArea::Keyring, file, reason);
-                }
-                (Arc::new(keyring), false)
-            }
-            Opened::Created(keyring) => (Arc::new(keyring), true),
-        };
-        let health = Arc::new(Health::default());
-        let (wal, recovery) = open_wal(
-            &data_dir.join("wal"),
-            Arc::clone(&disk),
-            keyring.wal(),
-            Arc::clone(&random),
-        )?;
-        recoveries.note_wal(&recovery);
-        let resources = Resources {
-            disk,
-            random: Arc::clone(&random),
-            keyring: Arc::clone(&keyring),
-            space: Arc::clone(&health.space),
-            recoveries: Arc::clone(&recoveries),
-            known_heads: KnownHeads::new(&recovery),
-        };
-        let tenants = Arc::new(Tenants::open_all(data_dir.join("tenants"), resources)?);
-        if is_new {
-            tenants.note_fresh(SYSTEM_TENANT);
-        }
-        check_not_rolled_back(&wal, &tenants)?;
-        let consensus: Arc<dyn Consensus> = Arc::new(SingleNode::new(wal, tenants.oldest_applied())?);
-        let closing = Arc::new(Closing::default());
-        let waiting = Arc::new(WaitingEntries::default());
-        let boot = u64::from_be_bytes(random_array(random.as_ref()));
-        let writebacks = Arc::new(WritebackQueue::new(Arc::clone(&health)));
-        let applier = Arc::new(Applier {
-            order: Mutex::default(),
-            consensus: Arc::clone(&consensus),
-            tenants: Arc::clone(&tenants),
-            waiting: Arc::clone(&waiting),
-            health: Arc::clone(&health),
-            closing: Arc::clone(&closing),
-            writebacks: Arc::clone(&writebacks),
-            boot,
-        });
-        let proposer = Arc::new(Proposer {
-            queue: ProposalQueue::new(Arc::clone(&health), sync_policy),
-            applier: Arc::clone(&applier),
-            consensus: Arc::clone(&consensus),
-            clock: Arc::clone(&clock),
-            waiting,
-            health: Arc::clone(&health),
-            counters: ProposerCounters::default(),
-            forming: Mutex::new(Forming {
-                sequence: 0,
-                epochs: EpochStarts::new(Arc::clone(&tenants), Arc::clone(&random)),
-            }),
-            boot,
-        });
-        let flusher = Arc::new(Flusher {
-            consensus: Arc::clone(&consensus),
-            tenants: Arc::clone(&tenants),
-            health: Arc::clone(&health),
-            closing: Arc::clone(&closing),
-        });
-        applier.recover(&flusher)?;
-        health.space.set_may_wait(true);
-        let node = Arc::new(Node {
-            tenants,
-            proposer: Arc::clone(&proposer),
-            clock,
-            random,
-            health,
-            closing: Arc::clone(&closing),
-            signing: keyring.signing(),
-            keyring,
-            origin,
-        });
-        let checkpointer = Checkpointer {
-            node: Arc::clone(&node),
-            closing: Arc::clone(&closing),
-        };
-        let scrubbed = Arc::new(Mutex::new(Scrubbed::default()));
-        let scrubber = Scrubber {
-            node: Arc::clone(&node),
-            consensus: Arc::clone(&consensus),
-            recoveries,
-            closing: Arc::clone(&closing),
-            options: scrub,
-            scrubbed: Arc::clone(&scrubbed),
-        };
-        let background_flusher = Arc::clone(&flusher);
-        let background_writebacks = Arc::clone(&writebacks);
+        let opened = Opened::open(data_dir, options, Background::Threads, &mut |wal, applied| {
+            Ok(Arc::new(SingleNode::new(wal, applied)?))
+        })?;
+        let (checkpointer, scrubber) = (opened.checkpointer(), opened.scrubber());
+        let proposer = Arc::clone(&opened.proposer);
+        let applier = Arc::clone(&opened.applier);
+        let writebacks = Arc::clone(&opened.writebacks);
+        let flusher = Arc::clone(&opened.flusher);
         let threads = vec![
             spawn("craton-propose", move || proposer.run())?,
             spawn("craton-apply", move || applier.run())?,
-            spawn("craton-writeback", move || background_writebacks.run())?,
-            spawn("craton-flush", move || background_flusher.run())?,
+            spawn("craton-writeback", move || writebacks.run())?,
+            spawn("craton-flush", move || flusher.run())?,
             spawn("craton-checkpoint", move || checkpointer.run())?,
             spawn("craton-scrub", move || scrubber.run())?,
         ];
-        let craton = Self(Arc::new(Inner {
-            node,
-            consensus,
-            flusher,
-            closing,
-            writebacks,
-            scrubbed,
-            threads: Mutex::new(threads),
-            _lock: lock,
-        }));
-        craton.finish_erasures()?;
+        let craton = opened.craton(threads);
+        craton.finish_erasures().wait()?;
         Ok(craton)
     }
 
     /// Finishes what was left of erasures when the node stopped.
-    fn finish_erasures(&self) -> Result<(), EngineError> {
-        for tenant in self.0.node.tenants.databases() {
+    pub(crate) async fn finish_erasures(&self) -> Result<(), EngineError> {
+        for tenant in self.0.opened.node.tenants.databases() {
             let condemned = tenant.subject_keys.condemned();
             if !condemned.is_empty() {
                 tracing::info!(
@@ -320,7 +189,7 @@ impl Craton {
                     keys = condemned.len(),
                     "finishing interrupted erasures"
                 );
-                self.handle(tenant).remove_traces(&condemned).wait()?;
+                self.handle(tenant).remove_traces(&condemned).await?;
             }
         }
         Ok(())
@@ -329,13 +198,13 @@ impl Craton {
     /// A tenant by name.
     #[must_use]
     pub fn tenant(&self, name: &str) -> Option<Tenant> {
-        let tenant = self.0.node.tenants.by_name(name)?;
+        let tenant = self.0.opened.node.tenants.by_name(name)?;
         Some(self.handle(tenant))
     }
 
     pub(crate) fn handle(&self, tenant: Arc<SharedTenant>) -> Tenant {
         Tenant {
-            node: Arc::clone(&self.0.node),
+            node: Arc::clone(&self.0.opened.node),
             tenant,
             _craton: self.clone(),
         }
@@ -345,6 +214,7 @@ impl Craton {
     #[must_use]
     pub fn tenants(&self) -> Vec<String> {
         self.0
+            .opened
             .node
             .tenants
             .databases()
@@ -367,14 +237,14 @@ impl Craton {
         if name.as_str() == SYSTEM_DATABASE {
             return Err(EngineError::DatabaseReserved { name: name.to_string() });
         }
-        let random = self.0.node.random.as_ref();
+        let random = self.0.opened.node.random.as_ref();
         let tenant = TenantId::new(random_array(random));
         let operation = Operation::CreateDatabase {
             database: DatabaseDefinition {
                 name: name.to_string(),
                 tenant,
             },
-            keys: self.0.node.keyring.draw_tenant(tenant),
+            keys: self.0.opened.node.keyring.draw_tenant(tenant),
         };
         match self.propose_to_system(ActorId::NIL, operation).await {
             // Somebody else may have been quicker, which serves as well.
@@ -388,7 +258,7 @@ impl Craton {
     /// A user by name.
     #[must_use]
     pub fn user(&self, name: &str) -> Option<UserDefinition> {
-        self.0.node.tenants.system().head().users.get(name).cloned()
+        self.0.opened.node.tenants.system().head().users.get(name).cloned()
     }
 
     /// Creates or changes a user. A nil actor id keeps the user's own, or draws one for a new user. Whether
@@ -401,7 +271,7 @@ impl Craton {
         if user.actor == ActorId::NIL {
             user.actor = match &existing {
                 Some(existing) => existing.actor,
-                None => ActorId::new(random_array(self.0.node.random.as_ref())),
+                None => ActorId::new(random_array(self.0.opened.node.random.as_ref())),
             };
         }
         if existing.as_ref() == Some(&user) {
@@ -429,11 +299,11 @@ impl Craton {
     /// A secret of this node for the purpose named by `info`: the same at every opening, whatever key is rotated.
     #[must_use]
     pub fn derive_secret(&self, info: &str) -> SecretBytes {
-        self.0.node.keyring.derive(info)
+        self.0.opened.node.keyring.derive(info)
     }
 
     async fn propose_to_system(&self, actor: ActorId, operation: Operation) -> Result<Commit, EngineError> {
-        let node = &self.0.node;
+        let node = &self.0.opened.node;
         let correlation_id = CorrelationId::new(random_array(node.random.as_ref()));
         let request = Request {
             tenant: SYSTEM_TENANT,
@@ -464,7 +334,7 @@ impl Craton {
     /// What the node tells about itself.
     #[must_use]
     pub fn status(&self) -> EngineStatus {
-        let node = &self.0.node;
+        let node = &self.0.opened.node;
         let databases = node
             .tenants
             .databases()
@@ -492,19 +362,19 @@ impl Craton {
     /// What reading the logs through in the background found.
     #[must_use]
     pub fn scrub_status(&self) -> ScrubStatus {
-        self.0.scrubbed.lock().status()
+        self.0.opened.scrubbed.lock().status()
     }
 
     /// Why nothing new can be written, if so: the disk is full. Reads go on, and writes when there is space again.
     #[must_use]
     pub fn read_only_reason(&self) -> Option<&'static str> {
-        self.0.node.health.space.read_only_reason()
+        self.0.opened.node.health.space.read_only_reason()
     }
 
     /// Why the node stopped, if it did. Nothing more is committed then; the process should end.
     #[must_use]
     pub fn stop_reason(&self) -> Option<String> {
-        self.0.node.health.stop_reason().map(str::to_owned)
+        self.0.opened.node.health.stop_reason().map(str::to_owned)
     }
 
     /// Stops taking commands, waits for those under way, and brings everything to the disk. Blocks.
@@ -516,38 +386,243 @@ impl Craton {
     }
 }
 
+/// An open node before anybody does its background work.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    pub(crate) node: Arc<Node>,
+    pub(crate) consensus: Arc<dyn Consensus>,
+    pub(crate) proposer: Arc<Proposer>,
+    pub(crate) applier: Arc<Applier>,
+    pub(crate) flusher: Arc<Flusher>,
+    pub(crate) writebacks: Arc<WritebackQueue>,
+    recoveries: Arc<Recoveries>,
+    scrub: ScrubOptions,
+    scrubbed: Arc<Mutex<Scrubbed>>,
+    background: Background,
+    _lock: Arc<DiskLock>,
+}
+
+/// Makes the consensus of a node from its log and the last entry that every tenant has on disk.
+type MakeConsensus<'a> = &'a mut dyn FnMut(Wal, LogIndex) -> Result<Arc<dyn Consensus>, ConsensusError>;
+
+impl Opened {
+    /// Opens a data directory, and applies what was committed before.
+    pub(crate) fn open(
+        data_dir: PathBuf,
+        options: Options,
+        background: Background,
+        consensus: MakeConsensus<'_>,
+    ) -> Result<Self, EngineError> {
+        let Options {
+            origin,
+            master_key,
+            clock,
+            random,
+            disk,
+            sync_policy,
+            scrub,
+            wal_segment_bytes,
+            log_options,
+            #[cfg(feature = "simulation")]
+            full_disk,
+        } = options;
+        if let SyncPolicy::Group { delay_max } = sync_policy
+            && !sync_policy.is_within_bounds()
+        {
+            return Err(EngineError::SyncPolicy { delay_max });
+        }
+        if KeyName::parse(&origin).is_err() {
+            return Err(EngineError::Origin { origin });
+        }
+        create_directory(&*disk, &data_dir)?;
+        let lock = lock_directory(&*disk, &data_dir)?;
+        let master_key = match master_key {
+            Some(master_key) => master_key,
+            None => default_master_key(&*disk, &data_dir, random.as_ref())?,
+        };
+        let opened = Keyring::open(
+            Arc::clone(&disk),
+            &data_dir,
+            SYSTEM_TENANT,
+            master_key.as_ref(),
+            Arc::clone(&random),
+        )?;
+        let recoveries = Arc::new(Recoveries::default());
+        let (keyring, is_new) = match opened {
+            OpenedKeyring::Existing(keyring, rewritten) => {
+                for file in rewritten {
+                    let reason = "it was missing, damaged or old".to_owned();
+                    recoveries.note_rewritten(SYSTEM_TENANT, RecoveryArea::Keyring, file, reason);
+                }
+                (Arc::new(keyring), false)
+            }
+            OpenedKeyring::Created(keyring) => (Arc::new(keyring), true),
+        };
+        let health = Arc::new(Health::default());
+        #[cfg(feature = "simulation")]
+        if let Some(full_disk) = full_disk {
+            health.space.set_instead(full_disk);
+        }
+        let wal_options = WalOptions {
+            segment_bytes: wal_segment_bytes,
+            ..WalOptions::new(LONE_NODE, keyring.wal())
+        };
+        let (wal, recovery) = open_wal(
+            &data_dir.join("wal"),
+            Arc::clone(&disk),
+            wal_options,
+            Arc::clone(&random),
+        )?;
+        recoveries.note_wal(&recovery);
+        let resources = Resources {
+            disk,
+            log_options,
+            random: Arc::clone(&random),
+            keyring: Arc::clone(&keyring),
+            space: Arc::clone(&health.space),
+            recoveries: Arc::clone(&recoveries),
+            known_heads: KnownHeads::new(&recovery),
+        };
+        let tenants = Arc::new(Tenants::open_all(data_dir.join("tenants"), resources)?);
+        if is_new {
+            tenants.note_fresh(SYSTEM_TENANT);
+        }
+        check_not_rolled_back(&wal, &tenants)?;
+        let consensus = consensus(wal, tenants.oldest_applied())?;
+        let closing = Arc::new(Closing::default());
+        let waiting = Arc::new(WaitingEntries::default());
+        let boot = u64::from_be_bytes(random_array(random.as_ref()));
+        let writebacks = Arc::new(WritebackQueue::new(Arc::clone(&health)));
+        let flusher = Arc::new(Flusher {
+            consensus: Arc::clone(&consensus),
+            tenants: Arc::clone(&tenants),
+            health: Arc::clone(&health),
+            closing: Arc::clone(&closing),
+        });
+        let applier = Arc::new(Applier {
+            order: Mutex::default(),
+            background,
+            flusher: Arc::clone(&flusher),
+            consensus: Arc::clone(&consensus),
+            tenants: Arc::clone(&tenants),
+            waiting: Arc::clone(&waiting),
+            health: Arc::clone(&health),
+            closing: Arc::clone(&closing),
+            writebacks: Arc::clone(&writebacks),
+            boot,
+        });
+        let proposer = Arc::new(Proposer {
+            queue: ProposalQueue::new(Arc::clone(&health), sync_policy),
+            applier: Arc::clone(&applier),
+            consensus: Arc::clone(&consensus),
+            clock: Arc::clone(&clock),
+            waiting,
+            health: Arc::clone(&health),
+            counters: ProposerCounters::default(),
+            forming: Mutex::new(Forming {
+                sequence: 0,
+                epochs: EpochStarts::new(Arc::clone(&tenants), Arc::clone(&random)),
+            }),
+            boot,
+        });
+        applier.recover()?;
+        health.space.set_may_wait(true);
+        let node = Arc::new(Node {
+            tenants,
+            proposer: Arc::clone(&proposer),
+            clock,
+            random,
+            health,
+            closing: Arc::clone(&closing),
+            signing: keyring.signing(),
+            keyring,
+            origin,
+        });
+        Ok(Self {
+            node,
+            consensus,
+            proposer,
+            applier,
+            flusher,
+            writebacks,
+            recoveries,
+            scrub,
+            scrubbed: Arc::default(),
+            background,
+            _lock: Arc::new(lock),
+        })
+    }
+
+    pub(crate) fn checkpointer(&self) -> Checkpointer {
+        Checkpointer {
+            node: Arc::clone(&self.node),
+            closing: Arc::clone(&self.node.closing),
+        }
+    }
+
+    pub(crate) fn scrubber(&self) -> Scrubber {
+        Scrubber {
+            node: Arc::clone(&self.node),
+            consensus: Arc::clone(&self.consensus),
+            recoveries: Arc::clone(&self.recoveries),
+            closing: Arc::clone(&self.node.closing),
+            background: self.background,
+            options: self.scrub,
+            scrubbed: Arc::clone(&self.scrubbed),
+        }
+    }
+
+    pub(crate) fn craton(&self, threads: Vec<JoinHandle<()>>) -> Craton {
+        Craton(Arc::new(Inner {
+            opened: self.clone(),
+            threads: Mutex::new(threads),
+        }))
+    }
+
+    /// Nothing waits for space any more, and periodic work ends.
+    pub(crate) fn begin_closing(&self) {
+        self.node.health.space.set_may_wait(false);
+        self.node.closing.close();
+    }
+
+    /// Brings everything to the disk, once nothing more is applied.
+    pub(crate) fn finish_closing(&self) -> Result<(), EngineError> {
+        self.node.tenants.close();
+        match self.node.health.stop_reason() {
+            None => self.flusher.flush_all(),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
 impl Inner {
     fn close(&self) -> Result<(), EngineError> {
         let threads = std::mem::take(&mut *self.threads.lock());
         if threads.is_empty() {
             return Ok(());
         }
-        self.node.health.space.set_may_wait(false);
-        self.closing.close();
-        self.node.proposer.queue.close();
+        let opened = &self.opened;
+        opened.begin_closing();
+        opened.proposer.queue.close();
         let mut threads = threads.into_iter();
         // A thread that panicked has stopped the node already; there is nothing to add. The proposer ends first,
         // so that what it proposed is still applied and answered.
         if let Some(proposer) = threads.next() {
-            while !proposer.is_finished() && !self.consensus.is_out_of_space() {
+            while !proposer.is_finished() && !opened.consensus.is_out_of_space() {
                 std::thread::sleep(CLOSE_POLL);
             }
             if !proposer.is_finished() {
                 // It may wait for space that does not come.
-                self.consensus.close();
+                opened.consensus.close();
             }
             let _ = proposer.join();
         }
-        self.consensus.close();
-        self.writebacks.close();
+        opened.consensus.close();
+        opened.writebacks.close();
         for thread in threads {
             let _ = thread.join();
         }
-        self.node.tenants.close();
-        match self.node.health.stop_reason() {
-            None => self.flusher.flush_all(),
-            Some(_) => Ok(()),
-        }
+        opened.finish_closing()
     }
 }
 
@@ -591,17 +666,12 @@ fn default_master_key(
 fn open_wal(
     directory: &Path,
     disk: Arc<dyn Disk>,
-    key: SecretBytes,
+    options: WalOptions,
     random: Arc<dyn Random>,
 ) -> Result<(Wal, WalRecovery), EngineError> {
     create_directory(&*disk, directory)?;
-    Wal::open(
-        disk,
-        directory,
-        WalOptions::new(LONE_NODE, key),
-        Box::new(move |bytes| random.fill(bytes)),
-    )
-    .map_err(|error| EngineError::Consensus(error.into()))
+    Wal::open(disk, directory, options, Box::new(move |bytes| random.fill(bytes)))
+        .map_err(|error| EngineError::Consensus(error.into()))
 }
 
 /// An entry is applied only once it is durable: a log that ends before what was applied is not the one it was.

@@ -17,8 +17,12 @@ use crate::EngineError;
 /// How long is waited before a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// What is done instead of waiting for space.
+#[cfg(feature = "simulation")]
+pub(crate) type SpaceWait = Arc<dyn Fn() + Send + Sync>;
+
 /// What is known about the space on the disk.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct DiskSpace {
     /// Whether the write-ahead log has no space for its next segment.
     log_is_full: AtomicBool,
@@ -27,6 +31,16 @@ pub(crate) struct DiskSpace {
     /// Whether work may wait: only once the node is open, and until it closes.
     may_wait: Mutex<bool>,
     changed: Condvar,
+    #[cfg(feature = "simulation")]
+    instead: Mutex<Option<SpaceWait>>,
+}
+
+impl fmt::Debug for DiskSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskSpace")
+            .field("read_only_reason", &self.read_only_reason())
+            .finish_non_exhaustive()
+    }
 }
 
 impl DiskSpace {
@@ -87,8 +101,20 @@ impl DiskSpace {
                 waited = true;
             }
             self.work_waits.store(true, Ordering::Release);
+            #[cfg(feature = "simulation")]
+            if let Some(instead) = self.instead.lock().clone() {
+                drop(may_wait);
+                instead();
+                continue;
+            }
             self.changed.wait_for(&mut may_wait, RETRY);
         }
+    }
+
+    /// What to do instead of waiting.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn set_instead(&self, instead: SpaceWait) {
+        *self.instead.lock() = Some(instead);
     }
 }
 

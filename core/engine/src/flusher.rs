@@ -105,24 +105,33 @@ impl Flusher {
     pub(crate) fn run(&self) {
         let mut periods = 0;
         while !self.closing.wait_for_flush(PERIOD) {
-            periods += 1;
-            self.health.space.note_log(self.consensus.is_out_of_space());
-            let waiting = std::mem::take(&mut self.closing.state.lock().waiting);
-            let everything = periods >= PERIODS_MAX || !waiting.is_empty();
-            if everything {
-                periods = 0;
+            if !self.look(&mut periods) {
+                return;
             }
-            let flushed = self.flush(everything);
-            if flushed.is_ok() {
+        }
+    }
+
+    /// Flushes what is due, `periods` after everything was; whether to go on.
+    pub(crate) fn look(&self, periods: &mut u32) -> bool {
+        *periods += 1;
+        self.health.space.note_log(self.consensus.is_out_of_space());
+        let waiting = std::mem::take(&mut self.closing.state.lock().waiting);
+        let everything = *periods >= PERIODS_MAX || !waiting.is_empty();
+        if everything {
+            *periods = 0;
+        }
+        match self.flush(everything) {
+            Ok(()) => {
                 for reply in waiting {
                     // Whoever asked may have gone; then nobody needs the answer.
                     let _ = reply.send(Ok(()));
                 }
+                true
             }
-            if let Err(error) = flushed {
+            Err(error) => {
                 self.health.stop(format!("a flush failed: {}", chain(&error)));
                 self.consensus.close();
-                return;
+                false
             }
         }
     }

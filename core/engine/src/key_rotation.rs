@@ -124,7 +124,7 @@ impl Craton {
         master: Arc<dyn MasterKeyProvider>,
         actor: ActorId,
     ) -> Result<Commit, EngineError> {
-        let node = &self.0.node;
+        let node = &self.0.opened.node;
         let keyring = Arc::clone(&node.keyring);
         blocking(move || keyring.rotate_master(master.as_ref())).await?;
         let system = self.handle(Arc::clone(node.tenants.system()));
@@ -134,7 +134,7 @@ impl Craton {
     /// Which master key the keyring is under, as people know it.
     #[must_use]
     pub fn master_key_name(&self) -> String {
-        self.0.node.keyring.master_name()
+        self.0.opened.node.keyring.master_name()
     }
 }
 

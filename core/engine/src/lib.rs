@@ -20,6 +20,7 @@
 //! Network protocols and authentication (`craton-server`): whoever opens a session has proved who they are.
 
 mod applier;
+mod background;
 mod batch;
 mod checkpointer;
 mod clock;
@@ -45,6 +46,8 @@ mod scrub;
 mod session;
 mod state;
 mod state_receipt;
+#[cfg(feature = "simulation")]
+mod steps;
 mod subject_keys;
 mod subscription;
 mod sync_policy;
@@ -69,6 +72,8 @@ pub use options::Options;
 pub use proposer::LogUse;
 pub use scrub::{DamagedRecord, ScrubOptions, ScrubStatus};
 pub use session::{Prepared, Response, Session, TransactionStatus};
+#[cfg(feature = "simulation")]
+pub use steps::Steps;
 pub use subscription::Subscription;
 pub use sync_policy::{GROUP_DELAY_MAX, SyncPolicy, SyncPolicyError};
 pub use tenant_handle::{Append, Appending, Commit, EventPage, EventRecord, Tenant};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use craton_crypto::MasterKeyProvider;
-use craton_log::{Disk, RealDisk};
+use craton_log::{Disk, RealDisk, TenantLogOptions, WAL_SEGMENT_BYTES_DEFAULT};
 
 use crate::{Clock, Craton, EngineError, Random, ScrubOptions, SyncPolicy, SystemClock, SystemRandom};
 
@@ -35,6 +35,10 @@ pub struct Options {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) sync_policy: SyncPolicy,
     pub(crate) scrub: ScrubOptions,
+    pub(crate) wal_segment_bytes: u64,
+    pub(crate) log_options: TenantLogOptions,
+    #[cfg(feature = "simulation")]
+    pub(crate) full_disk: Option<crate::disk_space::SpaceWait>,
 }
 
 impl Default for Options {
@@ -47,6 +51,10 @@ impl Default for Options {
             disk: Arc::new(RealDisk),
             sync_policy: SyncPolicy::default(),
             scrub: ScrubOptions::default(),
+            wal_segment_bytes: WAL_SEGMENT_BYTES_DEFAULT,
+            log_options: TenantLogOptions::default(),
+            #[cfg(feature = "simulation")]
+            full_disk: None,
         }
     }
 }
@@ -110,5 +118,34 @@ impl Options {
     /// When the directory is in use, the keys do not open, or a log or view is damaged beyond repair.
     pub fn open(self, directory: impl Into<PathBuf>) -> Result<Craton, EngineError> {
         Craton::open_with(directory.into(), self)
+    }
+}
+
+/// What a simulation sets.
+#[cfg(feature = "simulation")]
+impl Options {
+    /// The sizes of the write-ahead log's segments and of the tenants' logs', so that short runs meet their ends.
+    #[must_use]
+    pub fn segments(mut self, wal_segment_bytes: u64, log_options: TenantLogOptions) -> Self {
+        self.wal_segment_bytes = wal_segment_bytes;
+        self.log_options = log_options;
+        self
+    }
+
+    /// What to do whenever committed work would wait for space on a full disk. It is asked again and again until there
+    /// is space.
+    #[must_use]
+    pub fn on_full_disk(mut self, wait: impl Fn() + Send + Sync + 'static) -> Self {
+        self.full_disk = Some(Arc::new(wait));
+        self
+    }
+
+    /// As [`Options::open`], but starts no thread: the node does what it does when it is told, see [`crate::Steps`].
+    /// When the [`crate::Steps`] and everything of the [`Craton`] are dropped, the node is gone as after a crash.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open_stepped(self, directory: impl Into<PathBuf>) -> Result<(Craton, crate::Steps), EngineError> {
+        crate::Steps::open(directory.into(), self)
     }
 }

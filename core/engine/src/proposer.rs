@@ -168,14 +168,32 @@ impl Proposer {
     pub(crate) fn run(&self) {
         while let Some((turn, batch)) = self.queue.take() {
             let few = (1..=ALONE_COMMANDS_MAX).contains(&batch.proposals.len());
-            if batch.begun.is_some() {
-                self.consensus.begin_segment();
-            }
-            if !self.propose_batch(turn, batch, few) {
-                self.queue.abandon();
+            if !self.propose_taken(turn, batch, few) {
                 return;
             }
         }
+    }
+
+    /// Takes what waits into the log, if anything does; whether it did. With `alone`, little may go all the way.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn step(&self, alone: bool) -> bool {
+        let Some((turn, batch)) = self.queue.take_now() else {
+            return false;
+        };
+        let few = (1..=ALONE_COMMANDS_MAX).contains(&batch.proposals.len());
+        self.propose_taken(turn, batch, alone && few);
+        true
+    }
+
+    fn propose_taken(&self, turn: Turn<'_>, batch: Batch, alone: bool) -> bool {
+        if batch.begun.is_some() {
+            self.consensus.begin_segment();
+        }
+        let goes_on = self.propose_batch(turn, batch, alone);
+        if !goes_on {
+            self.queue.abandon();
+        }
+        goes_on
     }
 
     /// Takes what waits all the way on this thread, if it is little and nobody has the turn. Whether it did.

@@ -200,17 +200,29 @@ impl ProposalQueue {
             self.wanted.wait(&mut state);
         }
         state.taken = true;
-        let commands_max = match self.sync_policy {
-            SyncPolicy::EveryBatch => ENTRY_COMMANDS_MAX,
+        if let SyncPolicy::Group { delay_max } = self.sync_policy {
+            let has_room = |state: &mut State| !state.closed && state.segments.is_empty() && !state.fills_an_entry();
+            let _ = self.wanted.wait_while_for(&mut state, has_room, delay_max);
+        }
+        Some((Turn(self), state.drain(self.commands_max())))
+    }
+
+    /// As [`Self::take`], but never waits; a group is taken as it is.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn take_now(&self) -> Option<(Turn<'_>, Batch)> {
+        let mut state = self.state.lock();
+        if state.taken || state.is_empty() {
+            return None;
+        }
+        state.taken = true;
+        Some((Turn(self), state.drain(self.commands_max())))
+    }
+
+    fn commands_max(&self) -> usize {
+        match self.sync_policy {
+            SyncPolicy::EveryBatch | SyncPolicy::Group { .. } => ENTRY_COMMANDS_MAX,
             SyncPolicy::EveryRecord => 1,
-            SyncPolicy::Group { delay_max } => {
-                let has_room =
-                    |state: &mut State| !state.closed && state.segments.is_empty() && !state.fills_an_entry();
-                let _ = self.wanted.wait_while_for(&mut state, has_room, delay_max);
-                ENTRY_COMMANDS_MAX
-            }
-        };
-        Some((Turn(self), state.drain(commands_max)))
+        }
     }
 
     /// Takes no more commands.

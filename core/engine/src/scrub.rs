@@ -2,6 +2,7 @@
 //! damaged. What is derived is mended; what the node mended by itself is recorded.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use craton_types::{Offset, Recovered, RecoveryAction, RecoveryArea, Timestamp};
 use parking_lot::Mutex;
 
 use crate::applier::chain;
+use crate::background::Background;
 use crate::craton::Node;
 use crate::flusher::Closing;
 use crate::recoveries::Recoveries;
@@ -99,12 +101,13 @@ pub(crate) struct Scrubber {
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) recoveries: Arc<Recoveries>,
     pub(crate) closing: Arc<Closing>,
+    pub(crate) background: Background,
     pub(crate) options: ScrubOptions,
     pub(crate) scrubbed: Arc<Mutex<Scrubbed>>,
 }
 
 /// The node closes.
-struct Closed;
+pub(crate) struct Closed;
 
 impl Scrubber {
     /// Runs until the node closes.
@@ -113,49 +116,62 @@ impl Scrubber {
             self.node.health.stop("no runtime for the scrubber".to_owned());
             return;
         };
+        // It ends when the node closes.
+        let Err(Closed) = runtime.block_on(self.work());
+    }
+
+    /// Works until the node closes.
+    pub(crate) async fn work(&self) -> Result<Infallible, Closed> {
         let mut pass_at = self.node.clock.now();
         loop {
-            runtime.block_on(self.recoveries.record(&self.node));
+            self.recoveries.record(&self.node).await;
             if self.options.bytes_per_second > 0 && self.node.clock.now() >= pass_at {
-                if self.pass().is_err() {
-                    return;
-                }
+                self.pass().await?;
                 let now = self.node.clock.now();
                 self.scrubbed.lock().completed = Some(now);
                 let pause = u64::try_from(self.options.pause.as_nanos()).unwrap_or(u64::MAX);
                 pass_at = Timestamp::new(now.get().saturating_add(pause));
                 continue;
             }
-            if self
-                .closing
-                .wait(PERIOD.min(self.options.pause.max(Duration::from_millis(1))))
-            {
-                return;
+            let period = PERIOD.min(self.options.pause.max(Duration::from_millis(1)));
+            self.wait(period).await?;
+        }
+    }
+
+    async fn wait(&self, time: Duration) -> Result<(), Closed> {
+        match self.background {
+            Background::Threads if self.closing.wait(time) => Err(Closed),
+            Background::Threads => Ok(()),
+            #[cfg(feature = "simulation")]
+            Background::Steps => {
+                crate::background::next_step().await;
+                Ok(())
             }
         }
     }
 
     /// Reads every log through once.
-    fn pass(&self) -> Result<(), Closed> {
-        self.check_wal()?;
+    async fn pass(&self) -> Result<(), Closed> {
+        self.check_wal().await?;
         let system = Arc::clone(self.node.tenants.system());
         for tenant in std::iter::once(system).chain(self.node.tenants.databases()) {
             self.mend_indexes(&tenant);
-            self.read_through(&tenant)?;
+            self.read_through(&tenant).await?;
         }
         Ok(())
     }
 
     /// Checks the closed segments of the write-ahead log. Damage to them is gone once everything they lead to is
     /// flushed and they are purged, so that is asked for.
-    fn check_wal(&self) -> Result<(), Closed> {
+    async fn check_wal(&self) -> Result<(), Closed> {
         match self.consensus.scrub() {
             Ok(bytes) => {
-                let mut scrubbed = self.scrubbed.lock();
-                scrubbed.wal_damage = None;
-                scrubbed.bytes += bytes;
-                drop(scrubbed);
-                self.throttle(bytes)
+                {
+                    let mut scrubbed = self.scrubbed.lock();
+                    scrubbed.wal_damage = None;
+                    scrubbed.bytes += bytes;
+                }
+                self.throttle(bytes).await
             }
             Err(error) => {
                 let damage = chain(&error);
@@ -165,7 +181,7 @@ impl Scrubber {
                 );
                 self.scrubbed.lock().wal_damage = Some(damage);
                 // No answer means that the node closes.
-                let Ok(flushed) = self.closing.flush().blocking_recv() else {
+                let Ok(flushed) = self.closing.flush().await else {
                     return Err(Closed);
                 };
                 if flushed.is_ok() && self.consensus.scrub().is_ok() {
@@ -177,7 +193,7 @@ impl Scrubber {
         }
     }
 
-    fn read_through(&self, tenant: &SharedTenant) -> Result<(), Closed> {
+    async fn read_through(&self, tenant: &SharedTenant) -> Result<(), Closed> {
         let mended_before = tenant.log.tiles_mended();
         let mut from = Offset::ZERO;
         loop {
@@ -198,7 +214,7 @@ impl Scrubber {
             self.note(tenant, from, step.next, &step.damaged);
             from = step.next;
             self.scrubbed.lock().bytes += step.bytes;
-            self.throttle(step.bytes)?;
+            self.throttle(step.bytes).await?;
         }
         if tenant.log.tiles_mended() > mended_before {
             self.note_mended(tenant, "*.hashes".to_owned());
@@ -270,13 +286,10 @@ impl Scrubber {
     }
 
     /// Waits as long as reading this much may take.
-    fn throttle(&self, bytes: u64) -> Result<(), Closed> {
+    async fn throttle(&self, bytes: u64) -> Result<(), Closed> {
         let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.options.bytes_per_second.max(1));
         let time = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
         self.scrubbed.lock().throttled += time;
-        match self.closing.wait(time) {
-            true => Err(Closed),
-            false => Ok(()),
-        }
+        self.wait(time).await
     }
 }

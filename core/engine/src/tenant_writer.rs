@@ -10,7 +10,7 @@ use craton_kernel::{
     ApplyError, Command, Operation, RowReader, StreamWrite, SubjectKeyEffect, TenantState, ViewWrite, key_epoch_of,
     replay,
 };
-use craton_log::{Disk, LogHead, LogReader, SyncJob, TenantLog, TenantLogOptions, TenantLogRecovery, Writeback};
+use craton_log::{Disk, LogHead, LogReader, SyncJob, TenantLog, TenantLogRecovery, Writeback};
 use craton_projection::{Applied, Flush, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_proof::HashReader;
 use craton_types::{
@@ -100,6 +100,7 @@ impl TenantWriter {
     ) -> Result<Self, EngineError> {
         let Resources {
             disk,
+            log_options,
             keyring,
             space,
             known_heads,
@@ -107,15 +108,11 @@ impl TenantWriter {
         } = resources;
         let is_system = tenant == SYSTEM_TENANT;
         create_directory(&**disk, directory)?;
-        let log = TenantLog::open(
-            disk.clone(),
-            &directory.join("log"),
-            tenant,
-            TenantLogOptions::default(),
-        )
-        .map_err(|source| EngineError::TenantLog {
-            database: name.clone(),
-            source,
+        let log = TenantLog::open(disk.clone(), &directory.join("log"), tenant, *log_options).map_err(|source| {
+            EngineError::TenantLog {
+                database: name.clone(),
+                source,
+            }
         })?;
         let mark = Arc::new(Mutex::new(LogMark::open(disk.clone(), directory.join("log_mark"))?));
         let view_key = keyring.tenant_key(tenant, VIEW_KEY_INFO)?;

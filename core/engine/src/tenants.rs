@@ -1,11 +1,11 @@
 //! The node's tenants: opening, recovering and finding them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use craton_log::{Disk, LogHead, WalRecovery};
+use craton_log::{Disk, LogHead, TenantLogOptions, WalRecovery};
 use craton_types::{DatabaseDefinition, LogIndex, TenantId};
 use parking_lot::{Mutex, RwLock};
 
@@ -25,7 +25,7 @@ pub(crate) const SYSTEM_DATABASE: &str = "system";
 /// How long the tenants' logs were when the write-ahead log last forgot something.
 pub(crate) struct KnownHeads {
     purged_through: LogIndex,
-    heads: HashMap<TenantId, LogHead>,
+    heads: BTreeMap<TenantId, LogHead>,
 }
 
 impl KnownHeads {
@@ -69,6 +69,7 @@ impl KnownHeads {
 /// What tenants are opened with.
 pub(crate) struct Resources {
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) log_options: TenantLogOptions,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) space: Arc<DiskSpace>,
@@ -82,7 +83,7 @@ pub(crate) struct Tenants {
     resources: Resources,
     system: Arc<SharedTenant>,
     by_name: RwLock<BTreeMap<String, Arc<SharedTenant>>>,
-    writers: RwLock<HashMap<TenantId, Arc<Mutex<TenantWriter>>>>,
+    writers: RwLock<BTreeMap<TenantId, Arc<Mutex<TenantWriter>>>>,
     applied: AtomicU64,
     /// The tenants whose keys were drawn since the node was opened.
     fresh: RwLock<HashSet<TenantId>>,
@@ -101,7 +102,7 @@ impl Tenants {
             resources,
             system: Arc::clone(&writer.tenant),
             by_name: RwLock::default(),
-            writers: RwLock::new(HashMap::from([(SYSTEM_TENANT, Arc::new(Mutex::new(writer)))])),
+            writers: RwLock::new(BTreeMap::from([(SYSTEM_TENANT, Arc::new(Mutex::new(writer)))])),
             applied: AtomicU64::new(0),
             fresh: RwLock::default(),
         };

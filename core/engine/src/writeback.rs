@@ -49,16 +49,30 @@ impl WritebackQueue {
     /// The writeback thread: runs until the node closes or a log fails.
     pub(crate) fn run(&self) {
         while let Some(writeback) = self.next() {
-            match writeback.run() {
-                Ok(()) => {}
-                // Another thread's failure, which that one reports.
-                Err(TenantLogError::Poisoned) => return,
-                Err(error) => {
-                    self.health.stop(format!("a log could not be synced: {error}"));
-                    return;
-                }
+            if !self.run_step(writeback) {
+                return;
             }
         }
+    }
+
+    /// Runs a step; whether to go on.
+    fn run_step(&self, writeback: Writeback) -> bool {
+        match writeback.run() {
+            Ok(()) => true,
+            // Another thread's failure, which that one reports.
+            Err(TenantLogError::Poisoned) => false,
+            Err(error) => {
+                self.health.stop(format!("a log could not be synced: {error}"));
+                false
+            }
+        }
+    }
+
+    /// Runs the next step if one waits; whether one did.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn step(&self) -> bool {
+        let next = self.state.lock().waiting.pop_front();
+        next.is_some_and(|writeback| self.run_step(writeback))
     }
 
     fn next(&self) -> Option<Writeback> {

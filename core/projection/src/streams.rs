@@ -83,8 +83,11 @@ impl StreamTails {
         offsets.take_while(|offset| *offset < end).collect()
     }
 
+    /// The streams in the order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (StreamId, &StreamTail)> {
-        self.tails.iter().map(|(stream, tail)| (*stream, tail))
+        let mut tails: Vec<_> = self.tails.iter().map(|(stream, tail)| (*stream, tail)).collect();
+        tails.sort_unstable_by_key(|(stream, _)| *stream);
+        tails.into_iter()
     }
 }
 
