@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use craton_crypto::{LinkedRecord, SecretBytes, record_hash};
 use craton_log::testing::MemoryDisk;
-use craton_log::{TenantLog, TenantLogError, TenantLogOptions, Wal, WalEntry, WalError, WalOptions};
+use craton_log::{TenantLog, TenantLogError, TenantLogOptions, Vote, Wal, WalEntry, WalError, WalOptions};
 use craton_proof::HashReader;
 use craton_types::{Hash, LogIndex, NodeId, Offset, Record, Term};
 
@@ -106,9 +106,29 @@ impl Logs {
                 .map_err(|error| error.to_string())?;
             logs.entries.push(entry);
         }
+        logs.conflict(&mut wal).map_err(|error| error.to_string())?;
         wal.mark_synced().map_err(|error| error.to_string())?;
         logs.write_records(&mut decisions).map_err(|error| error.to_string())?;
         Ok(logs)
+    }
+
+    /// The last entries are replaced by those of another leader.
+    fn conflict(&mut self, wal: &mut Wal) -> Result<(), WalError> {
+        let kept = self.entries.len() * 3 / 4;
+        wal.note_committed(LogIndex::new(kept as u64));
+        for committed in [false, true] {
+            wal.record_vote(Vote {
+                term: Term::new(2),
+                voted_for: NodeId::new(1),
+                committed,
+            })?;
+        }
+        wal.truncate_from(LogIndex::new(kept as u64 + 1))?;
+        for entry in &mut self.entries[kept..] {
+            entry.term = Term::new(2);
+            entry.payload.reverse();
+        }
+        wal.append(&self.entries[kept..])
     }
 
     fn write_records(&mut self, decisions: &mut Decisions) -> Result<(), TenantLogError> {

@@ -18,6 +18,8 @@ pub(crate) enum Told {
     Acknowledged,
     /// It was not written and never will be.
     Refused,
+    /// It was written, and cut off since another leader did not have it.
+    CutOff,
 }
 
 /// All entries that were proposed, in order.
@@ -126,7 +128,7 @@ impl History {
         for (number, (entry, told)) in (self.settled.proposed..).zip(&mut self.entries) {
             let found = take(entry, &mut rest);
             match (found, *told) {
-                (Found::All, Told::Acknowledged) | (Found::None, Told::Refused) => {}
+                (Found::All, Told::Acknowledged) | (Found::None, Told::Refused | Told::CutOff) => {}
                 (Found::All, Told::Nothing) => *told = Told::Acknowledged,
                 (Found::None, Told::Nothing) => *told = Told::Refused,
                 (found, told) => return Err(format!("entry {number} was told {told:?} and is there: {found:?}")),

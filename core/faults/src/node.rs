@@ -39,6 +39,8 @@ pub enum Defect {
     EarlyAcknowledgement,
     /// The write-ahead log forgets entries before the tenant logs are synced.
     EarlyPurge,
+    /// Entries that another leader does not have are left in the write-ahead log.
+    SkippedCut,
     /// Records are read without being checked.
     UncheckedReads,
     /// Nobody compares the tenants' logs with what was noted before the write-ahead log forgot.
@@ -101,6 +103,7 @@ pub(crate) struct Node {
 /// A batch between its encryption and its write.
 pub(crate) struct Placed {
     batch: SealedBatch,
+    /// The index of its first entry.
     index: u64,
 }
 
@@ -125,12 +128,8 @@ impl Node {
             check_head(&heads, tenant, log, applied >= recovery.purged_through)?;
         }
         // Every opening is a new term, and the node its own and only voter.
-        let term = wal.vote().term.max(wal.last_term().unwrap_or_default()).next();
-        wal.record_vote(Vote {
-            term,
-            voted_for: NODE,
-            committed: true,
-        })?;
+        let term = wal.vote().term.max(wal.last_term().unwrap_or_default());
+        let term = begin_term(&mut wal, term)?;
         let last = wal.last_index().unwrap_or_default();
         let first = wal.first_index().unwrap_or(last.next());
         let recovered: Vec<WalEntry> = wal.entries_from(first)?.collect::<Result<_, _>>()?;
@@ -156,18 +155,17 @@ impl Node {
         Ok(node)
     }
 
-    /// Gives an entry its place and encrypts it.
-    pub(crate) fn place(&mut self, entry: &Entry) -> Result<Placed, NodeError> {
-        let entries = [WalEntry {
-            index: self.wal.next_index(),
+    /// Gives entries a place together and encrypts them.
+    pub(crate) fn place(&mut self, entries: &[Arc<Entry>]) -> Result<Placed, NodeError> {
+        let index = self.wal.next_index().get();
+        let entries = (index..).zip(entries).map(|(index, entry)| WalEntry {
+            index: LogIndex::new(index),
             term: self.term,
             payload: entry.encode(),
-        }];
+        });
+        let entries: Vec<WalEntry> = entries.collect();
         let batch = self.wal.place(&entries)?.seal(&entries, Vec::new());
-        Ok(Placed {
-            batch,
-            index: entries[0].index.get(),
-        })
+        Ok(Placed { batch, index })
     }
 
     /// Writes and syncs a placed entry. After [`NodeError::is_refusal`] everything placed is void.
@@ -186,9 +184,40 @@ impl Node {
         }
     }
 
-    /// Applies a placed entry that was written.
-    pub(crate) fn apply_placed(&mut self, placed: &Placed, entry: &Entry) -> Result<(), NodeError> {
-        self.apply(placed.index, entry)
+    /// Applies an entry of a placed batch that was written.
+    pub(crate) fn apply_placed(&mut self, placed: &Placed, at: usize, entry: &Entry) -> Result<(), NodeError> {
+        self.apply(placed.index + at as u64, entry)
+    }
+
+    /// Learns that another leader was elected, who does not have the entries of a batch from the one at `kept` on: they
+    /// are cut off.
+    pub(crate) fn follow(&mut self, placed: &Placed, kept: usize) -> Result<(), NodeError> {
+        self.term = begin_term(&mut self.wal, self.term)?;
+        if self.options.defect != Some(Defect::SkippedCut) {
+            self.wal.truncate_from(LogIndex::new(placed.index + kept as u64))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets every entry, as when a snapshot was installed: the tenant logs are what it held. `skipped` indexes are
+    /// never seen here.
+    pub(crate) fn install_snapshot(&mut self, skipped: u64) -> Result<(), NodeError> {
+        if !self.sync_logs()? {
+            return Ok(());
+        }
+        let last = LogIndex::new(self.applied + skipped);
+        if last == LogIndex::ZERO {
+            return Ok(());
+        }
+        let heads = self.heads(last);
+        match self.wal.reset((last, self.term), heads) {
+            Ok(()) => {
+                self.applied = last.get();
+                Ok(())
+            }
+            Err(WalError::NoSpace { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn apply(&mut self, index: u64, entry: &Entry) -> Result<(), NodeError> {
@@ -209,33 +238,51 @@ impl Node {
             log.log.publish().map_err(|source| NodeError::Log { tenant, source })?;
         }
         self.applied = index;
+        self.wal.note_committed(LogIndex::new(index));
         Ok(())
     }
 
     /// Brings the tenant logs to the disk and lets the write-ahead log forget what they hold.
-    pub(crate) fn flush(&mut self) -> Result<(), NodeError> {
-        if self.options.defect != Some(Defect::EarlyPurge) {
-            for (tenant, log) in self.logs.iter_mut().enumerate() {
-                match log.log.sync() {
-                    Ok(_) => {}
-                    // It is tried again with the next flush.
-                    Err(TenantLogError::NoSpace { .. }) => return Ok(()),
-                    Err(source) => return Err(NodeError::Log { tenant, source }),
-                }
-            }
+    pub(crate) fn flush(&mut self, exactly: bool) -> Result<(), NodeError> {
+        if !self.sync_logs()? {
+            return Ok(());
         }
         let through = LogIndex::new(self.applied);
-        let heads = (0..).zip(&self.logs).map(|(tenant, log)| LogHead {
-            tenant: tenant_id(tenant),
-            index: through,
-            end: Offset::new(log.next),
-            last_hash: log.last_hash,
-        });
-        match self.wal.purge(through, heads.collect()) {
+        let heads = self.heads(through);
+        let purged = match exactly {
+            true => self.wal.purge_exactly(through, heads),
+            false => self.wal.purge(through, heads),
+        };
+        match purged {
             // As with the logs: the next flush tries again.
             Err(WalError::NoSpace { .. }) => Ok(()),
             purged => purged.map_err(NodeError::Purge),
         }
+    }
+
+    /// Whether the tenant logs are on the disk. On a full one it is tried again with the next flush.
+    fn sync_logs(&mut self) -> Result<bool, NodeError> {
+        if self.options.defect == Some(Defect::EarlyPurge) {
+            return Ok(true);
+        }
+        for (tenant, log) in self.logs.iter_mut().enumerate() {
+            match log.log.sync() {
+                Ok(_) => {}
+                Err(TenantLogError::NoSpace { .. }) => return Ok(false),
+                Err(source) => return Err(NodeError::Log { tenant, source }),
+            }
+        }
+        Ok(true)
+    }
+
+    fn heads(&self, index: LogIndex) -> Vec<LogHead> {
+        let heads = (0..).zip(&self.logs).map(|(tenant, log)| LogHead {
+            tenant: tenant_id(tenant),
+            index,
+            end: Offset::new(log.next),
+            last_hash: log.last_hash,
+        });
+        heads.collect()
     }
 
     /// Reserves the next segment of the write-ahead log, as a thread of the engine does.
@@ -288,6 +335,19 @@ impl Node {
     pub(crate) fn tree(&self, tenant: usize) -> &Frontier {
         self.logs[tenant].log.tree()
     }
+}
+
+/// Votes for the node itself in the next term, and learns that a quorum did.
+fn begin_term(wal: &mut Wal, term: Term) -> Result<Term, WalError> {
+    let term = term.next();
+    for committed in [false, true] {
+        wal.record_vote(Vote {
+            term,
+            voted_for: NODE,
+            committed,
+        })?;
+    }
+    Ok(term)
 }
 
 /// The entry that the last record came from.

@@ -7,7 +7,7 @@ use craton_log::testing::MemoryDisk;
 use parking_lot::Mutex;
 
 use crate::history::{History, Told};
-use crate::node::{Defect, Node, NodeError, NodeOptions};
+use crate::node::{Defect, Node, NodeError, NodeOptions, Placed};
 use crate::workload::{Decisions, Entry};
 
 pub(crate) struct Writer {
@@ -71,26 +71,34 @@ impl Writer {
         self.history.lock().settle(node)
     }
 
-    /// Does the next thing: an entry, two entries of which the second is encrypted before the first is written, a
-    /// flush, or what else goes on. An error ends the node.
+    /// Does the next thing: an entry, two entries of which the second is encrypted before the first is written, entries
+    /// that another leader does not have, a flush, a snapshot, or what else goes on. An error ends the node.
     pub(crate) fn step(&mut self) -> Result<(), NodeError> {
-        match self.decisions.below(10) {
-            0..6 => self.propose_one(),
-            6..8 => self.propose_two(),
-            8 => self.node().reserve(),
-            _ => self.node().flush(),
+        match self.decisions.below(20) {
+            0..8 => self.propose_one(),
+            8..11 => self.propose_two(),
+            11..14 => self.propose_and_lose(),
+            14..16 => self.node().reserve(),
+            16..18 => {
+                let exactly = self.decisions.below(2) == 0;
+                self.node().flush(exactly)
+            }
+            _ => {
+                let skipped = self.decisions.below(5);
+                self.node().install_snapshot(skipped)
+            }
         }
     }
 
     /// Flushes when told to.
     pub(crate) fn flush_if(&mut self, flush: bool) -> Result<(), NodeError> {
-        if flush { self.node().flush() } else { Ok(()) }
+        if flush { self.node().flush(false) } else { Ok(()) }
     }
 
     /// Writes one entry.
     pub(crate) fn propose_one(&mut self) -> Result<(), NodeError> {
         let (number, entry) = self.propose();
-        let placed = self.node().place(&entry);
+        let placed = self.node().place(std::slice::from_ref(&entry));
         let placed = match placed {
             Err(error) if error.is_refusal() => {
                 self.history.lock().tell(number, Told::Refused);
@@ -101,13 +109,13 @@ impl Writer {
         if !self.write(&[number], &placed)? {
             return Ok(());
         }
-        self.apply(number, &placed, &entry)
+        self.apply(number, &placed, 0, &entry)
     }
 
     fn propose_two(&mut self) -> Result<(), NodeError> {
         let (first, first_entry) = self.propose();
         let (second, second_entry) = self.propose();
-        let first_placed = match self.node().place(&first_entry) {
+        let first_placed = match self.node().place(std::slice::from_ref(&first_entry)) {
             Err(error) if error.is_refusal() => {
                 self.history.lock().tell(first, Told::Refused);
                 self.history.lock().tell(second, Told::Refused);
@@ -115,7 +123,7 @@ impl Writer {
             }
             placed => placed?,
         };
-        let second_placed = match self.node().place(&second_entry) {
+        let second_placed = match self.node().place(std::slice::from_ref(&second_entry)) {
             Err(error) if error.is_refusal() => {
                 self.history.lock().tell(second, Told::Refused);
                 None
@@ -131,22 +139,54 @@ impl Writer {
             return Ok(());
         }
         let Some(second_placed) = second_placed else {
-            return self.apply(first, &first_placed, &first_entry);
+            return self.apply(first, &first_placed, 0, &first_entry);
         };
         // The second is on its way while the first is applied; on one thread either may come first.
         if self.decisions.below(2) == 0 {
-            self.apply(first, &first_placed, &first_entry)?;
+            self.apply(first, &first_placed, 0, &first_entry)?;
             if !self.write(&[second], &second_placed)? {
                 return Ok(());
             }
         } else {
             let written = self.write(&[second], &second_placed)?;
-            self.apply(first, &first_placed, &first_entry)?;
+            self.apply(first, &first_placed, 0, &first_entry)?;
             if !written {
                 return Ok(());
             }
         }
-        self.apply(second, &second_placed, &second_entry)
+        self.apply(second, &second_placed, 0, &second_entry)
+    }
+
+    /// Writes entries in one batch, of which a new leader has only the first ones, or none.
+    fn propose_and_lose(&mut self) -> Result<(), NodeError> {
+        let count = 1 + self.decisions.below(4);
+        let (numbers, entries): (Vec<usize>, Vec<Arc<Entry>>) = (0..count).map(|_| self.propose()).unzip();
+        let placed = match self.node().place(&entries) {
+            Err(error) if error.is_refusal() => {
+                numbers
+                    .iter()
+                    .for_each(|&number| self.history.lock().tell(number, Told::Refused));
+                return Ok(());
+            }
+            placed => placed?,
+        };
+        if !self.write(&numbers, &placed)? {
+            return Ok(());
+        }
+        let kept = usize::try_from(self.decisions.below(count)).expect("few");
+        let kept = match self.node().follow(&placed, kept) {
+            Ok(()) => kept,
+            // On a full disk the node votes for nobody, and the entries stay.
+            Err(error) if error.is_refusal() => entries.len(),
+            Err(error) => return Err(error),
+        };
+        for &number in &numbers[kept..] {
+            self.history.lock().tell(number, Told::CutOff);
+        }
+        for (at, (&number, entry)) in numbers.iter().zip(&entries).enumerate().take(kept) {
+            self.apply(number, &placed, at, entry)?;
+        }
+        Ok(())
     }
 
     /// Ends the node as a clean stop does.
@@ -173,7 +213,7 @@ impl Writer {
     }
 
     /// Writes what was placed for the first of `numbers`. Whether it is durable; if not, all of them were refused.
-    fn write(&mut self, numbers: &[usize], placed: &crate::node::Placed) -> Result<bool, NodeError> {
+    fn write(&mut self, numbers: &[usize], placed: &Placed) -> Result<bool, NodeError> {
         match self.node().write(placed) {
             Err(error) if error.is_refusal() => {
                 for &number in numbers {
@@ -185,8 +225,9 @@ impl Writer {
         }
     }
 
-    fn apply(&mut self, number: usize, placed: &crate::node::Placed, entry: &Entry) -> Result<(), NodeError> {
-        self.node().apply_placed(placed, entry)?;
+    /// Applies the entry at `at` in what was placed.
+    fn apply(&mut self, number: usize, placed: &Placed, at: usize, entry: &Entry) -> Result<(), NodeError> {
+        self.node().apply_placed(placed, at, entry)?;
         self.history.lock().tell(number, Told::Acknowledged);
         Ok(())
     }

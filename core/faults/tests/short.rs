@@ -87,7 +87,12 @@ fn no_crash_loses_or_doubles_anything() {
 
 #[test]
 fn crashes_find_planted_defects_and_each_is_found_again_alone() {
-    for defect in [Defect::LyingDisk, Defect::EarlyAcknowledgement, Defect::EarlyPurge] {
+    for defect in [
+        Defect::LyingDisk,
+        Defect::EarlyAcknowledgement,
+        Defect::EarlyPurge,
+        Defect::SkippedCut,
+    ] {
         let options = crash_points(1000, Some(defect));
         let summary = campaign(|campaign| crash_points::run(campaign, options));
         assert_found(&summary);

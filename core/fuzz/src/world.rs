@@ -430,6 +430,15 @@ pub(crate) fn wal_files() -> &'static [File] {
         for entry in wal_entries() {
             wal.append(&[entry]).expect("an empty disk takes an entry");
         }
+        let next = wal.next_index();
+        wal.note_committed(LogIndex::new(WAL_ENTRIES as u64 / 2));
+        let conflicting = WalEntry {
+            index: next,
+            term: Term::new(8),
+            payload: b"of another leader".to_vec(),
+        };
+        wal.append(&[conflicting]).expect("an empty disk takes an entry");
+        wal.truncate_from(next).expect("an empty disk takes a segment");
         let vote = Vote {
             term: Term::new(9),
             voted_for: NodeId::new(1),

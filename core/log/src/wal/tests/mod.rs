@@ -3,6 +3,7 @@
 mod damage;
 mod faults;
 mod heads;
+mod model;
 mod ranges;
 mod space;
 mod story;
