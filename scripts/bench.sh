@@ -188,7 +188,7 @@ profile() {
         exit 1
     }
     local server
-    server=$(json .pid <"$(echo "$WORLD_DIR"/node-*/instances/"$CLUSTER"/process.json)")
+    server=$(json .pid <"$(echo "$WORLD_DIR"/node-*/instances/"$CLUSTER".1/process.json)")
     say "inserts, 16 clients, process $server"
     perf record --quiet --freq 199 --call-graph dwarf,16384 --pid "$server" --output "$WORK/perf.data" \
         -- sleep "$SECONDS_EACH" &

@@ -97,7 +97,7 @@ cluster_is_ready() {
     api GET "/clusters/$CLUSTER" >"$WORK/cluster.json"
     [ "$(json .state <"$WORK/cluster.json")" = ready ]
     # The node that has it; its log is the one to read when SQL fails.
-    INSTANCE=$(echo "$WORLD_DIR"/node-*/instances/"$CLUSTER")
+    INSTANCE=$(echo "$WORLD_DIR"/node-*/instances/"$CLUSTER".*)
     RELEVANT_LOG=$INSTANCE/server.log
     echo "probed through its public endpoint: TLS, login, a write, a read"
 }

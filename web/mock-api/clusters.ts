@@ -5,7 +5,7 @@ import { accepted, created, ok, pageOf, signedIn, textOf, type Route, type Signe
 import { requireRole } from './organisations';
 import type { MockCluster, MockOperation } from './state';
 
-const CREATE_STEPS = ['placed', 'certificate', 'started', 'configured', 'probed'];
+const CREATE_STEPS = ['placed', 'certificate', 'started', 'joined', 'configured', 'probed'];
 const DELETE_STEPS = ['removed'];
 
 function find(call: SignedInCall) {
@@ -41,6 +41,13 @@ export function connectionOf(cluster: Cluster): Connection {
     host_address: '127.0.0.1',
     port,
     https_port: port + 1,
+    members: cluster.nodes.map(({ member }) => ({
+      member,
+      host: `node-${member}.${host}`,
+      host_address: '127.0.0.1',
+      port: port + 10 * (member - 1),
+      https_port: port + 10 * (member - 1) + 1,
+    })),
     database: 'main',
     user: 'app',
     sslmode: 'verify-full',
@@ -147,7 +154,16 @@ export const clusterRoutes: Route[] = [
       ready_at: null,
       host: `${name}-${id.slice(-8)}.local.craton.localhost`,
       port: 54321 + organisation.clusters.length,
-      nodes: Array.from({ length: nodeCount }, () => ({ node_id: state.id('node'), state: 'starting' })),
+      nodes: Array.from({ length: nodeCount }, (_, index) => ({
+        member: index + 1,
+        node_id: state.id('node'),
+        standing: 'wanted',
+        state: 'starting',
+        role: null,
+        wanted_version: null,
+        server_version: null,
+      })),
+      change: null,
       last_error: null,
       users: [{ name: 'app', created_at: state.iso(), password_rotated_at: null }],
     };

@@ -146,8 +146,11 @@ export class MockState {
       cluster.last_error = view.error ?? 'The operation was cancelled.';
     }
     if (operation.kind === 'cluster.create' && view.state === 'running') cluster.state = 'provisioning';
-    cluster.nodes = cluster.nodes.map((node) => ({
+    const serves = cluster.state === 'ready';
+    cluster.nodes = cluster.nodes.map((node, index) => ({
       ...node,
+      role: serves && cluster.nodes.length > 1 ? (index === 0 ? ('leader' as const) : ('follower' as const)) : null,
+      server_version: serves ? '0.1.0' : null,
       state: cluster.state === 'ready' ? 'running' : cluster.state === 'failed' ? 'failed' : 'starting',
     }));
     return cluster;

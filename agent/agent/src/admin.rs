@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
-use craton_agent_protocol::{DesiredUser, ObservedDatabase};
+use craton_agent_protocol::{DesiredMembership, DesiredUser, ObservedDatabase, ObservedMembership};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -61,6 +61,8 @@ pub(crate) struct ServerStatus {
     pub(crate) databases: Vec<ObservedDatabase>,
     /// Whether a failed disk operation made the server refuse all work.
     pub(crate) poisoned: bool,
+    /// Its part in its group; `None` for a server that stands alone.
+    pub(crate) cluster: Option<ObservedMembership>,
 }
 
 #[derive(serde::Serialize)]
@@ -69,6 +71,34 @@ struct UserBody<'a> {
     databases: &'a [String],
     read_only: bool,
     compliance: bool,
+}
+
+/// The members of a group as the server reads them, from its file and from its admin interface.
+pub(crate) fn members_body(membership: &DesiredMembership) -> Vec<u8> {
+    let members: Vec<_> = membership
+        .members
+        .iter()
+        .map(|member| {
+            serde_json::json!({
+                "node_id": member.member_id,
+                "peer_address": member.peer_address,
+                "sql_address": member.sql_address,
+            })
+        })
+        .collect();
+    let body = serde_json::json!({ "generation": membership.generation, "members": members });
+    body.to_string().into_bytes()
+}
+
+/// Tells the members that the group shall have. A server that leads brings the group there.
+pub(crate) async fn put_members(socket: &Path, membership: &DesiredMembership) -> Result<(), AdminError> {
+    let body = members_body(membership).into();
+    call(socket, Method::PUT, "/v1/members", body).await.map(drop)
+}
+
+/// Lets another member lead, and takes no new work.
+pub(crate) async fn drain(socket: &Path) -> Result<(), AdminError> {
+    call(socket, Method::POST, "/v1/drain", Bytes::new()).await.map(drop)
 }
 
 /// Asks for the server's status.

@@ -98,6 +98,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     let generation = desired.current().map_or(0, |desired| desired.generation);
     let (observed_sender, observed) = watch::channel(ObservedState {
         generation,
+        server_versions: vec![],
         instances: vec![],
     });
     let (certificate_sender, certificates) = mpsc::channel(CERTIFICATE_ANSWERS_MAX);
@@ -135,8 +136,8 @@ pub async fn stop_instances(data_dir: &Path) -> Result<usize, AgentError> {
         launcher: PathBuf::new(),
     };
     let mut stopped = 0;
-    for cluster_id in InstanceDirectory::list(data_dir)? {
-        let directory = InstanceDirectory::new(data_dir, &cluster_id);
+    for id in InstanceDirectory::list(data_dir)? {
+        let directory = InstanceDirectory::new(data_dir, &id);
         let mut deadline = monotonic_now() + STOP_GRACE;
         let mut request = Request::Terminate;
         if driver.observe(&directory).await?.is_running() {
@@ -147,9 +148,7 @@ pub async fn stop_instances(data_dir: &Path) -> Result<usize, AgentError> {
             tokio::time::sleep(Duration::from_millis(20)).await;
             if monotonic_now() > deadline {
                 if request == Request::Kill {
-                    return Err(AgentError::Stop(
-                        format!("the server of {cluster_id} does not end").into(),
-                    ));
+                    return Err(AgentError::Stop(format!("the server of {id} does not end").into()));
                 }
                 request = Request::Kill;
                 driver.request(&directory, request).await?;

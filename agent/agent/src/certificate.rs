@@ -67,6 +67,19 @@ pub(crate) fn check_chain(chain_pem: &str, key_pem: &str) -> Result<CertificateF
     })
 }
 
+/// The last certificate of a chain in PEM: the authority's own.
+pub(crate) fn authority_of_chain(chain_pem: &str) -> Result<String, CertificateError> {
+    let chain = parse_chain(chain_pem)?;
+    if chain.len() < 2 {
+        return Err(CertificateError::Pem(
+            "the authority's certificate is missing".to_owned(),
+        ));
+    }
+    let begin = chain_pem.rfind("-----BEGIN CERTIFICATE-----");
+    let begin = begin.ok_or_else(|| CertificateError::Pem("there is none".to_owned()))?;
+    Ok(chain_pem[begin..].to_owned())
+}
+
 /// All certificates of a PEM text.
 pub(crate) fn parse_chain(chain_pem: &str) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     CertificateDer::pem_slice_iter(chain_pem.as_bytes())
@@ -113,6 +126,9 @@ mod tests {
             .pem();
         assert!(check_chain(&chain, &key).is_ok());
         assert!(matches!(check_chain(&chain, &other), Err(CertificateError::OtherKey)));
+        let both = format!("{chain}{}", chain.replace("-----END", "\n-----END"));
+        assert_eq!(authority_of_chain(&both).unwrap(), both[chain.len()..]);
+        assert!(authority_of_chain(&chain).is_err(), "the authority is missing");
         assert!(matches!(
             check_chain("no certificate", &key),
             Err(CertificateError::Pem(_))

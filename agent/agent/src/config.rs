@@ -135,6 +135,8 @@ pub struct AgentConfig {
     pub join_token: Option<JoinToken>,
     /// The database server's program.
     pub server_binary: PathBuf,
+    /// Where other versions of it are installed: `<version>/craton-server`.
+    pub server_versions: Option<PathBuf>,
     /// The program that is started as `… launch …` to become a server: this one.
     pub launcher: PathBuf,
     /// The address that servers listen on and that clients are told.

@@ -1,12 +1,13 @@
 //! One instance's directory.
 //!
 //! ```text
-//! instances/<cluster>/
+//! instances/<cluster>.<member>/
 //!   settings.json    ports, users that were applied            server.crt  server.key   TLS, key made here
-//!   process.json     the running process                       token.pub                verifies login tokens
-//!   process.lock     held by the process until it ends         master.key               root of the instance's keys
-//!   admin.sock       the server's admin interface              server.log  server.log.1 what the server wrote
-//!   data/            the server's own directory      witnesses.json                         who cosigns the logs
+//!   process.json     the running process                       peer.crt peer.key peer.ca TLS between members
+//!   process.lock     held by the process until it ends         token.pub                verifies login tokens
+//!   admin.sock       the server's admin interface              master.key               root of the instance's keys
+//!   members.json     the members that the group shall have     witnesses.json           who cosigns the logs
+//!   data/            the server's own directory                server.log  server.log.1 what the server wrote
 //! ```
 
 use std::{
@@ -16,7 +17,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use craton_agent_protocol::{ClusterId, DesiredInstance};
+use craton_agent_protocol::{DesiredInstance, DesiredMembership, InstanceId};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     certificate::{self, CertificateError, CertificateFacts},
@@ -63,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     /// The databases' logs over HTTPS.
     pub(crate) http_port: u16,
+    /// Where other members of the group connect.
+    pub(crate) peer_port: u16,
     /// Whether the server has answered since the ports were chosen. From then on clients know the port.
     pub(crate) has_answered: bool,
     /// Users that were, or were about to be, created. The difference to the desired users is dropped.
@@ -76,14 +80,14 @@ pub(crate) struct InstanceDirectory {
 }
 
 impl InstanceDirectory {
-    pub(crate) fn new(data_dir: &Path, cluster_id: &ClusterId) -> Self {
+    pub(crate) fn new(data_dir: &Path, id: &InstanceId) -> Self {
         Self {
-            path: data_dir.join("instances").join(cluster_id.as_str()),
+            path: data_dir.join("instances").join(id.to_string()),
         }
     }
 
-    /// The clusters that have a directory here.
-    pub(crate) fn list(data_dir: &Path) -> Result<Vec<ClusterId>, FileError> {
+    /// The instances that have a directory here.
+    pub(crate) fn list(data_dir: &Path) -> Result<Vec<InstanceId>, FileError> {
         let path = data_dir.join("instances");
         let error = |source| FileError {
             action: "cannot list",
@@ -94,15 +98,15 @@ impl InstanceDirectory {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
             entries => entries.map_err(error)?,
         };
-        let mut clusters = Vec::new();
+        let mut instances = Vec::new();
         for entry in entries {
-            // A name that is no cluster, such as a file of an editor, is not ours.
-            if let Ok(cluster_id) = ClusterId::parse(&entry.map_err(error)?.file_name().to_string_lossy()) {
-                clusters.push(cluster_id);
+            // A name that is no instance, such as a file of an editor, is not ours.
+            if let Some(id) = InstanceId::parse(&entry.map_err(error)?.file_name().to_string_lossy()) {
+                instances.push(id);
             }
         }
-        clusters.sort();
-        Ok(clusters)
+        instances.sort();
+        Ok(instances)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -123,6 +127,22 @@ impl InstanceDirectory {
 
     pub(crate) fn key(&self) -> PathBuf {
         self.path.join("server.key")
+    }
+
+    pub(crate) fn peer_certificate(&self) -> PathBuf {
+        self.path.join("peer.crt")
+    }
+
+    pub(crate) fn peer_key(&self) -> PathBuf {
+        self.path.join("peer.key")
+    }
+
+    pub(crate) fn peer_authority(&self) -> PathBuf {
+        self.path.join("peer.ca")
+    }
+
+    pub(crate) fn members_file(&self) -> PathBuf {
+        self.path.join("members.json")
     }
 
     pub(crate) fn master_key(&self) -> PathBuf {
@@ -171,14 +191,17 @@ impl InstanceDirectory {
                 format!("{}\n", hex::encode(rand::random::<[u8; 32]>())).as_bytes(),
             )?;
         }
-        if file::read(&self.key())?.is_none() {
-            file::write(&self.key(), certificate::generate_key_pem()?.as_bytes())?;
+        for key in [self.key(), self.peer_key()] {
+            if file::read(&key)?.is_none() {
+                file::write(&key, certificate::generate_key_pem()?.as_bytes())?;
+            }
         }
         if self.settings()?.is_none() {
-            let (port, http_port) = choose_ports(address, ports, taken)?;
+            let [port, http_port, peer_port] = choose_ports(address, ports, taken)?;
             self.write_settings(&Settings {
                 port,
                 http_port,
+                peer_port,
                 has_answered: false,
                 users: BTreeSet::new(),
             })?;
@@ -210,6 +233,15 @@ impl InstanceDirectory {
         Ok(changed)
     }
 
+    /// Brings the file of the group's members up to date.
+    pub(crate) fn write_members(&self, membership: &DesiredMembership) -> Result<(), FileError> {
+        let wanted = crate::admin::members_body(membership);
+        if file::read(&self.members_file())?.as_deref() == Some(&wanted) {
+            return Ok(());
+        }
+        file::write(&self.members_file(), &wanted)
+    }
+
     /// Chooses other ports when the chosen ones were taken before any client could have learned of them.
     pub(crate) fn choose_again_if_taken(
         &self,
@@ -220,46 +252,54 @@ impl InstanceDirectory {
         let Some(settings) = self.settings()? else {
             return Ok(());
         };
-        if settings.has_answered || (is_free(address, settings.port) && is_free(address, settings.http_port)) {
+        let chosen = [settings.port, settings.http_port, settings.peer_port];
+        if settings.has_answered || chosen.into_iter().all(|port| is_free(address, port)) {
             return Ok(());
         }
-        let (port, http_port) = choose_ports(address, ports, taken)?;
+        let [port, http_port, peer_port] = choose_ports(address, ports, taken)?;
         Ok(self.write_settings(&Settings {
             port,
             http_port,
+            peer_port,
             ..settings
         })?)
     }
 
     /// A request for the instance's certificate.
     pub(crate) fn certificate_request(&self, common_name: &str) -> Result<String, PrepareError> {
-        let key_pem = self.key_pem()?;
-        Ok(certificate::request_pem(&key_pem, common_name)?)
+        Ok(certificate::request_pem(&key_pem(&self.key())?, common_name)?)
     }
 
-    fn key_pem(&self) -> Result<String, FileError> {
-        let missing = |source| FileError {
-            action: "cannot read",
-            path: self.key(),
-            source,
-        };
-        let bytes = file::read(&self.key())?.ok_or_else(|| missing(io::ErrorKind::NotFound.into()))?;
-        String::from_utf8(bytes).map_err(|error| missing(io::Error::new(io::ErrorKind::InvalidData, error)))
+    /// A request for the certificate that other members see.
+    pub(crate) fn peer_certificate_request(&self, common_name: &str) -> Result<String, PrepareError> {
+        Ok(certificate::request_pem(&key_pem(&self.peer_key())?, common_name)?)
     }
 
     /// Stores a certificate if it is for the instance's key.
     pub(crate) fn install_certificate(&self, chain_pem: &str) -> Result<CertificateFacts, PrepareError> {
-        let facts = certificate::check_chain(chain_pem, &self.key_pem()?)?;
+        let facts = certificate::check_chain(chain_pem, &key_pem(&self.key())?)?;
         file::write(&self.certificate(), chain_pem.as_bytes())?;
+        Ok(facts)
+    }
+
+    /// Stores the certificate that other members see, and the authority that theirs are signed by.
+    pub(crate) fn install_peer_certificate(&self, chain_pem: &str) -> Result<CertificateFacts, PrepareError> {
+        let facts = certificate::check_chain(chain_pem, &key_pem(&self.peer_key())?)?;
+        let authority = certificate::authority_of_chain(chain_pem)?;
+        // The certificate comes last: it says that both are there.
+        file::write(&self.peer_authority(), authority.as_bytes())?;
+        file::write(&self.peer_certificate(), chain_pem.as_bytes())?;
         Ok(facts)
     }
 
     /// The certificate on disk; `None` when there is none for the instance's key.
     pub(crate) fn certificate_facts(&self) -> Result<Option<CertificateFacts>, PrepareError> {
-        let Some(bytes) = file::read(&self.certificate())? else {
-            return Ok(None);
-        };
-        Ok(certificate::check_chain(&String::from_utf8_lossy(&bytes), &self.key_pem()?).ok())
+        facts(&self.certificate(), &self.key())
+    }
+
+    /// The certificate for other members; `None` when there is none for its key.
+    pub(crate) fn peer_certificate_facts(&self) -> Result<Option<CertificateFacts>, PrepareError> {
+        facts(&self.peer_certificate(), &self.peer_key())
     }
 
     /// The last lines of what the server wrote, at most `bytes_max` bytes.
@@ -277,20 +317,53 @@ impl InstanceDirectory {
     }
 }
 
+/// What tells apart the certificates that a process may serve: a digest of those that are there.
+pub(crate) fn certificates_digest(server: CertificateFacts, peer: Option<CertificateFacts>) -> String {
+    let mut digest = Sha256::new();
+    digest.update(server.sha256);
+    if let Some(peer) = peer {
+        digest.update(peer.sha256);
+    }
+    hex::encode(digest.finalize())
+}
+
+fn key_pem(path: &Path) -> Result<String, FileError> {
+    let unusable = |source| FileError {
+        action: "cannot read",
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = file::read(path)?.ok_or_else(|| unusable(io::ErrorKind::NotFound.into()))?;
+    String::from_utf8(bytes).map_err(|error| unusable(io::Error::new(io::ErrorKind::InvalidData, error)))
+}
+
+fn facts(certificate: &Path, key: &Path) -> Result<Option<CertificateFacts>, PrepareError> {
+    let Some(bytes) = file::read(certificate)? else {
+        return Ok(None);
+    };
+    Ok(certificate::check_chain(&String::from_utf8_lossy(&bytes), &key_pem(key)?).ok())
+}
+
 fn is_free(address: IpAddr, port: u16) -> bool {
     TcpListener::bind(SocketAddr::new(address, port)).is_ok()
 }
 
-/// Two free ports at random, so that agents on one machine rarely meet.
-fn choose_ports(address: IpAddr, ports: PortRange, taken: &BTreeSet<u16>) -> Result<(u16, u16), PrepareError> {
+/// Three free ports at random, so that agents on one machine rarely meet.
+fn choose_ports(address: IpAddr, ports: PortRange, taken: &BTreeSet<u16>) -> Result<[u16; 3], PrepareError> {
     let tries = ports.len().saturating_mul(4).min(1_000);
-    let mut free = (0..tries)
+    let free = (0..tries)
         .map(|_| ports.pick(rand::random()))
         .filter(|port| !taken.contains(port) && is_free(address, *port));
-    let error = || PrepareError::NoFreePort { range: ports, address };
-    let first = free.next().ok_or_else(error)?;
-    let second = free.find(|port| *port != first).ok_or_else(error)?;
-    Ok((first, second))
+    let mut chosen = Vec::with_capacity(3);
+    for port in free {
+        if !chosen.contains(&port) {
+            chosen.push(port);
+        }
+        if let Ok(chosen) = <[u16; 3]>::try_from(chosen.as_slice()) {
+            return Ok(chosen);
+        }
+    }
+    Err(PrepareError::NoFreePort { range: ports, address })
 }
 
 #[cfg(test)]
@@ -299,38 +372,39 @@ mod tests {
 
     const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn cluster() -> ClusterId {
-        ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap()
+    fn instance() -> InstanceId {
+        InstanceId::parse("clu_01h455vb4pex5vsknk084sn02q.1").unwrap()
     }
 
     #[test]
     fn keys_and_ports_are_chosen_once() {
         let data_dir = tempfile::tempdir().unwrap();
-        let directory = InstanceDirectory::new(data_dir.path(), &cluster());
+        let directory = InstanceDirectory::new(data_dir.path(), &instance());
         assert_eq!(InstanceDirectory::list(data_dir.path()).unwrap(), []);
         let read = |directory: &InstanceDirectory| {
             let settings = directory.settings().unwrap().unwrap();
             (
                 settings.port,
                 settings.http_port,
+                settings.peer_port,
                 fs::read(directory.master_key()).unwrap(),
-                directory.key_pem().unwrap(),
+                key_pem(&directory.key()).unwrap(),
             )
         };
         directory.prepare(LOCAL, PortRange::DEFAULT, &BTreeSet::new()).unwrap();
         let first = read(&directory);
         directory.prepare(LOCAL, PortRange::DEFAULT, &BTreeSet::new()).unwrap();
         assert_eq!(read(&directory), first);
-        assert_ne!(first.0, first.1);
-        assert_eq!(first.2.len(), 65);
+        assert!(first.0 != first.1 && first.1 != first.2 && first.0 != first.2);
+        assert_eq!(first.3.len(), 65);
         fs::write(data_dir.path().join("instances/notes.txt"), "").unwrap();
-        assert_eq!(InstanceDirectory::list(data_dir.path()).unwrap(), [cluster()]);
+        assert_eq!(InstanceDirectory::list(data_dir.path()).unwrap(), [instance()]);
     }
 
     #[test]
     fn a_taken_port_is_replaced_only_while_no_client_knows_it() {
         let data_dir = tempfile::tempdir().unwrap();
-        let directory = InstanceDirectory::new(data_dir.path(), &cluster());
+        let directory = InstanceDirectory::new(data_dir.path(), &instance());
         directory.prepare(LOCAL, PortRange::DEFAULT, &BTreeSet::new()).unwrap();
         let before = directory.settings().unwrap().unwrap();
         let _taken = TcpListener::bind((LOCAL, before.port)).unwrap();
@@ -368,14 +442,14 @@ mod tests {
     fn a_directory_too_deep_for_a_socket_is_refused() {
         let data_dir = tempfile::tempdir().unwrap();
         let deep = data_dir.path().join("d".repeat(100));
-        let result = InstanceDirectory::new(&deep, &cluster()).prepare(LOCAL, PortRange::DEFAULT, &BTreeSet::new());
+        let result = InstanceDirectory::new(&deep, &instance()).prepare(LOCAL, PortRange::DEFAULT, &BTreeSet::new());
         assert!(matches!(result, Err(PrepareError::SocketPath { .. })));
     }
 
     #[test]
     fn the_log_tail_is_bounded() {
         let data_dir = tempfile::tempdir().unwrap();
-        let directory = InstanceDirectory::new(data_dir.path(), &cluster());
+        let directory = InstanceDirectory::new(data_dir.path(), &instance());
         assert_eq!(directory.log_tail(10), "");
         file::make_directory(directory.path()).unwrap();
         fs::write(directory.log(), "first line\nsecond\n").unwrap();

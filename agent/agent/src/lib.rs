@@ -39,6 +39,7 @@ mod link;
 pub mod plan;
 mod time;
 mod tls;
+mod versions;
 
 pub use agent::{AgentError, run, stop_instances};
 pub use config::{AgentConfig, PlatformUrl, PlatformUrlError, PortRange, PortRangeError};

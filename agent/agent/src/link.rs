@@ -283,11 +283,11 @@ impl Link {
                 Ok(None)
             }
             PlatformMessage::Certificate {
-                subject: CertificateSubject::Instance { cluster_id },
+                subject: subject @ (CertificateSubject::Instance { .. } | CertificateSubject::Peer { .. }),
                 outcome,
             } => {
                 // A full queue loses the answer; the executor asks again.
-                if self.certificates.try_send((cluster_id, outcome)).is_ok() {
+                if self.certificates.try_send((subject, outcome)).is_ok() {
                     self.wake.notify_one();
                 }
                 Ok(None)

@@ -40,6 +40,11 @@ struct Arguments {
     #[arg(long, env = "CRATON_SERVER_BINARY")]
     server_binary: Option<PathBuf>,
 
+    /// Where other versions of the server are installed, as DIRECTORY/<version>/craton-server. The control plane moves
+    /// clusters between them.
+    #[arg(long, value_name = "DIRECTORY", env = "CRATON_SERVER_VERSIONS")]
+    server_versions: Option<PathBuf>,
+
     /// The address that servers listen on and that clients are told.
     #[arg(long, default_value = "127.0.0.1")]
     listen_address: IpAddr,
@@ -64,6 +69,8 @@ enum Command {
         instance: PathBuf,
         #[arg(long)]
         certificate_sha256: String,
+        #[arg(long)]
+        server_version: Option<String>,
         #[arg(last = true, required = true)]
         server: Vec<OsString>,
     },
@@ -84,12 +91,20 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Launch {
         instance,
         certificate_sha256,
+        server_version,
         server,
     }) = &arguments.command
     {
         let (program, rest) = server.split_first().context("no program was given")?;
         // Returns only when it failed.
-        return Err(craton_agent::launch(instance, certificate_sha256, program.as_ref(), rest).into());
+        return Err(craton_agent::launch(
+            instance,
+            certificate_sha256,
+            server_version.as_deref(),
+            program.as_ref(),
+            rest,
+        )
+        .into());
     }
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
@@ -122,6 +137,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             Some(path) => std::path::absolute(path)?,
             None => std::env::current_exe()?.with_file_name("craton-server"),
         },
+        server_versions: arguments.server_versions.map(std::path::absolute).transpose()?,
         // Stays this very program when the file is replaced by a newer one.
         launcher: "/proc/self/exe".into(),
         listen_address: arguments.listen_address,

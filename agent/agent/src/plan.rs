@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use craton_agent_protocol::{ClusterId, ContentHash, DesiredState, RunState};
+use craton_agent_protocol::{ContentHash, DesiredInstance, DesiredState, InstanceId, RunState};
 
-/// The certificate of an instance.
+/// A certificate of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateCondition {
     /// There is none that could be served.
@@ -31,13 +31,30 @@ pub enum ProcessCondition {
     Poisoned,
 }
 
-/// An instance as it is on this node.
+/// What a running server says of its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalMembership {
+    /// The generation of the wanted members that it works with.
+    pub members_generation: u64,
+    /// Whether it knows a leader and nothing keeps it from serving.
+    pub is_serving: bool,
+}
+
+/// An instance as it is on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalInstance {
-    /// Its certificate.
+    /// The certificate for clients.
     pub certificate: CertificateCondition,
+    /// The certificate for other members.
+    pub peer_certificate: CertificateCondition,
     /// Its process.
     pub process: ProcessCondition,
+    /// Whether the server has answered since its ports were chosen.
+    pub has_answered: bool,
+    /// What it says of its group, when it answers and has one.
+    pub membership: Option<LocalMembership>,
+    /// The installed version that the process was started from; `None` while none runs, or for the agent's own choice.
+    pub runs_version: Option<String>,
     /// Whether the process serves an older certificate than the one on disk.
     pub reload_due: bool,
     /// The hash of the desired instance that was applied in full.
@@ -49,14 +66,20 @@ pub struct LocalInstance {
 pub enum Action {
     /// Make the directory, the keys and the choice of ports.
     Prepare,
-    /// Ask the platform for a certificate.
+    /// Ask the platform for the certificate for clients.
     RequestCertificate,
+    /// Ask the platform for the certificate for other members.
+    RequestPeerCertificate,
     /// Start the process.
     Start,
-    /// Let the process read its certificate again.
+    /// Let the process read its certificates again.
     ReloadCertificate,
+    /// Tell the server the members that its group shall have.
+    PutMembers,
     /// Bring databases and users in place.
     Configure,
+    /// Let another member lead and the process end; the next step starts the wanted version.
+    Restart,
     /// Let the process end; it is killed when it takes too long.
     Stop,
     /// Remove everything that is left of the instance.
@@ -65,19 +88,19 @@ pub enum Action {
 
 /// Compares and lists the next steps of each instance. Instances that are not listed as desired get none.
 #[must_use]
-pub fn plan(desired: &DesiredState, local: &BTreeMap<ClusterId, LocalInstance>) -> Vec<(ClusterId, Vec<Action>)> {
+pub fn plan(desired: &DesiredState, local: &BTreeMap<InstanceId, LocalInstance>) -> Vec<(InstanceId, Vec<Action>)> {
     let steps = desired.instances.iter().map(|instance| {
-        let local = local.get(&instance.cluster_id);
+        let local = local.get(&instance.id());
         let actions = match instance.run_state {
-            RunState::Running => run(local, instance.content_hash()),
+            RunState::Running => run(local, instance),
             RunState::Deleted => delete(local),
         };
-        (instance.cluster_id.clone(), actions)
+        (instance.id(), actions)
     });
     steps.filter(|(_, actions)| !actions.is_empty()).collect()
 }
 
-fn run(local: Option<&LocalInstance>, wanted: ContentHash) -> Vec<Action> {
+fn run(local: Option<&LocalInstance>, wanted: &DesiredInstance) -> Vec<Action> {
     let Some(local) = local else {
         return vec![Action::Prepare];
     };
@@ -85,25 +108,50 @@ fn run(local: Option<&LocalInstance>, wanted: ContentHash) -> Vec<Action> {
     if local.certificate != CertificateCondition::Current {
         actions.push(Action::RequestCertificate);
     }
+    if wanted.membership.is_some() && local.peer_certificate != CertificateCondition::Current {
+        actions.push(Action::RequestPeerCertificate);
+    }
+    let is_other_version = local.runs_version != wanted.server_version;
     match local.process {
-        // A server without a certificate would refuse every client, so it is not worth starting.
         ProcessCondition::Stopped { start_allowed } => {
-            if start_allowed && local.certificate != CertificateCondition::Missing {
+            if start_allowed && may_start(local, wanted) {
                 actions.push(Action::Start);
             }
         }
+        ProcessCondition::Silent | ProcessCondition::Answering if is_other_version => actions.push(Action::Restart),
         ProcessCondition::Silent => {}
         ProcessCondition::Answering => {
             if local.reload_due {
                 actions.push(Action::ReloadCertificate);
             }
-            if local.applied != Some(wanted) {
-                actions.push(Action::Configure);
-            }
+            actions.extend(settle(local, wanted));
         }
         ProcessCondition::Poisoned => actions.push(Action::Stop),
     }
     actions
+}
+
+/// A server without a certificate would refuse every client, and one that the others do not know would wait for them,
+/// so neither is worth starting. One that has run is known.
+fn may_start(local: &LocalInstance, wanted: &DesiredInstance) -> bool {
+    let is_known = wanted.membership.as_ref().is_none_or(|membership| {
+        let is_listed = membership.lists(wanted.member_id) || local.has_answered;
+        is_listed && local.peer_certificate != CertificateCondition::Missing
+    });
+    is_known && local.certificate != CertificateCondition::Missing
+}
+
+/// The members come first: databases and users can be told only to a server that has a part in its group.
+fn settle(local: &LocalInstance, wanted: &DesiredInstance) -> Option<Action> {
+    let is_outdated = |generation| {
+        let known = local.membership.map_or(0, |membership| membership.members_generation);
+        known < generation
+    };
+    match &wanted.membership {
+        Some(membership) if is_outdated(membership.generation) => Some(Action::PutMembers),
+        Some(_) if !local.membership.is_some_and(|membership| membership.is_serving) => None,
+        _ => (local.applied != Some(wanted.content_hash())).then_some(Action::Configure),
+    }
 }
 
 fn delete(local: Option<&LocalInstance>) -> Vec<Action> {
@@ -116,17 +164,14 @@ fn delete(local: Option<&LocalInstance>) -> Vec<Action> {
 
 #[cfg(test)]
 mod tests {
-    use craton_agent_protocol::{DesiredInstance, NodeId};
+    use craton_agent_protocol::{ClusterId, DesiredMember, DesiredMembership, MemberId, NodeId};
 
     use super::*;
 
-    fn cluster() -> ClusterId {
-        ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap()
-    }
-
     fn desired(run_state: RunState) -> DesiredState {
         let instance = DesiredInstance {
-            cluster_id: cluster(),
+            cluster_id: ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap(),
+            member_id: MemberId::FIRST,
             name: "clinic".into(),
             run_state,
             hostnames: vec!["clinic.local".into()],
@@ -136,16 +181,52 @@ mod tests {
             token_verification_key: String::new(),
             witnesses: vec![],
             time_stamp_authority: None,
+            membership: None,
+            server_version: None,
         };
-        DesiredState::new(
-            NodeId::parse("node_01h455vb4pex5vsknk084sn02q").unwrap(),
-            1,
-            vec![instance],
-        )
+        with(instance)
+    }
+
+    fn with(instance: DesiredInstance) -> DesiredState {
+        let node_id = NodeId::parse("node_01h455vb4pex5vsknk084sn02q").unwrap();
+        DesiredState::new(node_id, 1, vec![instance])
+    }
+
+    /// In a group that it is listed in, at generation 2.
+    fn desired_member(members: &[u64]) -> DesiredState {
+        let members = members.iter().map(|number| DesiredMember {
+            member_id: MemberId::new(*number).unwrap(),
+            peer_address: ([127, 0, 0, 1], 1).into(),
+            sql_address: ([127, 0, 0, 1], 2).into(),
+        });
+        let membership = DesiredMembership {
+            bootstrap: true,
+            generation: 2,
+            members: members.collect(),
+        };
+        with(DesiredInstance {
+            membership: Some(membership),
+            ..desired(RunState::Running).instances[0].clone()
+        })
+    }
+
+    fn local(process: ProcessCondition) -> LocalInstance {
+        LocalInstance {
+            certificate: CertificateCondition::Current,
+            peer_certificate: CertificateCondition::Current,
+            process,
+            has_answered: false,
+            membership: None,
+            runs_version: None,
+            reload_due: false,
+            applied: None,
+        }
     }
 
     fn actions(desired: &DesiredState, local: Option<LocalInstance>) -> Vec<Action> {
-        let local = local.map(|local| (cluster(), local)).into_iter().collect();
+        let id = desired.instances.first().map(DesiredInstance::id);
+        let id = id.unwrap_or_else(|| InstanceId::parse("clu_01h455vb4pex5vsknk084sn02q.1").unwrap());
+        let local = local.map(|local| (id, local)).into_iter().collect();
         plan(desired, &local)
             .into_iter()
             .flat_map(|(_, actions)| actions)
@@ -184,32 +265,121 @@ mod tests {
         for (certificate, process, reload_due, is_applied, steps) in table {
             let local = LocalInstance {
                 certificate: *certificate,
-                process: *process,
+                peer_certificate: C::Missing,
                 reload_due: *reload_due,
                 applied: if *is_applied { applied } else { None },
+                ..local(*process)
             };
-            assert_eq!(actions(&desired, Some(local)), *steps, "{local:?}");
+            assert_eq!(actions(&desired, Some(local.clone())), *steps, "{local:?}");
+        }
+    }
+
+    #[test]
+    fn a_member_waits_for_its_certificate_and_its_place_and_is_told_of_the_others_before_the_rest() {
+        use CertificateCondition as C;
+        use ProcessCondition as P;
+        let stopped = P::Stopped { start_allowed: true };
+        let (listed, unlisted) = (desired_member(&[1, 2]), desired_member(&[2]));
+        let group = |members_generation, is_serving| {
+            Some(LocalMembership {
+                members_generation,
+                is_serving,
+            })
+        };
+        let table: &[(&DesiredState, C, P, bool, Option<LocalMembership>, &[Action])] = &[
+            // desired, peer certificate, process, has answered, group, steps
+            (
+                &listed,
+                C::Missing,
+                stopped,
+                false,
+                None,
+                &[Action::RequestPeerCertificate],
+            ),
+            (&listed, C::Current, stopped, false, None, &[Action::Start]),
+            (&unlisted, C::Current, stopped, false, None, &[]),
+            (&unlisted, C::Current, stopped, true, None, &[Action::Start]),
+            (&listed, C::Current, P::Answering, true, None, &[Action::PutMembers]),
+            (
+                &listed,
+                C::Current,
+                P::Answering,
+                true,
+                group(1, true),
+                &[Action::PutMembers],
+            ),
+            (&listed, C::Current, P::Answering, true, group(2, false), &[]),
+            (
+                &listed,
+                C::Current,
+                P::Answering,
+                true,
+                group(2, true),
+                &[Action::Configure],
+            ),
+            (
+                &listed,
+                C::Current,
+                P::Answering,
+                true,
+                group(3, true),
+                &[Action::Configure],
+            ),
+            (
+                &listed,
+                C::RenewalDue,
+                P::Answering,
+                true,
+                group(2, false),
+                &[Action::RequestPeerCertificate],
+            ),
+        ];
+        for (desired, peer_certificate, process, has_answered, membership, steps) in table {
+            let local = LocalInstance {
+                peer_certificate: *peer_certificate,
+                has_answered: *has_answered,
+                membership: *membership,
+                ..local(*process)
+            };
+            assert_eq!(actions(desired, Some(local.clone())), *steps, "{local:?}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_reached_by_a_restart_and_nothing_else_is_done_before() {
+        use ProcessCondition as P;
+        let newer = with(DesiredInstance {
+            server_version: Some("0.2.0".into()),
+            ..desired(RunState::Running).instances[0].clone()
+        });
+        for (runs, process, steps) in [
+            (None, P::Answering, [Action::Restart]),
+            (None, P::Silent, [Action::Restart]),
+            (None, P::Poisoned, [Action::Stop]),
+            (None, P::Stopped { start_allowed: true }, [Action::Start]),
+            (Some("0.1.0"), P::Answering, [Action::Restart]),
+            (Some("0.2.0"), P::Answering, [Action::Configure]),
+        ] {
+            let local = LocalInstance {
+                runs_version: runs.map(str::to_owned),
+                reload_due: runs != Some("0.2.0"),
+                ..local(process)
+            };
+            assert_eq!(actions(&newer, Some(local.clone())), steps, "{local:?}");
         }
     }
 
     #[test]
     fn a_deleted_instance_is_stopped_before_it_is_destroyed() {
         let desired = desired(RunState::Deleted);
-        let local = |process| {
-            Some(LocalInstance {
-                certificate: CertificateCondition::Missing,
-                process,
-                reload_due: false,
-                applied: None,
-            })
-        };
         assert_eq!(actions(&desired, None), []);
-        assert_eq!(actions(&desired, local(ProcessCondition::Answering)), [Action::Stop]);
-        assert_eq!(actions(&desired, local(ProcessCondition::Silent)), [Action::Stop]);
-        assert_eq!(
-            actions(&desired, local(ProcessCondition::Stopped { start_allowed: false })),
-            [Action::Destroy]
-        );
+        for (process, step) in [
+            (ProcessCondition::Answering, Action::Stop),
+            (ProcessCondition::Silent, Action::Stop),
+            (ProcessCondition::Stopped { start_allowed: false }, Action::Destroy),
+        ] {
+            assert_eq!(actions(&desired, Some(local(process))), [step]);
+        }
     }
 
     #[test]
@@ -219,13 +389,7 @@ mod tests {
             ProcessCondition::Answering,
             ProcessCondition::Stopped { start_allowed: true },
         ] {
-            let local = LocalInstance {
-                certificate: CertificateCondition::Missing,
-                process,
-                reload_due: false,
-                applied: None,
-            };
-            assert_eq!(actions(&empty, Some(local)), []);
+            assert_eq!(actions(&empty, Some(local(process))), []);
         }
     }
 }

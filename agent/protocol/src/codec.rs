@@ -77,18 +77,18 @@ mod tests {
     use super::*;
     use crate::{
         AckOutcome, CertificateOutcome, CertificateSubject, ClusterId, DesiredRefusal, DesiredState, DesiredUser,
-        ERROR_BYTES_MAX, Hello, INSTANCES_MAX, LinkRefusalCode, USERS_MAX,
+        ERROR_BYTES_MAX, Hello, INSTANCES_MAX, LinkRefusalCode, MEMBERS_MAX, MemberId, USERS_MAX,
         desired::tests::{instance, node},
         observed::tests::observed,
     };
 
     fn agent_messages() -> Vec<AgentMessage> {
         let desired = DesiredState::new(node('q'), 5, vec![instance('q')]);
-        let cluster_id = ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap();
+        let id = instance('q').id();
         vec![
             AgentMessage::Hello(Hello {
-                protocol_version_min: 1,
-                protocol_version_max: 1,
+                protocol_version_min: 2,
+                protocol_version_max: 2,
                 agent_version: "0.1.0".into(),
                 generation: 5,
                 content_hash: Some(desired.content_hash),
@@ -112,7 +112,11 @@ mod tests {
                 csr_pem: "csr".into(),
             },
             AgentMessage::CertificateRequest {
-                subject: CertificateSubject::Instance { cluster_id },
+                subject: CertificateSubject::instance(id.clone()),
+                csr_pem: "csr".into(),
+            },
+            AgentMessage::CertificateRequest {
+                subject: CertificateSubject::peer(id),
                 csr_pem: "csr".into(),
             },
         ]
@@ -121,7 +125,7 @@ mod tests {
     fn platform_messages() -> Vec<PlatformMessage> {
         vec![
             PlatformMessage::Welcome {
-                protocol_version: 1,
+                protocol_version: 2,
                 heartbeat_interval_ms: 5_000,
             },
             PlatformMessage::Desired(DesiredState::new(node('q'), 5, vec![instance('q')])),
@@ -142,7 +146,7 @@ mod tests {
         ]
     }
 
-    /// The bytes of version 1 of the protocol. A change here needs a new version.
+    /// The bytes of version 2 of the protocol. A change here needs a new version.
     #[test]
     fn the_bytes_of_every_message_are_pinned() {
         let agent = agent_messages().into_iter().map(|message| AgentEnvelope {
@@ -153,7 +157,7 @@ mod tests {
             .map(|envelope| encode_agent(&envelope))
             .chain(platform_messages().iter().map(encode_platform))
             .collect();
-        insta::assert_snapshot!("protocol_v1", lines.join("\n"));
+        insta::assert_snapshot!("protocol_v2", lines.join("\n"));
     }
 
     #[test]
@@ -279,6 +283,20 @@ mod tests {
         assert!(decode_agent(report(ERROR_BYTES_MAX).as_bytes()).is_ok());
         assert!(matches!(
             decode_agent(report(ERROR_BYTES_MAX + 1).as_bytes()),
+            Err(DecodeError::Limit(_))
+        ));
+        let members = |count: u64| {
+            let mut observed = observed(1);
+            let membership = observed.instances[0].membership.as_mut().unwrap();
+            membership.voters = (1..=count).map(|number| MemberId::new(number).unwrap()).collect();
+            encode_agent(&AgentEnvelope {
+                node_id: node('q'),
+                message: AgentMessage::Observed(observed),
+            })
+        };
+        assert!(decode_agent(members(MEMBERS_MAX as u64).as_bytes()).is_ok());
+        assert!(matches!(
+            decode_agent(members(MEMBERS_MAX as u64 + 1).as_bytes()),
             Err(DecodeError::Limit(_))
         ));
         // An address is shown to people who paste it into a shell.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use sha2::{Digest, Sha256};
 
-use crate::{ClusterId, NodeId};
+use crate::{ClusterId, DesiredMembership, InstanceId, MemberId, NodeId};
 
 /// The most instances that one node is asked to run.
 pub const INSTANCES_MAX: usize = 128;
@@ -20,8 +20,18 @@ pub const NAME_BYTES_MAX: usize = 253;
 pub const WITNESSES_MAX: usize = 8;
 /// The longest URL or key of a witness, in bytes.
 pub const WITNESS_BYTES_MAX: usize = 2_048;
+/// The longest name of an installed server version, in bytes.
+pub const VERSION_BYTES_MAX: usize = 64;
 /// The longest key, certificate chain or certificate request in PEM, in bytes.
 pub const PEM_BYTES_MAX: usize = 16 * 1024;
+
+/// Whether a text names an installed server version: 1 to 64 of letters, digits, `.`, `-`, `_` and `+`, and no full stop
+/// first. It is the name of a directory.
+#[must_use]
+pub fn is_version_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'+');
+    (1..=VERSION_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('.')
+}
 
 /// SHA-256 over the canonical JSON of some content, as lower-case hex in messages.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -129,6 +139,8 @@ pub struct DesiredTimeStampAuthority {
 pub struct DesiredInstance {
     /// The cluster that the instance belongs to.
     pub cluster_id: ClusterId,
+    /// Which of the cluster's members it is.
+    pub member_id: MemberId,
     /// The cluster's name, for people who read logs.
     pub name: String,
     /// Whether the instance shall exist.
@@ -147,9 +159,22 @@ pub struct DesiredInstance {
     pub witnesses: Vec<DesiredWitness>,
     /// Who stamps the time on checkpoints that were cosigned.
     pub time_stamp_authority: Option<DesiredTimeStampAuthority>,
+    /// Its part in the cluster's consensus group; none for a server that stands alone.
+    pub membership: Option<DesiredMembership>,
+    /// The installed version that it shall run; the agent's own choice when absent.
+    pub server_version: Option<String>,
 }
 
 impl DesiredInstance {
+    /// What tells it from every other instance.
+    #[must_use]
+    pub fn id(&self) -> InstanceId {
+        InstanceId {
+            cluster_id: self.cluster_id.clone(),
+            member_id: self.member_id,
+        }
+    }
+
     /// The hash by which an agent says which version of an instance it has applied in full.
     #[must_use]
     pub fn content_hash(&self) -> ContentHash {
@@ -185,6 +210,11 @@ impl DesiredInstance {
             let length = authority.certificates.len();
             at_most("instances[].time_stamp_authority.certificates", length, PEM_BYTES_MAX)?;
         }
+        if let Some(membership) = &self.membership {
+            membership.check_limits()?;
+        }
+        let version_length = self.server_version.as_ref().map_or(0, String::len);
+        at_most("instances[].server_version", version_length, VERSION_BYTES_MAX)?;
         for name in self.hostnames.iter().chain(&self.databases) {
             at_most("instances[].hostnames[] or databases[]", name.len(), NAME_BYTES_MAX)?;
         }
@@ -230,7 +260,7 @@ pub struct DesiredState {
     pub generation: u64,
     /// SHA-256 over the content: node and instances.
     pub content_hash: ContentHash,
-    /// The instances, sorted by cluster.
+    /// The instances, sorted by cluster and member.
     pub instances: Vec<DesiredInstance>,
 }
 
@@ -301,9 +331,13 @@ impl DesiredState {
     /// Sorts the lists, drops duplicates and computes the content hash.
     #[must_use]
     pub fn new(node_id: NodeId, generation: u64, mut instances: Vec<DesiredInstance>) -> Self {
-        instances.sort_by(|a, b| a.cluster_id.cmp(&b.cluster_id));
-        instances.dedup_by(|a, b| a.cluster_id == b.cluster_id);
+        instances.sort_by_key(DesiredInstance::id);
+        instances.dedup_by_key(|instance| instance.id());
         for instance in &mut instances {
+            if let Some(membership) = &mut instance.membership {
+                membership.members.sort_by_key(|member| member.member_id);
+                membership.members.dedup_by_key(|member| member.member_id);
+            }
             instance.databases.sort();
             instance.databases.dedup();
             instance.users.sort_by(|a, b| a.name.cmp(&b.name));
@@ -369,11 +403,12 @@ impl DesiredState {
                 })
             }
         };
-        canonical(
-            "instances",
-            self.instances.is_sorted_by(|a, b| a.cluster_id < b.cluster_id),
-        )?;
+        canonical("instances", self.instances.is_sorted_by(|a, b| a.id() < b.id()))?;
         for instance in &self.instances {
+            canonical(
+                "instances[].membership.members",
+                instance.membership.as_ref().is_none_or(DesiredMembership::is_canonical),
+            )?;
             canonical("instances[].databases", instance.databases.is_sorted_by(|a, b| a < b))?;
             canonical("instances[].users", instance.users.is_sorted_by(|a, b| a.name < b.name))?;
             for user in &instance.users {
@@ -404,6 +439,15 @@ fn content_hash(node_id: &NodeId, instances: &[DesiredInstance]) -> ContentHash 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::{DesiredMember, membership::tests::member};
+
+    fn member_at(number: u16) -> DesiredMember {
+        DesiredMember {
+            member_id: member(number.into()),
+            peer_address: ([127, 0, 0, 1], 20_000 + number).into(),
+            sql_address: ([127, 0, 0, 1], 21_000 + number).into(),
+        }
+    }
 
     pub(crate) fn node(digit: char) -> NodeId {
         NodeId::parse(&format!("node_01h455vb4pex5vsknk084sn02{digit}")).unwrap()
@@ -412,6 +456,7 @@ pub(crate) mod tests {
     pub(crate) fn instance(digit: char) -> DesiredInstance {
         DesiredInstance {
             cluster_id: ClusterId::parse(&format!("clu_01h455vb4pex5vsknk084sn02{digit}")).unwrap(),
+            member_id: member(1),
             name: "clinic".into(),
             run_state: RunState::Running,
             hostnames: vec!["clinic-84sn02q.local.craton.localhost".into()],
@@ -433,6 +478,12 @@ pub(crate) mod tests {
                 url: "https://tsa.example".into(),
                 certificates: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".into(),
             }),
+            membership: Some(DesiredMembership {
+                bootstrap: true,
+                generation: 3,
+                members: [1, 2].map(member_at).to_vec(),
+            }),
+            server_version: Some("0.2.0".into()),
         }
     }
 
@@ -476,7 +527,14 @@ pub(crate) mod tests {
         twice.instances[0].databases.push("probe".into());
         let mut unknown_database = DesiredState::new(node('q'), 1, vec![instance('q')]);
         unknown_database.instances[0].users[0].databases = vec!["other".into()];
-        for state in [unsorted, twice, unknown_database] {
+        let mut unsorted_members = DesiredState::new(node('q'), 1, vec![instance('q')]);
+        unsorted_members.instances[0]
+            .membership
+            .as_mut()
+            .unwrap()
+            .members
+            .reverse();
+        for state in [unsorted, twice, unknown_database, unsorted_members] {
             assert!(matches!(
                 state.check_successor(&node('q'), None),
                 Err(DesiredRefusal::NotCanonical { .. })
@@ -489,6 +547,36 @@ pub(crate) mod tests {
         let forward = DesiredState::new(node('q'), 1, vec![instance('q'), instance('r')]);
         let backward = DesiredState::new(node('q'), 1, vec![instance('r'), instance('q')]);
         assert_eq!(forward, backward);
+    }
+
+    #[test]
+    fn two_members_of_a_cluster_may_be_on_one_node() {
+        let second = DesiredInstance {
+            member_id: member(2),
+            ..instance('q')
+        };
+        let state = DesiredState::new(node('q'), 1, vec![second, instance('q'), instance('q')]);
+        let members: Vec<u64> = state.instances.iter().map(|i| i.member_id.get()).collect();
+        assert_eq!(members, [1, 2]);
+        assert_eq!(state.check_successor(&node('q'), None), Ok(Successor::Newer));
+    }
+
+    #[test]
+    fn a_version_is_the_name_of_a_directory() {
+        for (text, accepted) in [
+            ("0.2.0", true),
+            ("2026-01-02_a+b", true),
+            (&*"a".repeat(64), true),
+            (&*"a".repeat(65), false),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("a/b", false),
+            ("a b", false),
+            ("é", false),
+        ] {
+            assert_eq!(is_version_name(text), accepted, "{text:?}");
+        }
     }
 
     #[test]

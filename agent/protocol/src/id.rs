@@ -103,7 +103,7 @@ text_id! {
     NodeId, "node"
 }
 text_id! {
-    /// A cluster. A node runs at most one instance of it.
+    /// A cluster. A node runs one process for each of its members that is placed there.
     ClusterId, "clu"
 }
 

@@ -31,6 +31,7 @@ mod codec;
 mod desired;
 mod enrol;
 mod id;
+mod membership;
 mod message;
 mod observed;
 mod token;
@@ -41,13 +42,19 @@ pub use codec::{
 pub use desired::{
     ContentHash, DATABASES_MAX, DesiredInstance, DesiredRefusal, DesiredState, DesiredTimeStampAuthority, DesiredUser,
     DesiredWitness, HOSTNAMES_MAX, INSTANCES_MAX, LimitError, NAME_BYTES_MAX, PEM_BYTES_MAX, RunState, Successor,
-    USERS_MAX, WITNESS_BYTES_MAX, WITNESSES_MAX,
+    USERS_MAX, VERSION_BYTES_MAX, WITNESS_BYTES_MAX, WITNESSES_MAX, is_version_name,
 };
 pub use enrol::{ENROL_PATH, EnrolRefusal, EnrolRefusalCode, EnrolRequest, EnrolResponse, HostFacts, LINK_PATH};
 pub use id::{ClusterId, IdError, NodeId};
+pub use membership::{
+    DesiredMember, DesiredMembership, InstanceId, MEMBERS_MAX, MemberId, MemberIdError, NOT_READY_REASONS_MAX,
+    NotReady, ObservedMembership, Role,
+};
 pub use message::{
     AckOutcome, AgentEnvelope, AgentMessage, CertificateOutcome, CertificateSubject, Hello, LinkRefusalCode,
     PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, PlatformMessage, negotiate,
 };
-pub use observed::{ERROR_BYTES_MAX, Endpoint, InstancePhase, ObservedDatabase, ObservedInstance, ObservedState};
+pub use observed::{
+    ERROR_BYTES_MAX, Endpoint, InstancePhase, ObservedDatabase, ObservedInstance, ObservedState, SERVER_VERSIONS_MAX,
+};
 pub use token::{JOIN_TOKEN_PREFIX, JoinToken, JoinTokenError};

@@ -1,11 +1,11 @@
 //! The messages of the link.
 
-use crate::{ClusterId, ContentHash, DesiredRefusal, DesiredState, NodeId, ObservedState};
+use crate::{ClusterId, ContentHash, DesiredRefusal, DesiredState, InstanceId, MemberId, NodeId, ObservedState};
 
 /// The oldest protocol version that this build speaks.
-pub const PROTOCOL_VERSION_MIN: u16 = 1;
+pub const PROTOCOL_VERSION_MIN: u16 = 2;
 /// The newest protocol version that this build speaks.
-pub const PROTOCOL_VERSION_MAX: u16 = 1;
+pub const PROTOCOL_VERSION_MAX: u16 = 2;
 
 /// The newest version that both sides speak, if any.
 #[must_use]
@@ -48,7 +48,36 @@ pub enum CertificateSubject {
     Instance {
         /// The instance's cluster.
         cluster_id: ClusterId,
+        /// Which of its members.
+        member_id: MemberId,
     },
+    /// The certificate that an instance shows to the other members of its cluster, and they to it.
+    Peer {
+        /// The instance's cluster.
+        cluster_id: ClusterId,
+        /// Which of its members.
+        member_id: MemberId,
+    },
+}
+
+impl CertificateSubject {
+    /// The server certificate of an instance.
+    #[must_use]
+    pub fn instance(id: InstanceId) -> Self {
+        Self::Instance {
+            cluster_id: id.cluster_id,
+            member_id: id.member_id,
+        }
+    }
+
+    /// The certificate of an instance for other members.
+    #[must_use]
+    pub fn peer(id: InstanceId) -> Self {
+        Self::Peer {
+            cluster_id: id.cluster_id,
+            member_id: id.member_id,
+        }
+    }
 }
 
 /// What became of a desired state at the node.

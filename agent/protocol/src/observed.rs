@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use crate::{
-    ClusterId, ContentHash, DATABASES_MAX, INSTANCES_MAX, NAME_BYTES_MAX,
+    ClusterId, ContentHash, DATABASES_MAX, INSTANCES_MAX, InstanceId, MemberId, NAME_BYTES_MAX, ObservedMembership,
+    VERSION_BYTES_MAX,
     desired::{LimitError, at_most},
 };
 
@@ -12,14 +13,21 @@ pub const ERROR_BYTES_MAX: usize = 1_000;
 /// The longest verifier key in bytes: a name of [`NAME_BYTES_MAX`] with the tenant's id, a hash and a key.
 const LOG_KEY_BYTES_MAX: usize = 512;
 
+/// The most installed versions of the server that a node offers.
+pub const SERVER_VERSIONS_MAX: usize = 32;
+
 /// How far an instance has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstancePhase {
-    /// The directory is made; the certificate from the platform is awaited.
+    /// The directory is made; a certificate from the platform is awaited.
     AwaitingCertificate,
+    /// The other members do not know its addresses yet, so it waits before it starts.
+    AwaitingMembers,
     /// The process was started and does not answer yet.
     Starting,
+    /// The process answers; it has no part in its group yet, or the group has no leader.
+    Joining,
     /// The process answers; databases and users are not all in place.
     Configuring,
     /// Everything that was asked for is in place.
@@ -41,6 +49,8 @@ pub struct Endpoint {
     pub port: u16,
     /// The TCP port of the databases' logs over HTTPS (C2SP tlog-tiles).
     pub https_port: u16,
+    /// The TCP port that other members of the group connect to.
+    pub peer_port: u16,
 }
 
 /// A database as its server reports it.
@@ -59,6 +69,8 @@ pub struct ObservedDatabase {
 pub struct ObservedInstance {
     /// The cluster.
     pub cluster_id: ClusterId,
+    /// Which of its members.
+    pub member_id: MemberId,
     /// How far it has come.
     pub phase: InstancePhase,
     /// Where it listens, once a port was chosen.
@@ -69,8 +81,15 @@ pub struct ObservedInstance {
     pub restarts: u32,
     /// The server's version once it answers.
     pub server_version: Option<String>,
+    /// The installed version that its process was started from; `None` while none runs, or when it was the agent's own
+    /// choice.
+    pub runs_version: Option<String>,
     /// When the served certificate expires, in seconds since the Unix epoch.
     pub certificate_not_after_s: Option<u64>,
+    /// When the certificate for other members expires, in seconds since the Unix epoch.
+    pub peer_certificate_not_after_s: Option<u64>,
+    /// What it sees of its group once it answers.
+    pub membership: Option<ObservedMembership>,
     /// The hash of the [`crate::DesiredInstance`] that is applied in full.
     pub applied: Option<ContentHash>,
     /// The databases, sorted by name.
@@ -84,23 +103,24 @@ pub struct ObservedInstance {
 pub struct ObservedState {
     /// The generation of the desired state that the agent worked towards; 0 before the first.
     pub generation: u64,
-    /// The instances, sorted by cluster.
+    /// The names of the server's versions that are installed beside the agent's own choice, sorted.
+    pub server_versions: Vec<String>,
+    /// The instances, sorted by cluster and member.
     pub instances: Vec<ObservedInstance>,
 }
 
 impl ObservedState {
-    /// The instance of a cluster.
+    /// One instance.
     #[must_use]
-    pub fn instance(&self, cluster_id: &ClusterId) -> Option<&ObservedInstance> {
-        self.instances
-            .iter()
-            .find(|instance| instance.cluster_id == *cluster_id)
+    pub fn instance(&self, id: &InstanceId) -> Option<&ObservedInstance> {
+        self.instances.iter().find(|instance| instance.id() == *id)
     }
 
     /// Whether the two differ in more than log positions, which move all the time and are no reason to speak up.
     #[must_use]
     pub fn differs_materially(&self, other: &ObservedState) -> bool {
         self.generation != other.generation
+            || self.server_versions != other.server_versions
             || self.instances.len() != other.instances.len()
             || self
                 .instances
@@ -110,12 +130,25 @@ impl ObservedState {
     }
 
     pub(crate) fn check_limits(&self) -> Result<(), LimitError> {
+        at_most("server_versions", self.server_versions.len(), SERVER_VERSIONS_MAX)?;
+        for version in &self.server_versions {
+            at_most("server_versions[]", version.len(), VERSION_BYTES_MAX)?;
+        }
         at_most("instances", self.instances.len(), INSTANCES_MAX)?;
         self.instances.iter().try_for_each(ObservedInstance::check_limits)
     }
 }
 
 impl ObservedInstance {
+    /// What tells it from every other instance.
+    #[must_use]
+    pub fn id(&self) -> InstanceId {
+        InstanceId {
+            cluster_id: self.cluster_id.clone(),
+            member_id: self.member_id,
+        }
+    }
+
     fn check_limits(&self) -> Result<(), LimitError> {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         at_most("instances[].error", length(&self.error), ERROR_BYTES_MAX)?;
@@ -124,6 +157,11 @@ impl ObservedInstance {
             length(&self.server_version),
             NAME_BYTES_MAX,
         )?;
+        let length_of_version = length(&self.runs_version);
+        at_most("instances[].runs_version", length_of_version, VERSION_BYTES_MAX)?;
+        if let Some(membership) = &self.membership {
+            membership.check_limits()?;
+        }
         at_most("instances[].databases", self.databases.len(), DATABASES_MAX)?;
         self.databases.iter().try_for_each(|database| {
             at_most("instances[].databases[].name", database.name.len(), NAME_BYTES_MAX)?;
@@ -137,6 +175,7 @@ impl ObservedInstance {
 
     fn without_positions(&self) -> ObservedInstance {
         let mut instance = self.clone();
+        instance.membership = instance.membership.map(ObservedMembership::without_positions);
         instance
             .databases
             .iter_mut()
@@ -148,22 +187,42 @@ impl ObservedInstance {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::{NotReady, Role, membership::tests::member};
 
     pub(crate) fn observed(position: u64) -> ObservedState {
         ObservedState {
             generation: 5,
+            server_versions: vec!["0.2.0".into()],
             instances: vec![ObservedInstance {
                 cluster_id: ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap(),
+                member_id: member(1),
                 phase: InstancePhase::Running,
                 endpoint: Some(Endpoint {
                     address: [127, 0, 0, 1].into(),
                     port: 20_001,
                     https_port: 20_002,
+                    peer_port: 20_003,
                 }),
                 pid: Some(4711),
                 restarts: 0,
                 server_version: Some("0.1.0".into()),
+                runs_version: Some("0.2.0".into()),
                 certificate_not_after_s: Some(1_800_000_000),
+                peer_certificate_not_after_s: Some(1_800_000_001),
+                membership: Some(ObservedMembership {
+                    role: Role::Leader,
+                    leader: Some(member(1)),
+                    term: 4,
+                    committed: Some(position),
+                    applied: Some(position),
+                    voters: [member(1), member(2)].into(),
+                    learners: [member(3)].into(),
+                    members_generation: 3,
+                    not_ready: vec![NotReady {
+                        code: "catching_up".into(),
+                        detail: "17 entries are missing".into(),
+                    }],
+                }),
                 applied: None,
                 databases: vec![ObservedDatabase {
                     name: "main".into(),

@@ -238,6 +238,8 @@ fn fleet_config(settings: &Settings, witness_url: String) -> FleetConfig {
     config.domain.clone_from(&settings.cluster_domain);
     config.witness_name = format!("{}/witness", settings.log_origin);
     config.witness_url = witness_url;
+    config.development = settings.development;
+    config.replace_offline_after = Duration::from_secs(settings.replace_offline_after);
     config
 }
 

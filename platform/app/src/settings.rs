@@ -48,6 +48,16 @@ pub struct Settings {
     #[arg(long, env = "CRATON_PLATFORM_CLUSTER_DOMAIN", default_value = "craton.localhost")]
     pub cluster_domain: String,
 
+    /// Members of a cluster may share a node when there are not enough nodes. For trying things out: one broken machine
+    /// may then take several members of a cluster.
+    #[arg(long, env = "CRATON_PLATFORM_DEVELOPMENT")]
+    pub development: bool,
+
+    /// Seconds without a sign of its node after which a member of a cluster gets a successor on another node.
+    #[arg(long, env = "CRATON_PLATFORM_REPLACE_OFFLINE_AFTER", value_name = "SECONDS", default_value_t = 900,
+          value_parser = clap::value_parser!(u64).range(60..))]
+    pub replace_offline_after: u64,
+
     /// The address of /metrics; not one that the public reaches.
     #[arg(long, env = "CRATON_PLATFORM_METRICS_LISTEN", default_value = "127.0.0.1:8081")]
     pub metrics_listen: SocketAddr,

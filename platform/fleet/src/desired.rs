@@ -1,12 +1,15 @@
 //! What a node shall run, from the clusters that were placed on it. Pure.
 
 use craton_agent_protocol::{
-    ClusterId as WireClusterId, DesiredInstance, DesiredState, DesiredTimeStampAuthority, DesiredUser, DesiredWitness,
-    NodeId as WireNodeId, RunState,
+    ClusterId as WireClusterId, DesiredInstance, DesiredMember, DesiredMembership, DesiredState,
+    DesiredTimeStampAuthority, DesiredUser, DesiredWitness, InstanceId, MemberId, NodeId as WireNodeId, RunState,
 };
 use craton_platform_kernel::{ClusterId, NodeId};
 
-use crate::aggregate::cluster::{ClusterState, Lifecycle};
+use crate::aggregate::{
+    cluster::{ClusterState, Lifecycle},
+    member::Standing,
+};
 
 /// A node's id as the protocol writes it.
 pub(crate) fn wire_node_id(node_id: NodeId) -> WireNodeId {
@@ -18,6 +21,14 @@ pub(crate) fn wire_cluster_id(cluster_id: ClusterId) -> WireClusterId {
     WireClusterId::parse(&cluster_id.to_string()).expect("both are the TypeID of a UUID with the prefix clu")
 }
 
+/// An instance's id as the protocol writes it.
+pub(crate) fn wire_instance_id(cluster_id: ClusterId, member_id: MemberId) -> InstanceId {
+    InstanceId {
+        cluster_id: wire_cluster_id(cluster_id),
+        member_id,
+    }
+}
+
 /// What every instance is given alike.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedSettings {
@@ -27,13 +38,18 @@ pub(crate) struct SharedSettings {
     pub(crate) witness: DesiredWitness,
 }
 
-/// One cluster's instance on each of its nodes; `None` when nothing of it should be anywhere.
-pub(crate) fn desired_instance(cluster: &ClusterState, settings: &SharedSettings) -> Option<DesiredInstance> {
-    let run_state = match cluster.lifecycle {
-        // A cluster that failed to become ready keeps its instances, so that a retry finds them.
-        Lifecycle::Provisioning | Lifecycle::Ready | Lifecycle::Failed => RunState::Running,
-        Lifecycle::Deleting => RunState::Deleted,
-        Lifecycle::Deleted => return None,
+/// One member of a cluster on its node; `None` when nothing of it should be anywhere.
+pub(crate) fn desired_instance(
+    cluster: &ClusterState,
+    member_id: MemberId,
+    settings: &SharedSettings,
+) -> Option<DesiredInstance> {
+    let member = cluster.members.get(&member_id)?;
+    // A cluster that failed to become ready keeps its instances, so that a retry finds them.
+    let run_state = match (cluster.lifecycle, member.standing) {
+        (Lifecycle::Deleted, _) => return None,
+        (_, Standing::Removing) => RunState::Deleted,
+        (_, Standing::Wanted | Standing::Leaving) => RunState::Running,
     };
     let users = cluster.users.iter().map(|(name, user)| DesiredUser {
         name: name.clone(),
@@ -54,16 +70,36 @@ pub(crate) fn desired_instance(cluster: &ClusterState, settings: &SharedSettings
     });
     Some(DesiredInstance {
         cluster_id: wire_cluster_id(cluster.cluster_id),
+        member_id,
         name: cluster.name.clone(),
         run_state,
-        hostnames: vec![cluster.host.to_string()],
+        hostnames: vec![cluster.host.to_string(), cluster.host.of_member(member_id)],
         log_origin: cluster.host.to_string(),
         databases: cluster.databases.clone(),
         users: users.collect(),
         token_verification_key: settings.token_verification_key.clone(),
         witnesses: std::iter::once(settings.witness.clone()).chain(external).collect(),
         time_stamp_authority,
+        membership: cluster.replicated.then(|| membership(cluster, member_id)),
+        server_version: member.server_version.clone(),
     })
+}
+
+fn membership(cluster: &ClusterState, member_id: MemberId) -> DesiredMembership {
+    let members = cluster.wanted().filter_map(|(member_id, member)| {
+        let endpoint = member.endpoint?;
+        Some(DesiredMember {
+            member_id,
+            peer_address: (endpoint.address, endpoint.peer_port).into(),
+            sql_address: (endpoint.address, endpoint.port).into(),
+        })
+    });
+    DesiredMembership {
+        // Later an empty member is one that lost its data: it must not begin another group.
+        bootstrap: member_id == MemberId::FIRST && cluster.ready_at.is_none(),
+        generation: cluster.members_generation,
+        members: members.collect(),
+    }
 }
 
 /// Everything that a node shall run.
@@ -73,10 +109,13 @@ pub(crate) fn desired_state<'a>(
     clusters: impl IntoIterator<Item = &'a ClusterState>,
     settings: &SharedSettings,
 ) -> DesiredState {
-    let instances = clusters
-        .into_iter()
-        .filter(|cluster| cluster.nodes.contains(&node_id))
-        .filter_map(|cluster| desired_instance(cluster, settings));
+    let instances = clusters.into_iter().flat_map(|cluster| {
+        let here = cluster
+            .members
+            .iter()
+            .filter(move |(_, member)| member.node_id == node_id);
+        here.filter_map(|(member_id, _)| desired_instance(cluster, *member_id, settings))
+    });
     DesiredState::new(wire_node_id(node_id), generation, instances.collect())
 }
 
@@ -86,8 +125,11 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::aggregate::{
-        cluster::{Cluster, Event, tests::new_cluster},
-        story::state,
+        cluster::{
+            Cluster, Command, Event,
+            tests::{endpoint, member, new_cluster, placed, replicated},
+        },
+        story::{decide, state},
     };
 
     pub(crate) fn settings() -> SharedSettings {
@@ -101,10 +143,7 @@ pub(crate) mod tests {
     }
 
     fn cluster_on(environment: &Environment, node: NodeId, lifecycle: Lifecycle) -> ClusterState {
-        let placed = [
-            Event::Created(new_cluster(environment)),
-            Event::Placed { nodes: vec![node] },
-        ];
+        let placed = [Event::Created(new_cluster(environment)), placed(&[node])];
         ClusterState {
             lifecycle,
             ..state::<Cluster>(&placed).unwrap()
@@ -128,23 +167,64 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_lifecycle_decides_what_shall_run() {
+    fn lifecycle_and_standing_decide_what_shall_run() {
         let environment = testing::environment();
         let node = environment.new_id();
-        for (lifecycle, run_state) in [
-            (Lifecycle::Provisioning, Some(RunState::Running)),
-            (Lifecycle::Ready, Some(RunState::Running)),
-            (Lifecycle::Failed, Some(RunState::Running)),
-            (Lifecycle::Deleting, Some(RunState::Deleted)),
-            (Lifecycle::Deleted, None),
+        for (lifecycle, standing, run_state) in [
+            (Lifecycle::Provisioning, Standing::Wanted, Some(RunState::Running)),
+            (Lifecycle::Ready, Standing::Wanted, Some(RunState::Running)),
+            (Lifecycle::Ready, Standing::Leaving, Some(RunState::Running)),
+            (Lifecycle::Ready, Standing::Removing, Some(RunState::Deleted)),
+            (Lifecycle::Failed, Standing::Wanted, Some(RunState::Running)),
+            (Lifecycle::Deleting, Standing::Wanted, Some(RunState::Running)),
+            (Lifecycle::Deleting, Standing::Removing, Some(RunState::Deleted)),
+            (Lifecycle::Deleted, Standing::Removing, None),
         ] {
-            let cluster = cluster_on(&environment, node, lifecycle);
+            let mut cluster = cluster_on(&environment, node, lifecycle);
+            cluster.members.get_mut(&MemberId::FIRST).unwrap().standing = standing;
             assert_eq!(
-                desired_instance(&cluster, &settings()).map(|i| i.run_state),
+                desired_instance(&cluster, MemberId::FIRST, &settings()).map(|i| i.run_state),
                 run_state,
-                "{lifecycle}"
+                "{lifecycle} {standing:?}"
             );
         }
+        let cluster = cluster_on(&environment, node, Lifecycle::Ready);
+        assert_eq!(desired_instance(&cluster, member(2), &settings()), None);
+    }
+
+    #[test]
+    fn a_member_is_told_of_the_members_whose_addresses_are_known() {
+        let environment = testing::environment();
+        let nodes: Vec<NodeId> = (0..3).map(|_| environment.new_id()).collect();
+        let mut given = replicated(&environment, &nodes);
+        given.pop();
+        let mut told = |command: Option<Command>, number: u64| {
+            if let Some(command) = command {
+                given.extend(decide::<Cluster>(&given, command).unwrap());
+            }
+            let cluster = state::<Cluster>(&given).unwrap();
+            let desired = desired_instance(&cluster, member(number), &settings()).unwrap();
+            let membership = desired.membership.unwrap();
+            let members: Vec<u64> = membership.members.iter().map(|m| m.member_id.get()).collect();
+            (membership.generation, membership.bootstrap, members)
+        };
+        let seen = |number| {
+            Some(Command::RecordEndpoint {
+                member_id: member(number),
+                endpoint: endpoint(1),
+            })
+        };
+        assert_eq!(told(None, 1), (0, true, vec![]));
+        assert_eq!(told(seen(2), 2), (1, false, vec![2]));
+        assert_eq!(told(seen(1), 1), (2, true, vec![1, 2]));
+        let now = environment.now();
+        let ready = told(Some(Command::MarkReady { now }), 1);
+        assert_eq!(ready, (2, false, vec![1, 2]), "an empty member begins no second group");
+        let member_ids = vec![member(2)];
+        assert_eq!(
+            told(Some(Command::ReleaseMembers { member_ids }), 2),
+            (3, false, vec![1])
+        );
     }
 
     #[test]

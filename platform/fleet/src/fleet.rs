@@ -50,6 +50,10 @@ pub struct FleetConfig {
     pub witness_url: String,
     /// How often agents say that they are alive.
     pub heartbeat_interval: Duration,
+    /// Whether members of a cluster may share a node when there are not enough. Not for data that matters.
+    pub development: bool,
+    /// A member of a cluster whose node was not heard for this long gets a successor.
+    pub replace_offline_after: Duration,
 }
 
 impl FleetConfig {
@@ -67,6 +71,8 @@ impl FleetConfig {
             witness_name: "platform.craton.localhost/witness".to_owned(),
             witness_url: "http://localhost:8080/witness".to_owned(),
             heartbeat_interval: HEARTBEAT_INTERVAL,
+            development: false,
+            replace_offline_after: Duration::from_secs(15 * 60),
         }
     }
 }

@@ -56,6 +56,12 @@ impl HealthDetector {
         }
     }
 
+    /// How long a node was not heard; no time when it was never expected.
+    pub(crate) fn silent_for(&self, node_id: NodeId, now: Instant) -> Duration {
+        let heard_at = self.heard_at.get(&node_id);
+        heard_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(*at))
+    }
+
     /// Whether so many nodes are silent at once that the fault is more likely here or in the network than in them.
     /// Then nothing is placed.
     pub(crate) fn is_mass_failure(&self, now: Instant) -> bool {
@@ -102,6 +108,7 @@ mod tests {
                 health,
                 "after {seconds} s"
             );
+            assert_eq!(detector.silent_for(node, start + after(seconds)), after(seconds));
         }
         detector.heard(node, start + after(40));
         assert_eq!(detector.health(node, start + after(41)), Health::Online, "it came back");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use craton_agent_protocol::MemberId;
 use craton_platform_kernel::ClusterId;
 
 /// The longest cluster name in bytes.
@@ -48,6 +49,11 @@ impl ClusterHost {
     /// The text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name of one member, for clients that tell members apart by their names.
+    pub(crate) fn of_member(&self, member_id: MemberId) -> String {
+        format!("node-{member_id}.{}", self.0)
     }
 }
 

@@ -1,29 +1,26 @@
 //! Brings what is closer to what shall be. Level-triggered: it takes no input but events and what nodes observe, runs
 //! on a signal and on a timer, and every pass may be repeated.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use craton_agent_protocol::{DesiredState, INSTANCES_MAX, InstancePhase};
+use craton_agent_protocol::InstancePhase;
 use craton_platform_kernel::{Aggregate as _, ClusterId, CommandContext, ExecuteError, NodeId, OperationId, Principal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     aggregate::{
         cluster::{self, Cluster, ClusterState, Lifecycle},
+        member::{Change, MemberEndpoint, Standing},
         node::{self, Node, NodeState},
-        operation::{Command, Kind, OperationState, Phase, Refusal, Step},
+        operation::{Command, Kind, OperationState, Phase, Refusal},
     },
-    desired::{desired_instance, desired_state},
+    desired::desired_state,
+    executor::{Progress, take_step},
     fleet::Inner,
     health::Health,
     link::Snapshot,
-    probe::probe,
-    schedule::{Candidate, PlacementRequest, schedule},
-    workflow::{WorkflowError, cluster as cluster_workflow, operation as operation_workflow},
+    membership::Group,
+    workflow::{WorkflowError, change, cluster as cluster_workflow, operation as operation_workflow},
 };
 
 /// How often the reconciler looks without a signal.
@@ -44,10 +41,10 @@ pub(crate) async fn run(fleet: Arc<Inner>, shutdown: CancellationToken) {
 }
 
 /// One look at everything.
-struct Look {
-    clusters: Vec<ClusterState>,
-    nodes: BTreeMap<NodeId, NodeState>,
-    snapshot: Snapshot,
+pub(crate) struct Look {
+    pub(crate) clusters: Vec<ClusterState>,
+    pub(crate) nodes: BTreeMap<NodeId, NodeState>,
+    pub(crate) snapshot: Snapshot,
 }
 
 impl Look {
@@ -66,7 +63,7 @@ async fn look(fleet: &Inner) -> Result<Look, WorkflowError> {
     })
 }
 
-fn context(fleet: &Inner) -> CommandContext {
+pub(crate) fn context(fleet: &Inner) -> CommandContext {
     CommandContext::new(&Principal::System, fleet.ledger.environment().new_id())
 }
 
@@ -74,7 +71,7 @@ async fn pass(fleet: &Arc<Inner>) -> Result<(), WorkflowError> {
     let look = Arc::new(look(fleet).await?);
     // What is wrong with one cluster or node must not keep the others waiting.
     for cluster in &look.clusters {
-        if let Err(error) = tend(fleet, cluster, &look.snapshot).await {
+        if let Err(error) = tend(fleet, cluster, &look).await {
             tracing::error!(cluster_id = %cluster.cluster_id, %error, "a cluster could not be reconciled");
         }
     }
@@ -89,40 +86,50 @@ async fn pass(fleet: &Arc<Inner>) -> Result<(), WorkflowError> {
     Ok(())
 }
 
-async fn tend(fleet: &Inner, cluster: &ClusterState, snapshot: &Snapshot) -> Result<(), WorkflowError> {
-    settle(fleet, cluster).await?;
-    pin_log_keys(fleet, cluster, snapshot).await
+async fn tend(fleet: &Inner, cluster: &ClusterState, look: &Look) -> Result<(), WorkflowError> {
+    settle(fleet, cluster, look).await?;
+    record_endpoints(fleet, cluster, &look.snapshot).await?;
+    record_removals(fleet, cluster, look).await?;
+    replace_lost(fleet, cluster, look).await?;
+    pin_log_keys(fleet, cluster, &look.snapshot).await
 }
 
 /// Brings a cluster and the operation of its transitional state together. They are two streams, so the platform may
 /// have ended between the two.
-async fn settle(fleet: &Inner, cluster: &ClusterState) -> Result<(), WorkflowError> {
-    let kind = match cluster.lifecycle {
-        Lifecycle::Provisioning => Kind::CreateCluster,
-        Lifecycle::Deleting => Kind::DeleteCluster,
-        Lifecycle::Ready | Lifecycle::Failed | Lifecycle::Deleted => return Ok(()),
+async fn settle(fleet: &Inner, cluster: &ClusterState, look: &Look) -> Result<(), WorkflowError> {
+    let (kind, operation_id) = match (cluster.lifecycle, &cluster.change) {
+        (Lifecycle::Provisioning, _) => (Kind::CreateCluster, cluster.operation_id),
+        (Lifecycle::Deleting, _) => (Kind::DeleteCluster, cluster.operation_id),
+        (Lifecycle::Ready, Some(pending)) => (change::kind(&pending.change), pending.operation_id),
+        (Lifecycle::Ready | Lifecycle::Failed | Lifecycle::Deleted, _) => return Ok(()),
     };
     let context = context(fleet);
-    let (org_id, operation_id) = (cluster.org_id, cluster.operation_id);
+    let org_id = cluster.org_id;
     let operation = match fleet.view.operation(org_id, operation_id).await? {
         Some(operation) => operation,
         None => operation_workflow::start(fleet, &context, org_id, operation_id, kind, cluster.cluster_id).await?,
     };
-    if cluster.lifecycle == Lifecycle::Provisioning {
-        let error = match operation.phase {
-            Phase::Failed => operation.error.unwrap_or_default(),
-            Phase::Cancelled => "its creation was cancelled".to_owned(),
-            Phase::Queued | Phase::Running | Phase::Succeeded => return Ok(()),
-        };
-        execute(fleet, &context, cluster, cluster::Command::MarkFailed { error }).await?;
-    } else if operation.phase.is_ended() && is_removed(fleet, cluster, &look(fleet).await?) {
+    let command = match (kind, operation.phase) {
+        (Kind::CreateCluster, Phase::Failed) => cluster::Command::MarkFailed {
+            error: operation.error.unwrap_or_default(),
+        },
+        (Kind::CreateCluster, Phase::Cancelled) => cluster::Command::MarkFailed {
+            error: "its creation was cancelled".to_owned(),
+        },
+        (Kind::ScaleCluster | Kind::ReplaceNode | Kind::UpgradeCluster, Phase::Succeeded) => {
+            cluster::Command::FinishChange { operation_id }
+        }
         // Its deadline has passed, but the nodes came back later and it is gone after all.
-        cluster_workflow::finish_deletion(fleet, &context, cluster).await?;
-    }
-    Ok(())
+        (Kind::DeleteCluster, phase) if phase.is_ended() && is_removed(cluster) => {
+            return cluster_workflow::finish_deletion(fleet, &context, cluster).await;
+        }
+        (Kind::DeleteCluster, phase) if phase.is_ended() => return begin_removals(fleet, cluster, look).await,
+        _ => return Ok(()),
+    };
+    execute(fleet, &context, cluster, command).await
 }
 
-async fn execute(
+pub(crate) async fn execute(
     fleet: &Inner,
     context: &CommandContext,
     cluster: &ClusterState,
@@ -133,11 +140,109 @@ async fn execute(
     Ok(())
 }
 
+/// Records where members listen, which the others need to know.
+async fn record_endpoints(fleet: &Inner, cluster: &ClusterState, snapshot: &Snapshot) -> Result<(), WorkflowError> {
+    if matches!(cluster.lifecycle, Lifecycle::Deleting | Lifecycle::Deleted) {
+        return Ok(());
+    }
+    for (member_id, member) in &cluster.members {
+        let instance = snapshot.instance(member.node_id, cluster.cluster_id, *member_id);
+        let Some(seen) = instance.and_then(|instance| instance.endpoint.as_ref()) else {
+            continue;
+        };
+        let endpoint = MemberEndpoint {
+            address: seen.address,
+            port: seen.port,
+            https_port: seen.https_port,
+            peer_port: seen.peer_port,
+        };
+        if member.endpoint != Some(endpoint) {
+            let command = cluster::Command::RecordEndpoint {
+                member_id: *member_id,
+                endpoint,
+            };
+            execute(fleet, &context(fleet), cluster, command).await?;
+            fleet.wake.notify_one();
+        }
+    }
+    Ok(())
+}
+
+/// Records which members have nothing left on their nodes: those have worked through a desired state that says so.
+async fn record_removals(fleet: &Inner, cluster: &ClusterState, look: &Look) -> Result<(), WorkflowError> {
+    let removing = cluster
+        .members
+        .iter()
+        .filter(|(_, member)| member.standing == Standing::Removing);
+    for (member_id, member) in removing {
+        let node_id = member.node_id;
+        let Some(node) = look.nodes.get(&node_id) else { continue };
+        let wanted = desired_state(node_id, node.generation, &look.clusters, &fleet.shared_settings());
+        let observed = look.snapshot.observed(node_id);
+        let is_gone = node.content_hash == Some(wanted.content_hash)
+            && observed.is_some_and(|observed| observed.generation == node.generation)
+            && look
+                .snapshot
+                .instance(node_id, cluster.cluster_id, *member_id)
+                .is_none();
+        if is_gone {
+            let command = cluster::Command::RecordRemoved { member_id: *member_id };
+            execute(fleet, &context(fleet), cluster, command).await?;
+            fleet.wake.notify_one();
+        }
+    }
+    Ok(())
+}
+
+/// Begins the removal of the members of a cluster that is being deleted, those first that can go first.
+pub(crate) async fn begin_removals(fleet: &Inner, cluster: &ClusterState, look: &Look) -> Result<(), WorkflowError> {
+    for member_id in Group::new(cluster, &look.snapshot).removable() {
+        let command = cluster::Command::BeginRemoval { member_id };
+        execute(fleet, &context(fleet), cluster, command).await?;
+        fleet.wake.notify_one();
+    }
+    Ok(())
+}
+
+/// Whether no node has anything left of a cluster.
+pub(crate) fn is_removed(cluster: &ClusterState) -> bool {
+    cluster.lifecycle == Lifecycle::Deleted || cluster.members.is_empty()
+}
+
+/// Asks for a new member in the place of one whose node has been out of reach for long, if the others can do it.
+async fn replace_lost(fleet: &Inner, cluster: &ClusterState, look: &Look) -> Result<(), WorkflowError> {
+    let is_settled = cluster.lifecycle == Lifecycle::Ready && cluster.change.is_none();
+    if !cluster.replicated || !is_settled || look.snapshot.is_mass_failure {
+        return Ok(());
+    }
+    let is_lost = |node_id| {
+        look.snapshot.health(node_id) == Health::Offline
+            && look.snapshot.silent_for(node_id) >= fleet.config.replace_offline_after
+    };
+    let lost = cluster.wanted().find(|(_, member)| is_lost(member.node_id));
+    let has_leader = Group::new(cluster, &look.snapshot).leader().is_some();
+    let Some((member_id, member)) = lost.filter(|_| has_leader) else {
+        return Ok(());
+    };
+    tracing::warn!(cluster_id = %cluster.cluster_id, %member_id, node_id = %member.node_id, "a lost member is replaced");
+    let (org_id, cluster_id) = (cluster.org_id, cluster.cluster_id);
+    change::request(
+        fleet,
+        &context(fleet),
+        org_id,
+        cluster_id,
+        Change::Replace { member_id },
+    )
+    .await?;
+    Ok(())
+}
+
 /// Records the log keys that servers show. The first one stays; another one is an alarm.
 async fn pin_log_keys(fleet: &Inner, cluster: &ClusterState, snapshot: &Snapshot) -> Result<(), WorkflowError> {
-    for node_id in &cluster.nodes {
+    for (member_id, member) in &cluster.members {
+        let node_id = member.node_id;
         let databases = snapshot
-            .instance(*node_id, cluster.cluster_id)
+            .instance(node_id, cluster.cluster_id, *member_id)
             .map_or(&[][..], |i| &i.databases);
         for database in databases
             .iter()
@@ -226,15 +331,6 @@ impl Drop for Advancing {
     }
 }
 
-/// What a look at a step shows.
-enum Progress {
-    Done,
-    /// Someone else is at work; this is how far they are.
-    Waiting(String),
-    /// A try of ours failed and is repeated after a while.
-    Failed(String),
-}
-
 async fn advance(fleet: &Inner, mut operation: OperationState) -> Result<(), WorkflowError> {
     let context = context(fleet);
     loop {
@@ -248,23 +344,21 @@ async fn advance(fleet: &Inner, mut operation: OperationState) -> Result<(), Wor
                 None => return Err(WorkflowError::NotFound),
             },
         };
-        if operation.kind == Kind::CreateCluster {
-            match cluster.lifecycle {
-                Lifecycle::Deleting | Lifecycle::Deleted => {
-                    operation_workflow::execute(fleet, &context, org_id, operation_id, Command::Cancel { now }).await?;
-                    return Ok(());
-                }
-                Lifecycle::Failed => execute(fleet, &context, &cluster, cluster::Command::Retry).await?,
-                Lifecycle::Provisioning | Lifecycle::Ready => {}
-            }
+        if is_overtaken(&operation, &cluster) {
+            operation_workflow::execute(fleet, &context, org_id, operation_id, Command::Cancel { now }).await?;
+            return Ok(());
+        }
+        if operation.kind == Kind::CreateCluster && cluster.lifecycle == Lifecycle::Failed {
+            execute(fleet, &context, &cluster, cluster::Command::Retry).await?;
         }
         let Some(step) = operation.step() else { return Ok(()) };
         let waits = operation.retry_at.is_some_and(|at| now < at) && now < operation.deadline;
         if waits {
             return Ok(());
         }
-        let command = match take_step(fleet, step, &cluster, &look, operation_id).await? {
+        let command = match take_step(fleet, step, &cluster, &look, &operation).await? {
             Progress::Done => Command::CompleteStep { step, now },
+            Progress::GivenUp(error) => Command::GiveUp { error, now },
             Progress::Waiting(seen) | Progress::Failed(seen) if now >= operation.deadline => {
                 Command::Expire { seen, now }
             }
@@ -281,125 +375,16 @@ async fn advance(fleet: &Inner, mut operation: OperationState) -> Result<(), Wor
     }
 }
 
-async fn take_step(
-    fleet: &Inner,
-    step: Step,
-    cluster: &ClusterState,
-    look: &Look,
-    operation_id: OperationId,
-) -> Result<Progress, WorkflowError> {
-    match step {
-        Step::Placed => place(fleet, cluster, look).await,
-        Step::Certificate => Ok(on_every_node(cluster, look, |phase, instance| {
-            instance.certificate_not_after_s.is_some() && phase != InstancePhase::AwaitingCertificate
-        })),
-        Step::Started => Ok(on_every_node(cluster, look, |phase, _| {
-            matches!(phase, InstancePhase::Configuring | InstancePhase::Running)
-        })),
-        Step::Configured => {
-            let wanted = desired_instance(cluster, &fleet.shared_settings()).map(|i| i.content_hash());
-            Ok(on_every_node(cluster, look, |phase, instance| {
-                phase == InstancePhase::Running && instance.applied == wanted
-            }))
+/// Whether something else has happened to the cluster that leaves an operation without a purpose.
+fn is_overtaken(operation: &OperationState, cluster: &ClusterState) -> bool {
+    let is_deleted = matches!(cluster.lifecycle, Lifecycle::Deleting | Lifecycle::Deleted);
+    match operation.kind {
+        Kind::DeleteCluster => false,
+        Kind::CreateCluster => is_deleted,
+        Kind::ScaleCluster | Kind::ReplaceNode | Kind::UpgradeCluster => {
+            let pending = cluster.change.as_ref().map(|pending| pending.operation_id);
+            is_deleted || pending != Some(operation.operation_id)
         }
-        Step::Probed => try_endpoint(fleet, cluster, look, operation_id).await,
-        Step::Removed => {
-            if !is_removed(fleet, cluster, look) {
-                return Ok(Progress::Waiting(seen_on_nodes(cluster, look)));
-            }
-            if cluster.lifecycle == Lifecycle::Deleting {
-                cluster_workflow::finish_deletion(fleet, &context(fleet), cluster).await?;
-            }
-            Ok(Progress::Done)
-        }
-    }
-}
-
-async fn place(fleet: &Inner, cluster: &ClusterState, look: &Look) -> Result<Progress, WorkflowError> {
-    if !cluster.nodes.is_empty() {
-        return Ok(Progress::Done);
-    }
-    if look.snapshot.is_mass_failure {
-        return Ok(Progress::Failed(
-            crate::schedule::Unplaceable::FleetUnsettled.to_string(),
-        ));
-    }
-    let mut instances: HashMap<NodeId, usize> = HashMap::new();
-    for node_id in look.clusters.iter().flat_map(|cluster| &cluster.nodes) {
-        *instances.entry(*node_id).or_default() += 1;
-    }
-    let candidates: Vec<Candidate> = look
-        .nodes
-        .values()
-        .map(|node| Candidate {
-            node_id: node.node_id,
-            region: node.region.clone(),
-            zone: node.zone.clone(),
-            hostname: node.host.hostname.clone(),
-            // A node whose link is down may be alive, but it would not hear of the cluster.
-            health: if look.snapshot.is_connected(node.node_id) {
-                look.snapshot.health(node.node_id)
-            } else {
-                Health::Offline
-            },
-            instances: instances.get(&node.node_id).copied().unwrap_or(0),
-            instances_max: INSTANCES_MAX,
-        })
-        .collect();
-    let request = PlacementRequest {
-        region: &cluster.region,
-        node_count: cluster.node_count as usize,
-    };
-    match schedule(&request, &candidates) {
-        Ok(nodes) => {
-            execute(fleet, &context(fleet), cluster, cluster::Command::Place { nodes }).await?;
-            Ok(Progress::Done)
-        }
-        Err(unplaceable) => Ok(Progress::Failed(unplaceable.to_string())),
-    }
-}
-
-fn on_every_node(
-    cluster: &ClusterState,
-    look: &Look,
-    reached: impl Fn(InstancePhase, &craton_agent_protocol::ObservedInstance) -> bool,
-) -> Progress {
-    let is_reached = !cluster.nodes.is_empty()
-        && cluster.nodes.iter().all(|node_id| {
-            look.snapshot
-                .instance(*node_id, cluster.cluster_id)
-                .is_some_and(|i| reached(i.phase, i))
-        });
-    if is_reached {
-        Progress::Done
-    } else {
-        Progress::Waiting(seen_on_nodes(cluster, look))
-    }
-}
-
-/// What the cluster's nodes show, for the error of an operation that ran out of time.
-fn seen_on_nodes(cluster: &ClusterState, look: &Look) -> String {
-    let seen = cluster.nodes.iter().map(|node_id| {
-        let health = look.snapshot.health(*node_id);
-        match look.snapshot.instance(*node_id, cluster.cluster_id) {
-            _ if health == Health::Offline => format!("{node_id} is offline"),
-            None => format!("{node_id} has not reported the instance"),
-            Some(instance) => {
-                let phase = phase_name(instance.phase);
-                let error = instance
-                    .error
-                    .as_ref()
-                    .map(|error| format!(" ({error})"))
-                    .unwrap_or_default();
-                format!("{node_id} reports it as {phase}{error}")
-            }
-        }
-    });
-    let seen: Vec<String> = seen.collect();
-    if seen.is_empty() {
-        "it is on no node".to_owned()
-    } else {
-        seen.join("; ")
     }
 }
 
@@ -407,56 +392,13 @@ fn seen_on_nodes(cluster: &ClusterState, look: &Look) -> String {
 pub(crate) const fn phase_name(phase: InstancePhase) -> &'static str {
     match phase {
         InstancePhase::AwaitingCertificate => "awaiting_certificate",
+        InstancePhase::AwaitingMembers => "awaiting_members",
         InstancePhase::Starting => "starting",
+        InstancePhase::Joining => "joining",
         InstancePhase::Configuring => "configuring",
         InstancePhase::Running => "running",
         InstancePhase::Backoff => "backoff",
         InstancePhase::Removing => "removing",
         InstancePhase::Unlisted => "unlisted",
     }
-}
-
-async fn try_endpoint(
-    fleet: &Inner,
-    cluster: &ClusterState,
-    look: &Look,
-    operation_id: OperationId,
-) -> Result<Progress, WorkflowError> {
-    if cluster.lifecycle == Lifecycle::Ready {
-        return Ok(Progress::Done);
-    }
-    for node_id in &cluster.nodes {
-        let endpoint = look
-            .snapshot
-            .instance(*node_id, cluster.cluster_id)
-            .and_then(|instance| instance.endpoint.as_ref());
-        let Some(endpoint) = endpoint else {
-            return Ok(Progress::Waiting(seen_on_nodes(cluster, look)));
-        };
-        if let Err(error) = probe(fleet, cluster, endpoint, operation_id).await {
-            return Ok(Progress::Failed(error.to_string()));
-        }
-    }
-    let now = fleet.ledger.environment().now();
-    execute(fleet, &context(fleet), cluster, cluster::Command::MarkReady { now }).await?;
-    Ok(Progress::Done)
-}
-
-/// Whether every node has worked through a desired state that says `deleted` and has nothing left of the cluster.
-fn is_removed(fleet: &Inner, cluster: &ClusterState, look: &Look) -> bool {
-    if matches!(cluster.lifecycle, Lifecycle::Deleted) {
-        return true;
-    }
-    cluster.nodes.iter().all(|node_id| {
-        let Some(node) = look.nodes.get(node_id) else {
-            return false;
-        };
-        let wanted: DesiredState = desired_state(*node_id, node.generation, &look.clusters, &fleet.shared_settings());
-        node.content_hash == Some(wanted.content_hash)
-            && look
-                .snapshot
-                .observed(*node_id)
-                .is_some_and(|observed| observed.generation == node.generation)
-            && look.snapshot.instance(*node_id, cluster.cluster_id).is_none()
-    })
 }

@@ -10,7 +10,13 @@ use crate::health::Health;
 #[derive(Clone, Debug)]
 pub(crate) struct PlacementRequest<'a> {
     pub(crate) region: &'a str,
+    /// How many more nodes the cluster needs.
     pub(crate) node_count: usize,
+    /// The nodes of the members that it has.
+    pub(crate) taken: &'a [NodeId],
+    /// Whether members may share a node when there are not enough. Then one broken machine may take several of them,
+    /// so it is for development only.
+    pub(crate) may_share: bool,
 }
 
 /// A node that could take an instance.
@@ -38,42 +44,66 @@ pub(crate) enum Unplaceable {
     },
 }
 
-/// Chooses nodes: online ones with room in the region, spread over zones first and machines second, the emptiest
-/// first, ties broken by node id.
-pub(crate) fn schedule(request: &PlacementRequest<'_>, candidates: &[Candidate]) -> Result<Vec<NodeId>, Unplaceable> {
-    let mut open: Vec<&Candidate> = candidates
-        .iter()
-        .filter(|node| node.region == request.region && node.health == Health::Online)
-        .filter(|node| node.instances < node.instances_max)
-        .collect();
-    if open.len() < request.node_count {
-        return Err(Unplaceable::TooFewNodes {
-            region: request.region.to_owned(),
-            online: open.len(),
-            wanted: request.node_count,
-        });
+/// How many of a cluster's members each zone, machine and node has.
+#[derive(Default)]
+struct Spread<'a> {
+    zones: BTreeMap<&'a str, usize>,
+    hosts: BTreeMap<&'a str, usize>,
+    nodes: BTreeMap<NodeId, usize>,
+}
+
+impl<'a> Spread<'a> {
+    fn add(&mut self, node: &'a Candidate) {
+        *self.zones.entry(&node.zone).or_default() += 1;
+        *self.hosts.entry(&node.hostname).or_default() += 1;
+        *self.nodes.entry(node.node_id).or_default() += 1;
     }
-    let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut hosts: BTreeMap<&str, usize> = BTreeMap::new();
+
+    fn on_node(&self, node_id: NodeId) -> usize {
+        self.nodes.get(&node_id).copied().unwrap_or(0)
+    }
+
+    /// The smaller, the further away from the cluster's other members, and the emptier.
+    fn closeness(&self, node: &Candidate) -> (usize, usize, usize, usize, NodeId) {
+        let used = |counts: &BTreeMap<&str, usize>, key: &str| counts.get(key).copied().unwrap_or(0);
+        let shared = self.on_node(node.node_id);
+        (
+            shared,
+            used(&self.zones, &node.zone),
+            used(&self.hosts, &node.hostname),
+            node.instances + shared,
+            node.node_id,
+        )
+    }
+}
+
+/// Chooses nodes: online ones with room in the region, spread over zones first and machines second, away from the
+/// members that the cluster has, the emptiest first, ties broken by node id.
+pub(crate) fn schedule(request: &PlacementRequest<'_>, candidates: &[Candidate]) -> Result<Vec<NodeId>, Unplaceable> {
+    let mut spread = Spread::default();
+    for node_id in request.taken {
+        if let Some(node) = candidates.iter().find(|node| node.node_id == *node_id) {
+            spread.add(node);
+        }
+    }
+    let is_open = |node: &&Candidate| node.region == request.region && node.health == Health::Online;
+    let open: Vec<&Candidate> = candidates.iter().filter(is_open).collect();
+    let has_room = |node: &Candidate, placement: &[NodeId], spread: &Spread<'_>| {
+        let new = placement.iter().filter(|id| **id == node.node_id).count();
+        let is_alone = spread.on_node(node.node_id) == 0;
+        node.instances + new < node.instances_max && (is_alone || request.may_share)
+    };
     let mut placement = Vec::with_capacity(request.node_count);
     while placement.len() < request.node_count {
-        let used = |counts: &BTreeMap<&str, usize>, key: &str| counts.get(key).copied().unwrap_or(0);
-        let best = open
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, node)| {
-                (
-                    used(&zones, &node.zone),
-                    used(&hosts, &node.hostname),
-                    node.instances,
-                    node.node_id,
-                )
-            })
-            .map(|(index, _)| index)
-            .expect("there are at least as many open nodes as are still needed");
-        let node = open.swap_remove(best);
-        *zones.entry(&node.zone).or_default() += 1;
-        *hosts.entry(&node.hostname).or_default() += 1;
+        let fitting = open.iter().filter(|node| has_room(node, &placement, &spread));
+        let Some(node) = fitting.min_by_key(|node| spread.closeness(node)) else {
+            return Err(Unplaceable::TooFewNodes {
+                region: request.region.to_owned(),
+                online: placement.len(),
+                wanted: request.node_count,
+            });
+        };
+        spread.add(node);
         placement.push(node.node_id);
     }
     Ok(placement)
@@ -118,17 +148,70 @@ mod tests {
         (candidates, names)
     }
 
+    const REQUEST: PlacementRequest<'_> = PlacementRequest {
+        region: "local",
+        node_count: 1,
+        taken: &[],
+        may_share: false,
+    };
+
     fn placed(text: &str, node_count: usize) -> Result<String, Unplaceable> {
+        placed_beside(text, "", node_count, false)
+    }
+
+    fn placed_beside(text: &str, taken: &str, node_count: usize, may_share: bool) -> Result<String, Unplaceable> {
         let (candidates, names) = nodes(text);
-        let placement = schedule(
-            &PlacementRequest {
-                region: "local",
-                node_count,
-            },
-            &candidates,
-        )?;
+        let id = |name: &str| names.iter().find(|(known, _)| *known == name).unwrap().1;
+        let taken: Vec<NodeId> = taken.split_whitespace().map(id).collect();
+        let request = PlacementRequest {
+            node_count,
+            taken: &taken,
+            may_share,
+            ..REQUEST
+        };
+        let placement = schedule(&request, &candidates)?;
         let name = |id: &NodeId| names.iter().find(|(_, known)| known == id).unwrap().0;
         Ok(placement.iter().map(name).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn new_members_keep_away_from_those_that_are_there() {
+        let zones = "a z1 h1 0 online\nb z1 h2 0 online\nc z2 h3 5 online\nd z3 h4 7 online";
+        for (taken, node_count, wanted) in [
+            ("a", 2, Ok("c d")),
+            ("a c d", 1, Ok("b")),
+            ("a b c", 1, Ok("d")),
+            ("a b", 2, Ok("c d")),
+        ] {
+            let placement = placed_beside(zones, taken, node_count, false);
+            assert_eq!(
+                placement.as_deref(),
+                wanted.as_ref().map(|text: &&str| *text),
+                "{taken}"
+            );
+        }
+        // A node that is gone still counts for its zone.
+        let one_gone = "a z1 h1 0 offline\nb z1 h2 0 online\nc z2 h3 9 online";
+        assert_eq!(placed_beside(one_gone, "a", 1, false).as_deref(), Ok("c"));
+    }
+
+    #[test]
+    fn members_share_a_node_only_where_that_is_allowed() {
+        let three = "a z1 h 0 online\nb z2 h 0 online\nc z3 h 0 online";
+        let too_few = Err(Unplaceable::TooFewNodes {
+            region: "local".into(),
+            online: 3,
+            wanted: 5,
+        });
+        assert_eq!(placed_beside(three, "", 5, false), too_few);
+        assert_eq!(placed_beside(three, "", 5, true).as_deref(), Ok("a b c a b"));
+        assert_eq!(placed_beside(three, "a b c", 1, true).as_deref(), Ok("a"));
+        assert_eq!(placed_beside("a z h 0 online", "", 3, true).as_deref(), Ok("a a a"));
+        assert!(placed_beside("a z h 8 online", "", 2, true).is_ok());
+        assert!(
+            placed_beside("a z h 8 online", "", 3, true).is_err(),
+            "there is no room for three"
+        );
     }
 
     #[test]
@@ -160,24 +243,15 @@ mod tests {
         assert_eq!(placed("a z h 0 online\nb z h 0 suspect", 2), too_few(1, 2));
         let (mut candidates, _) = nodes("a z h 0 online");
         candidates[0].region = "elsewhere".into();
-        assert!(
-            schedule(
-                &PlacementRequest {
-                    region: "local",
-                    node_count: 1
-                },
-                &candidates
-            )
-            .is_err()
-        );
+        assert!(schedule(&REQUEST, &candidates).is_err());
     }
 
     #[test]
     fn the_order_of_the_nodes_does_not_matter() {
         let (mut candidates, _) = nodes("a z1 h1 1 online\nb z2 h2 1 online\nc z3 h3 1 online");
         let request = PlacementRequest {
-            region: "local",
             node_count: 2,
+            ..REQUEST
         };
         let forward = schedule(&request, &candidates);
         candidates.reverse();

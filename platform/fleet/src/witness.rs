@@ -292,11 +292,12 @@ struct KnownLog {
 
 /// Where a log ends, as the nodes that are there report it: the longest of them.
 fn end_seen(cluster: &ClusterState, database: &str, snapshot: &Snapshot) -> Option<u64> {
-    let ends = cluster.nodes.iter().filter_map(|node_id| {
-        if !snapshot.is_connected(*node_id) || snapshot.health(*node_id) != Health::Online {
+    let ends = cluster.members.iter().filter_map(|(member_id, member)| {
+        let node_id = member.node_id;
+        if !snapshot.is_connected(node_id) || snapshot.health(node_id) != Health::Online {
             return None;
         }
-        let instance = snapshot.instance(*node_id, cluster.cluster_id)?;
+        let instance = snapshot.instance(node_id, cluster.cluster_id, *member_id)?;
         let observed = instance.databases.iter().find(|observed| observed.name == database)?;
         Some(observed.position? + 1)
     });
@@ -324,7 +325,7 @@ async fn known_log(view: &FleetView, origin: &str) -> Result<Option<KnownLog>, S
 mod tests {
     use std::sync::Arc;
 
-    use craton_agent_protocol::{InstancePhase, ObservedDatabase, ObservedInstance, ObservedState};
+    use craton_agent_protocol::{MemberId, ObservedDatabase, ObservedInstance, ObservedState};
     use craton_platform_kernel::{CommandContext, Ledger, Principal, testing};
     use craton_platform_sqlite::ReadModel;
     use craton_proof::{
@@ -335,8 +336,8 @@ mod tests {
     use crate::{
         aggregate::cluster::{self, Cluster, tests::new_cluster},
         authority::vault::tests::vault,
-        desired::wire_cluster_id,
         link::Links,
+        membership::tests::observed,
     };
 
     /// A platform with one cluster whose log key it knows, and that log.
@@ -424,28 +425,21 @@ mod tests {
         async fn end_seen(&self, end: Option<u64>) {
             let cluster = self.view.cluster_by_host(self.host()).await.unwrap().unwrap();
             let instance = ObservedInstance {
-                cluster_id: wire_cluster_id(cluster.cluster_id),
-                phase: InstancePhase::Running,
-                endpoint: None,
-                pid: None,
-                restarts: 0,
-                server_version: None,
-                certificate_not_after_s: None,
-                applied: None,
                 databases: vec![ObservedDatabase {
                     name: "main".into(),
                     position: end.map(|end| end - 1),
                     log_key: self.log.verifier().to_string(),
                 }],
-                error: None,
+                ..observed(&cluster, MemberId::FIRST)
             };
-            let node_id = cluster.nodes[0];
+            let node_id = cluster.members[&MemberId::FIRST].node_id;
             self.links.register(node_id, (0, None));
             let instances = vec![instance];
             self.links.observe(
                 node_id,
                 ObservedState {
                     generation: 1,
+                    server_versions: vec![],
                     instances,
                 },
             );

@@ -18,8 +18,10 @@ pub(crate) enum Observation {
     Running {
         /// The operating system's number for it.
         pid: u32,
-        /// SHA-256 of the certificate that it was started or last reloaded with.
+        /// Digest of the certificates that it was started or last reloaded with.
         certificate_sha256: String,
+        /// The installed version that it was started from; `None` for the agent's own choice.
+        server_version: Option<String>,
     },
 }
 
@@ -61,8 +63,10 @@ pub(crate) struct Launch {
     pub(crate) program: std::path::PathBuf,
     /// Its arguments.
     pub(crate) arguments: Vec<std::ffi::OsString>,
-    /// SHA-256 of the certificate that it will read.
+    /// Digest of the certificates that it will read.
     pub(crate) certificate_sha256: String,
+    /// The installed version that the program is; `None` for the agent's own choice.
+    pub(crate) server_version: Option<String>,
 }
 
 /// Runs instances. What it starts must go on when the agent ends, and be found again by the next agent.

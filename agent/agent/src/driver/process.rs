@@ -42,6 +42,7 @@ struct ProcessRecord {
     /// Tells apart two boots.
     boot_id: String,
     certificate_sha256: String,
+    server_version: Option<String>,
 }
 
 /// Runs instances as processes.
@@ -71,8 +72,14 @@ pub enum LaunchError {
 }
 
 /// Leaves the session, locks the instance, writes the record and becomes `program`. Returns only on failure.
-pub fn launch(instance: &Path, certificate_sha256: &str, program: &Path, arguments: &[OsString]) -> LaunchError {
-    match prepare_launch(instance, certificate_sha256) {
+pub fn launch(
+    instance: &Path,
+    certificate_sha256: &str,
+    server_version: Option<&str>,
+    program: &Path,
+    arguments: &[OsString],
+) -> LaunchError {
+    match prepare_launch(instance, certificate_sha256, server_version) {
         Err(error) => error,
         Ok(_lock) => {
             let source = Command::new(program).args(arguments).exec();
@@ -84,7 +91,11 @@ pub fn launch(instance: &Path, certificate_sha256: &str, program: &Path, argumen
     }
 }
 
-fn prepare_launch(instance: &Path, certificate_sha256: &str) -> Result<File, LaunchError> {
+fn prepare_launch(
+    instance: &Path,
+    certificate_sha256: &str,
+    server_version: Option<&str>,
+) -> Result<File, LaunchError> {
     let system = |action: &str| {
         let action = action.to_owned();
         move |source: io::Error| LaunchError::System { action, source }
@@ -117,6 +128,7 @@ fn prepare_launch(instance: &Path, certificate_sha256: &str) -> Result<File, Lau
         start_ticks: stat.map_or(0, |stat| stat.start_ticks),
         boot_id: boot_id().map_err(system("read the boot id"))?,
         certificate_sha256: certificate_sha256.to_owned(),
+        server_version: server_version.map(str::to_owned),
     };
     file::write_json(&instance.join("process.json"), &record)
         .map_err(|e: FileError| LaunchError::Record(e.to_string()))?;
@@ -195,6 +207,7 @@ impl Driver for ProcessDriver {
             Ok(Observation::Running {
                 pid: record.pid,
                 certificate_sha256: record.certificate_sha256,
+                server_version: record.server_version,
             })
         } else {
             Ok(Observation::Stopped {
@@ -212,12 +225,17 @@ impl Driver for ProcessDriver {
             .open(instance.log())
             .map_err(system("open the server's log"))?;
         let errors = log.try_clone().map_err(system("open the server's log"))?;
-        let mut child = Command::new(&self.launcher)
+        let mut command = Command::new(&self.launcher);
+        command
             .arg("launch")
             .arg("--instance")
             .arg(instance.path())
             .arg("--certificate-sha256")
-            .arg(&launch.certificate_sha256)
+            .arg(&launch.certificate_sha256);
+        if let Some(version) = &launch.server_version {
+            command.arg("--server-version").arg(version);
+        }
+        let mut child = command
             .arg("--")
             .arg(&launch.program)
             .args(&launch.arguments)
@@ -319,6 +337,7 @@ mod tests {
             start_ticks,
             boot_id: boot_id.into(),
             certificate_sha256: String::new(),
+            server_version: None,
         };
         let boot = boot_id().unwrap();
         assert!(record(pid, start_ticks, &boot).is_alive().unwrap());
@@ -330,8 +349,8 @@ mod tests {
     #[tokio::test]
     async fn without_a_record_nothing_runs() {
         let data_dir = tempfile::tempdir().unwrap();
-        let cluster = craton_agent_protocol::ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap();
-        let instance = InstanceDirectory::new(data_dir.path(), &cluster);
+        let id = craton_agent_protocol::InstanceId::parse("clu_01h455vb4pex5vsknk084sn02q.1").unwrap();
+        let instance = InstanceDirectory::new(data_dir.path(), &id);
         let driver = ProcessDriver {
             launcher: "/proc/self/exe".into(),
         };
@@ -345,8 +364,8 @@ mod tests {
     #[tokio::test]
     async fn a_launcher_that_fails_is_reported_with_what_it_wrote() {
         let data_dir = tempfile::tempdir().unwrap();
-        let cluster = craton_agent_protocol::ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap();
-        let instance = InstanceDirectory::new(data_dir.path(), &cluster);
+        let id = craton_agent_protocol::InstanceId::parse("clu_01h455vb4pex5vsknk084sn02q.1").unwrap();
+        let instance = InstanceDirectory::new(data_dir.path(), &id);
         file::make_directory(instance.path()).unwrap();
         let driver = ProcessDriver {
             launcher: "/bin/false".into(),
@@ -355,6 +374,7 @@ mod tests {
             program: "/bin/true".into(),
             arguments: vec![],
             certificate_sha256: String::new(),
+            server_version: None,
         };
         assert!(matches!(
             driver.start(&instance, &launch).await,

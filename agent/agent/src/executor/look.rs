@@ -1,14 +1,14 @@
 //! What an instance is like right now.
 
-use craton_agent_protocol::ClusterId;
+use craton_agent_protocol::InstanceId;
 
 use super::{Executor, StepError, memory::Memory};
 use crate::{
     admin,
     certificate::CertificateFacts,
     driver::Observation,
-    instance::{InstanceDirectory, Settings},
-    plan::{CertificateCondition, LocalInstance, ProcessCondition},
+    instance::{InstanceDirectory, Settings, certificates_digest},
+    plan::{CertificateCondition, LocalInstance, LocalMembership, ProcessCondition},
     time::{monotonic_now, unix_now_s},
 };
 
@@ -21,40 +21,48 @@ pub(super) struct Look {
     pub(super) settings: Settings,
     pub(super) pid: Option<u32>,
     pub(super) certificate: Option<CertificateFacts>,
+    pub(super) peer_certificate: Option<CertificateFacts>,
 }
 
 impl Executor {
     /// Looks at one instance; `None` when it was not prepared to the end.
-    pub(super) async fn look(&self, cluster_id: &ClusterId, memory: &mut Memory) -> Result<Option<Look>, StepError> {
-        let directory = self.directory(cluster_id);
+    pub(super) async fn look(&self, id: &InstanceId, memory: &mut Memory) -> Result<Option<Look>, StepError> {
+        let directory = self.directory(id);
         let Some(mut settings) = directory.settings()? else {
             return Ok(None);
         };
         let certificate = directory.certificate_facts()?;
+        let peer_certificate = directory.peer_certificate_facts()?;
         let observation = self.driver.observe(&directory).await?;
-        let (pid, reload_due) = match &observation {
-            Observation::Stopped { .. } => (None, false),
+        let (pid, reload_due, runs_version) = match &observation {
+            Observation::Stopped { .. } => (None, false, None),
             Observation::Running {
                 pid,
                 certificate_sha256,
-            } => (
-                Some(*pid),
-                certificate.is_some_and(|facts| hex::encode(facts.sha256) != *certificate_sha256),
-            ),
+                server_version,
+            } => {
+                let digest = certificate.map(|facts| certificates_digest(facts, peer_certificate));
+                let reload_due = digest.is_some_and(|digest| digest != *certificate_sha256);
+                (Some(*pid), reload_due, server_version.clone())
+            }
         };
-        let process = condition(cluster_id, &directory, memory, observation).await;
+        let process = condition(id, &directory, memory, observation).await;
         if process == ProcessCondition::Answering && !settings.has_answered {
             settings.has_answered = true;
             directory.write_settings(&settings)?;
         }
-        let certificate_condition = match certificate {
-            None => CertificateCondition::Missing,
-            Some(facts) if facts.is_renewal_due(unix_now_s()) => CertificateCondition::RenewalDue,
-            Some(_) => CertificateCondition::Current,
-        };
+        let status = memory.status.as_ref();
+        let membership = status.and_then(|status| status.cluster.as_ref());
         let local = LocalInstance {
-            certificate: certificate_condition,
+            certificate: certificate_condition(certificate),
+            peer_certificate: certificate_condition(peer_certificate),
             process,
+            has_answered: settings.has_answered,
+            membership: membership.map(|membership| LocalMembership {
+                members_generation: membership.members_generation,
+                is_serving: membership.is_serving(),
+            }),
+            runs_version,
             reload_due,
             applied: memory.applied,
         };
@@ -63,13 +71,22 @@ impl Executor {
             settings,
             pid,
             certificate,
+            peer_certificate,
         }))
+    }
+}
+
+fn certificate_condition(certificate: Option<CertificateFacts>) -> CertificateCondition {
+    match certificate {
+        None => CertificateCondition::Missing,
+        Some(facts) if facts.is_renewal_due(unix_now_s()) => CertificateCondition::RenewalDue,
+        Some(_) => CertificateCondition::Current,
     }
 }
 
 /// Asks a running server how it is, and notes what became of an ended one.
 async fn condition(
-    cluster_id: &ClusterId,
+    id: &InstanceId,
     directory: &InstanceDirectory,
     memory: &mut Memory,
     observation: Observation,
@@ -79,14 +96,14 @@ async fn condition(
         Observation::Stopped { ended } => ended,
         Observation::Running { pid, .. } => {
             if memory.note_running(now) {
-                tracing::info!(%cluster_id, pid, "a running server was found and is kept");
+                tracing::info!(%id, pid, "a running server was found and is kept");
             }
             return match admin::status(&directory.admin_socket()).await {
                 Err(error) => memory.note_silence(now, &error.to_string()),
                 Ok(status) => {
                     let (condition, is_first) = memory.note_answer(status);
                     if is_first {
-                        tracing::info!(%cluster_id, ?condition, "the server answers");
+                        tracing::info!(%id, ?condition, "the server answers");
                     }
                     condition
                 }
@@ -95,7 +112,7 @@ async fn condition(
     };
     if let Some(wait) = memory.note_stopped(now) {
         let ended = ended.unwrap_or_else(|| "ended".to_owned());
-        tracing::warn!(%cluster_id, %ended, ?wait, "the server ended and is started again");
+        tracing::warn!(%id, %ended, ?wait, "the server ended and is started again");
         let tail = directory.log_tail(LOG_TAIL_BYTES);
         memory.fail(format!("the server {ended}; it last wrote: {tail}"));
     }

@@ -34,8 +34,10 @@ pub(super) struct Memory {
     pub(super) status: Option<ServerStatus>,
     next_start_at: Option<Instant>,
     pub(super) stop_asked_at: Option<Instant>,
-    /// When a certificate was asked for, and on which link.
+    /// When the certificate for clients was asked for, and on which link.
     pub(super) certificate_asked: Option<(Instant, u64)>,
+    /// When the certificate for other members was asked for, and on which link.
+    pub(super) peer_certificate_asked: Option<(Instant, u64)>,
     pub(super) applied: Option<ContentHash>,
     pub(super) error: Option<String>,
 }
@@ -112,6 +114,15 @@ impl Memory {
         ProcessCondition::Silent
     }
 
+    /// Notes that a certificate request was answered.
+    pub(super) fn note_certificate_answer(&mut self, is_peer: bool) {
+        if is_peer {
+            self.peer_certificate_asked = None;
+        } else {
+            self.certificate_asked = None;
+        }
+    }
+
     /// Whether a process may be started now.
     pub(super) fn is_start_allowed(&self, now: Instant) -> bool {
         self.next_start_at.is_none_or(|at| now >= at)
@@ -141,6 +152,7 @@ mod tests {
             version: "0".into(),
             databases: vec![],
             poisoned,
+            cluster: None,
         }
     }
 

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use craton_agent_protocol::{CertificateOutcome, ClusterId, DesiredState, ObservedState};
+use craton_agent_protocol::{CertificateOutcome, CertificateSubject, DesiredState, InstanceId, ObservedState};
 use futures::future::join_all;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ use crate::{
     link::LinkHandle,
     plan::{Action, plan},
     time::monotonic_now,
+    versions,
 };
 use look::Look;
 use memory::Memory;
@@ -51,13 +52,15 @@ enum StepError {
     Driver(#[from] DriverError),
     #[error(transparent)]
     Admin(#[from] AdminError),
+    #[error("version {0} of the server is not installed on this node")]
+    VersionMissing(String),
 }
 
 /// The certificates that arrive on the link.
-pub(crate) type CertificateAnswer = (ClusterId, CertificateOutcome);
+pub(crate) type CertificateAnswer = (CertificateSubject, CertificateOutcome);
 
 /// What is remembered of each instance.
-type Memories = HashMap<ClusterId, Memory>;
+type Memories = HashMap<InstanceId, Memory>;
 
 /// Makes the node run what the stored desired state says.
 pub(crate) struct Executor {
@@ -86,23 +89,47 @@ impl Executor {
     }
 
     fn install_certificates(&mut self, memories: &mut Memories) {
-        while let Ok((cluster_id, outcome)) = self.certificates.try_recv() {
-            let memory = memories.entry(cluster_id.clone()).or_default();
-            memory.certificate_asked = None;
-            let result = match outcome {
-                CertificateOutcome::Issued { chain_pem } => self
-                    .directory(&cluster_id)
-                    .install_certificate(&chain_pem)
-                    .map(|facts| tracing::info!(%cluster_id, not_after_s = facts.not_after_s, "certificate installed"))
-                    .map_err(|error| error.to_string()),
-                CertificateOutcome::Refused { detail } => Err(format!("the platform gave no certificate: {detail}")),
+        while let Ok((subject, outcome)) = self.certificates.try_recv() {
+            let (is_peer, id) = match subject {
+                CertificateSubject::Node => continue,
+                CertificateSubject::Instance { cluster_id, member_id } => (false, InstanceId { cluster_id, member_id }),
+                CertificateSubject::Peer { cluster_id, member_id } => (true, InstanceId { cluster_id, member_id }),
             };
-            memory.error = result.err();
+            let memory = memories.entry(id.clone()).or_default();
+            let directory = self.directory(&id);
+            let result = match outcome {
+                CertificateOutcome::Issued { chain_pem } if is_peer => directory.install_peer_certificate(&chain_pem),
+                CertificateOutcome::Issued { chain_pem } => directory.install_certificate(&chain_pem),
+                CertificateOutcome::Refused { detail } => {
+                    memory.note_certificate_answer(is_peer);
+                    memory.fail(format!("the platform gave no certificate: {detail}"));
+                    continue;
+                }
+            };
+            memory.note_certificate_answer(is_peer);
+            match result {
+                Ok(facts) => {
+                    tracing::info!(%id, is_peer, not_after_s = facts.not_after_s, "certificate installed");
+                    memory.error = None;
+                }
+                Err(error) => memory.fail(error.to_string()),
+            }
         }
     }
 
-    fn directory(&self, cluster_id: &ClusterId) -> InstanceDirectory {
-        InstanceDirectory::new(&self.config.data_dir, cluster_id)
+    fn directory(&self, id: &InstanceId) -> InstanceDirectory {
+        InstanceDirectory::new(&self.config.data_dir, id)
+    }
+
+    /// The installed versions of the server.
+    fn server_versions(&self) -> Vec<String> {
+        let directory = self.config.server_versions.as_deref();
+        directory.map_or_else(Vec::new, |directory| {
+            versions::list(directory).unwrap_or_else(|error| {
+                tracing::error!(%error, "the installed versions cannot be listed");
+                vec![]
+            })
+        })
     }
 
     async fn reconcile(&self, memories: &mut Memories) {
@@ -112,7 +139,7 @@ impl Executor {
             for _ in 0..ROUNDS_MAX {
                 let local = looks
                     .iter()
-                    .map(|(cluster_id, look)| (cluster_id.clone(), look.local))
+                    .map(|(id, look)| (id.clone(), look.local.clone()))
                     .collect();
                 let steps = plan(desired, &local);
                 if steps.is_empty() {
@@ -120,7 +147,7 @@ impl Executor {
                 }
                 let taken = looks
                     .values()
-                    .flat_map(|look| [look.settings.port, look.settings.http_port])
+                    .flat_map(|look| [look.settings.port, look.settings.http_port, look.settings.peer_port])
                     .collect();
                 let acted = self.act_on_all(desired, steps, &taken, memories).await;
                 looks = self.look_at_all(memories).await;
@@ -129,11 +156,11 @@ impl Executor {
                 }
             }
         }
-        memories.retain(|cluster_id, _| {
-            looks.contains_key(cluster_id)
+        memories.retain(|id, _| {
+            looks.contains_key(id)
                 || desired
                     .as_ref()
-                    .is_some_and(|desired| desired.instances.iter().any(|i| i.cluster_id == *cluster_id))
+                    .is_some_and(|desired| desired.instances.iter().any(|instance| instance.id() == *id))
         });
         let state = self.report(desired.as_ref(), &looks, memories);
         self.observed.send_if_modified(|current| {
@@ -143,26 +170,26 @@ impl Executor {
         });
     }
 
-    async fn look_at_all(&self, memories: &mut Memories) -> BTreeMap<ClusterId, Look> {
-        let clusters = InstanceDirectory::list(&self.config.data_dir).unwrap_or_else(|error| {
+    async fn look_at_all(&self, memories: &mut Memories) -> BTreeMap<InstanceId, Look> {
+        let instances = InstanceDirectory::list(&self.config.data_dir).unwrap_or_else(|error| {
             tracing::error!(%error, "the instances cannot be listed");
             vec![]
         });
-        let looks = clusters.into_iter().map(|cluster_id| {
-            let mut memory = memories.remove(&cluster_id).unwrap_or_default();
+        let looks = instances.into_iter().map(|id| {
+            let mut memory = memories.remove(&id).unwrap_or_default();
             async move {
-                let look = self.look(&cluster_id, &mut memory).await;
-                (cluster_id, memory, look)
+                let look = self.look(&id, &mut memory).await;
+                (id, memory, look)
             }
         });
         let mut seen = BTreeMap::new();
-        for (cluster_id, mut memory, look) in join_all(looks).await {
+        for (id, mut memory, look) in join_all(looks).await {
             match look {
-                Ok(Some(look)) => drop(seen.insert(cluster_id.clone(), look)),
+                Ok(Some(look)) => drop(seen.insert(id.clone(), look)),
                 Ok(None) => {}
                 Err(error) => memory.fail(error.to_string()),
             }
-            memories.insert(cluster_id, memory);
+            memories.insert(id, memory);
         }
         seen
     }
@@ -171,35 +198,32 @@ impl Executor {
     async fn act_on_all(
         &self,
         desired: &DesiredState,
-        steps: Vec<(ClusterId, Vec<Action>)>,
+        steps: Vec<(InstanceId, Vec<Action>)>,
         taken: &BTreeSet<u16>,
         memories: &mut Memories,
     ) -> bool {
-        let acts = steps.into_iter().filter_map(|(cluster_id, actions)| {
-            let wanted = desired
-                .instances
-                .iter()
-                .find(|instance| instance.cluster_id == cluster_id)?;
-            let mut memory = memories.remove(&cluster_id).unwrap_or_default();
+        let acts = steps.into_iter().filter_map(|(id, actions)| {
+            let wanted = desired.instances.iter().find(|instance| instance.id() == id)?;
+            let mut memory = memories.remove(&id).unwrap_or_default();
             Some(async move {
                 let mut acted = false;
                 for action in actions {
                     match self.act(action, wanted, taken, &mut memory).await {
                         Ok(done) => acted |= done,
                         Err(error) => {
-                            tracing::warn!(%cluster_id, ?action, %error, "a step failed and will be tried again");
+                            tracing::warn!(%id, ?action, %error, "a step failed and will be tried again");
                             memory.fail(error.to_string());
                             acted = false;
                             break;
                         }
                     }
                 }
-                (cluster_id, memory, acted)
+                (id, memory, acted)
             })
         });
         let mut any = false;
-        for (cluster_id, memory, acted) in join_all(acts.collect::<Vec<_>>()).await {
-            memories.insert(cluster_id, memory);
+        for (id, memory, acted) in join_all(acts.collect::<Vec<_>>()).await {
+            memories.insert(id, memory);
             any |= acted;
         }
         any

@@ -1,17 +1,24 @@
 //! The steps that a plan is made of.
 
-use std::{collections::BTreeSet, ffi::OsString, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use craton_agent_protocol::{AgentMessage, CertificateSubject, DesiredInstance};
+use craton_agent_protocol::{AgentMessage, CertificateSubject, DesiredInstance, DesiredMembership};
 
 use super::{Executor, StepError, memory::Memory};
 use crate::{
     admin,
     driver::{Launch, Request},
     file,
-    instance::{InstanceDirectory, Settings},
+    instance::{InstanceDirectory, Settings, certificates_digest},
     plan::Action,
     time::monotonic_now,
+    versions,
 };
 
 /// How long a server may take to end before it is killed.
@@ -28,14 +35,26 @@ impl Executor {
         taken: &BTreeSet<u16>,
         memory: &mut Memory,
     ) -> Result<bool, StepError> {
-        let directory = self.directory(&wanted.cluster_id);
+        let directory = self.directory(&wanted.id());
         match action {
             Action::Prepare => {
                 directory.prepare(self.config.listen_address, self.config.ports, taken)?;
                 Ok(true)
             }
             Action::RequestCertificate => {
-                self.request_certificate(&directory, wanted, memory)?;
+                if self.may_ask(memory.certificate_asked) {
+                    let csr_pem = directory.certificate_request(&wanted.name)?;
+                    let subject = CertificateSubject::instance(wanted.id());
+                    memory.certificate_asked = self.ask(subject, csr_pem).or(memory.certificate_asked);
+                }
+                Ok(false)
+            }
+            Action::RequestPeerCertificate => {
+                if self.may_ask(memory.peer_certificate_asked) {
+                    let csr_pem = directory.peer_certificate_request(&wanted.name)?;
+                    let subject = CertificateSubject::peer(wanted.id());
+                    memory.peer_certificate_asked = self.ask(subject, csr_pem).or(memory.peer_certificate_asked);
+                }
                 Ok(false)
             }
             Action::Start => {
@@ -50,11 +69,18 @@ impl Executor {
             Action::ReloadCertificate => {
                 if let Some(facts) = directory.certificate_facts()? {
                     self.driver.request(&directory, Request::Reload).await?;
-                    self.driver
-                        .note_certificate(&directory, &hex::encode(facts.sha256))
-                        .await?;
+                    let digest = certificates_digest(facts, directory.peer_certificate_facts()?);
+                    self.driver.note_certificate(&directory, &digest).await?;
                 }
                 Ok(true)
+            }
+            Action::PutMembers => {
+                if let Some(membership) = &wanted.membership {
+                    directory.write_members(membership)?;
+                    admin::put_members(&directory.admin_socket(), membership).await?;
+                }
+                // The server says itself which members it works with.
+                Ok(false)
             }
             Action::Configure => {
                 self.configure(&directory, wanted).await?;
@@ -62,7 +88,18 @@ impl Executor {
                 memory.error = None;
                 Ok(true)
             }
-            Action::Stop => {
+            Action::Restart if memory.stop_asked_at.is_none() => {
+                if wanted.membership.is_some()
+                    && let Err(error) = admin::drain(&directory.admin_socket()).await
+                {
+                    // The others elect a leader also when this one just ends; it only takes longer.
+                    tracing::info!(id = %wanted.id(), %error, "the server was not drained before its end");
+                }
+                self.driver.request(&directory, Request::Terminate).await?;
+                memory.stop_asked_at = Some(monotonic_now());
+                Ok(false)
+            }
+            Action::Restart | Action::Stop => {
                 match memory.stop_asked_at {
                     None => {
                         self.driver.request(&directory, Request::Terminate).await?;
@@ -79,34 +116,25 @@ impl Executor {
                 // The root of the keys goes first: what a crash leaves behind can no longer be read.
                 file::remove(&directory.master_key())?;
                 file::remove_directory(directory.path())?;
-                tracing::info!(cluster_id = %wanted.cluster_id, "the instance was removed");
+                tracing::info!(id = %wanted.id(), "the instance was removed");
                 Ok(true)
             }
         }
     }
 
-    fn request_certificate(
-        &self,
-        directory: &InstanceDirectory,
-        wanted: &DesiredInstance,
-        memory: &mut Memory,
-    ) -> Result<(), StepError> {
+    /// Whether a certificate may be asked for, given when and on which link it was asked for the last time.
+    fn may_ask(&self, asked: Option<(Instant, u64)>) -> bool {
         let link = self.link.connection();
-        let waits = memory.certificate_asked.is_some_and(|(at, asked_on)| {
+        !asked.is_some_and(|(at, asked_on)| {
             asked_on == link && monotonic_now().duration_since(at) < CERTIFICATE_REQUEST_TIMEOUT
-        });
-        if waits {
-            return Ok(());
-        }
-        let csr_pem = directory.certificate_request(&wanted.name)?;
-        let subject = CertificateSubject::Instance {
-            cluster_id: wanted.cluster_id.clone(),
-        };
-        // Without a link nothing is sent; the next tick tries again.
-        if self.link.send(AgentMessage::CertificateRequest { subject, csr_pem }) {
-            memory.certificate_asked = Some((monotonic_now(), link));
-        }
-        Ok(())
+        })
+    }
+
+    /// Asks for a certificate; `None` without a link. Then nothing is sent, and the next tick tries again.
+    fn ask(&self, subject: CertificateSubject, csr_pem: String) -> Option<(Instant, u64)> {
+        let link = self.link.connection();
+        let message = AgentMessage::CertificateRequest { subject, csr_pem };
+        self.link.send(message).then(|| (monotonic_now(), link))
     }
 
     async fn start(
@@ -121,15 +149,19 @@ impl Executor {
         let (Some(settings), Some(facts)) = (directory.settings()?, directory.certificate_facts()?) else {
             return Ok(());
         };
-        let certificate_sha256 = hex::encode(facts.sha256);
-        let arguments = self.server_arguments(directory, wanted, &settings);
+        let mut arguments = self.server_arguments(directory, wanted, &settings);
+        if let Some(membership) = &wanted.membership {
+            directory.write_members(membership)?;
+            arguments.extend(self.member_arguments(directory, wanted, membership, &settings));
+        }
         let launch = Launch {
-            program: self.config.server_binary.clone(),
+            program: self.program(wanted)?,
             arguments,
-            certificate_sha256,
+            certificate_sha256: certificates_digest(facts, directory.peer_certificate_facts()?),
+            server_version: wanted.server_version.clone(),
         };
         self.driver.start(directory, &launch).await?;
-        tracing::info!(cluster_id = %wanted.cluster_id, port = settings.port, "the server was started");
+        tracing::info!(id = %wanted.id(), port = settings.port, "the server was started");
         Ok(())
     }
 
@@ -159,6 +191,36 @@ impl Executor {
             .into_iter()
             .flat_map(|(name, value)| [name.into(), value])
             .collect()
+    }
+
+    /// The program of the wanted version.
+    fn program(&self, wanted: &DesiredInstance) -> Result<PathBuf, StepError> {
+        let Some(version) = &wanted.server_version else {
+            return Ok(self.config.server_binary.clone());
+        };
+        let program = versions::program(self.config.server_versions.as_deref(), version);
+        program.ok_or_else(|| StepError::VersionMissing(version.clone()))
+    }
+
+    fn member_arguments(
+        &self,
+        directory: &InstanceDirectory,
+        wanted: &DesiredInstance,
+        membership: &DesiredMembership,
+        settings: &Settings,
+    ) -> Vec<OsString> {
+        let listen = SocketAddr::new(self.config.listen_address, settings.peer_port);
+        let pairs: [(&str, OsString); 6] = [
+            ("--node-id", wanted.member_id.to_string().into()),
+            ("--peer-listen", listen.to_string().into()),
+            ("--peer-cert", directory.peer_certificate().into()),
+            ("--peer-key", directory.peer_key().into()),
+            ("--peer-ca", directory.peer_authority().into()),
+            ("--members", directory.members_file().into()),
+        ];
+        let bootstrap = membership.bootstrap.then(|| "--bootstrap".into());
+        let pairs = pairs.into_iter().flat_map(|(name, value)| [name.into(), value]);
+        pairs.chain(bootstrap).collect()
     }
 
     async fn configure(&self, directory: &InstanceDirectory, wanted: &DesiredInstance) -> Result<(), StepError> {

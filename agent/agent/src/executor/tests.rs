@@ -7,7 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use craton_agent_protocol::{DesiredInstance, DesiredUser, InstancePhase, NodeId, RunState};
+use craton_agent_protocol::{
+    ClusterId, DesiredInstance, DesiredMember, DesiredMembership, DesiredUser, InstancePhase, MemberId, NodeId,
+    RunState,
+};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -24,7 +27,7 @@ use crate::{
 /// A driver whose processes are a flag, and what it was told.
 #[derive(Default)]
 struct Stage {
-    running: Mutex<Option<String>>,
+    running: Mutex<Option<Launch>>,
     told: Mutex<Vec<String>>,
 }
 
@@ -33,16 +36,17 @@ impl Driver for Stage {
     async fn observe(&self, _: &InstanceDirectory) -> Result<Observation, DriverError> {
         Ok(match &*self.running.lock() {
             None => Observation::Stopped { ended: None },
-            Some(certificate_sha256) => Observation::Running {
+            Some(launch) => Observation::Running {
                 pid: 1,
-                certificate_sha256: certificate_sha256.clone(),
+                certificate_sha256: launch.certificate_sha256.clone(),
+                server_version: launch.server_version.clone(),
             },
         })
     }
 
     async fn start(&self, _: &InstanceDirectory, launch: &Launch) -> Result<(), DriverError> {
         self.told.lock().push("start".to_owned());
-        *self.running.lock() = Some(launch.certificate_sha256.clone());
+        *self.running.lock() = Some(launch.clone());
         Ok(())
     }
 
@@ -55,7 +59,9 @@ impl Driver for Stage {
     }
 
     async fn note_certificate(&self, _: &InstanceDirectory, certificate_sha256: &str) -> Result<(), DriverError> {
-        *self.running.lock() = Some(certificate_sha256.to_owned());
+        if let Some(launch) = &mut *self.running.lock() {
+            launch.certificate_sha256 = certificate_sha256.to_owned();
+        }
         Ok(())
     }
 }
@@ -65,6 +71,8 @@ impl Driver for Stage {
 struct Server {
     calls: Mutex<Vec<String>>,
     poisoned: Mutex<bool>,
+    /// What it says of its group.
+    group: Mutex<Option<serde_json::Value>>,
 }
 
 impl Server {
@@ -74,10 +82,14 @@ impl Server {
         if call != "GET /v1/status" {
             self.calls.lock().push(call);
         }
-        let poisoned = *self.poisoned.lock();
-        let database = r#"{"name":"main","position":null,"log_key":"key"}"#;
-        let status = format!(r#"{{"version":"1","uptime_seconds":1,"databases":[{database}],"poisoned":{poisoned}}}"#);
-        Response::new(Full::new(status.into()))
+        let status = serde_json::json!({
+            "version": "1",
+            "uptime_seconds": 1,
+            "databases": [{ "name": "main", "position": null, "log_key": "key" }],
+            "poisoned": *self.poisoned.lock(),
+            "cluster": *self.group.lock(),
+        });
+        Response::new(Full::new(status.to_string().into()))
     }
 }
 
@@ -92,8 +104,11 @@ struct World {
     _data_dir: tempfile::TempDir,
 }
 
-fn cluster() -> ClusterId {
-    ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap()
+fn id() -> InstanceId {
+    InstanceId {
+        cluster_id: ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap(),
+        member_id: MemberId::FIRST,
+    }
 }
 
 fn node() -> NodeId {
@@ -109,7 +124,8 @@ fn instance(run_state: RunState, users: &[&str]) -> DesiredInstance {
         compliance: false,
     };
     DesiredInstance {
-        cluster_id: cluster(),
+        cluster_id: id().cluster_id,
+        member_id: id().member_id,
         name: "clinic".into(),
         run_state,
         hostnames: vec!["clinic.example".into()],
@@ -119,6 +135,8 @@ fn instance(run_state: RunState, users: &[&str]) -> DesiredInstance {
         token_verification_key: "key".into(),
         witnesses: vec![],
         time_stamp_authority: None,
+        membership: None,
+        server_version: None,
     }
 }
 
@@ -128,6 +146,7 @@ impl World {
         let stage = Arc::new(Stage::default());
         let (observed_sender, observed) = watch::channel(ObservedState {
             generation: 0,
+            server_versions: vec![],
             instances: vec![],
         });
         let (certificates, receiver) = mpsc::channel(8);
@@ -137,6 +156,7 @@ impl World {
                 platform: "wss://localhost:1".parse().unwrap(),
                 join_token: None,
                 server_binary: "server".into(),
+                server_versions: Some(data_dir.path().join("versions")),
                 launcher: "launcher".into(),
                 listen_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 ports: PortRange::DEFAULT,
@@ -178,23 +198,30 @@ impl World {
 
     /// Signs a certificate for the instance's key, as the platform does.
     async fn sign(&self) {
-        let request = self
-            .executor
-            .directory(&cluster())
-            .certificate_request("clinic")
-            .unwrap();
-        let issuer = Issuer::new(CertificateParams::default(), KeyPair::generate().unwrap());
-        let request = CertificateSigningRequestParams::from_pem(&request).unwrap();
-        let chain_pem = request.signed_by(&issuer).unwrap().pem();
-        self.certificates
-            .send((cluster(), CertificateOutcome::Issued { chain_pem }))
-            .await
-            .unwrap();
+        let request = self.executor.directory(&id()).certificate_request("clinic").unwrap();
+        self.answer(CertificateSubject::instance(id()), &request).await;
+    }
+
+    /// Signs a certificate for other members.
+    async fn sign_peer(&self) {
+        let directory = self.executor.directory(&id());
+        let request = directory.peer_certificate_request("clinic").unwrap();
+        self.answer(CertificateSubject::peer(id()), &request).await;
+    }
+
+    async fn answer(&self, subject: CertificateSubject, request: &str) {
+        let key = KeyPair::generate().unwrap();
+        let authority = CertificateParams::default().self_signed(&key).unwrap();
+        let issuer = Issuer::new(CertificateParams::default(), key);
+        let request = CertificateSigningRequestParams::from_pem(request).unwrap();
+        let chain_pem = request.signed_by(&issuer).unwrap().pem() + &authority.pem();
+        let issued = CertificateOutcome::Issued { chain_pem };
+        self.certificates.send((subject, issued)).await.unwrap();
     }
 
     /// Lets the server answer on the instance's socket.
     fn serve(&self) {
-        let listener = UnixListener::bind(self.executor.directory(&cluster()).admin_socket()).unwrap();
+        let listener = UnixListener::bind(self.executor.directory(&id()).admin_socket()).unwrap();
         let server = self.server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -253,7 +280,7 @@ async fn an_instance_goes_from_nothing_to_running_and_back_to_nothing() {
     assert_eq!(phases(&observed), [InstancePhase::Removing]);
     let observed = world.pass().await;
     assert_eq!(phases(&observed), []);
-    assert!(!world.executor.directory(&cluster()).path().exists());
+    assert!(!world.executor.directory(&id()).path().exists());
 }
 
 #[tokio::test]
@@ -344,10 +371,121 @@ async fn a_refused_certificate_is_reported() {
     let refused = CertificateOutcome::Refused {
         detail: "not here".into(),
     };
-    world.certificates.send((cluster(), refused)).await.unwrap();
+    let subject = CertificateSubject::instance(id());
+    world.certificates.send((subject, refused)).await.unwrap();
     let observed = world.pass().await;
     assert_eq!(
         observed.instances[0].error.as_deref(),
         Some("the platform gave no certificate: not here")
     );
+}
+
+fn member(members_generation: u64, members: &[u64]) -> DesiredInstance {
+    let members = members.iter().map(|number| DesiredMember {
+        member_id: MemberId::new(*number).unwrap(),
+        peer_address: ([127, 0, 0, 1], 1).into(),
+        sql_address: ([127, 0, 0, 1], 2).into(),
+    });
+    DesiredInstance {
+        membership: Some(DesiredMembership {
+            bootstrap: true,
+            generation: members_generation,
+            members: members.collect(),
+        }),
+        ..instance(RunState::Running, &["app"])
+    }
+}
+
+fn group(members_generation: u64, leader: Option<u64>) -> Option<serde_json::Value> {
+    Some(serde_json::json!({
+        "node_id": 1, "role": "follower", "leader": leader, "term": 1, "committed": 7, "applied": 7,
+        "voters": [1, 2], "learners": [], "members_generation": members_generation, "not_ready": [],
+    }))
+}
+
+#[tokio::test]
+async fn a_member_starts_when_the_others_know_it_and_is_configured_when_its_group_has_a_leader() {
+    let mut world = World::new();
+    let observed = world.want(vec![member(1, &[])]).await;
+    assert_eq!(phases(&observed), [InstancePhase::AwaitingCertificate]);
+    world.sign().await;
+    world.sign_peer().await;
+    let observed = world.pass().await;
+    assert_eq!(phases(&observed), [InstancePhase::AwaitingMembers]);
+    assert!(world.told().is_empty(), "nobody could reach it");
+
+    world.want(vec![member(2, &[1, 2])]).await;
+    assert_eq!(world.told(), ["start"]);
+    let arguments = world.stage.running.lock().clone().unwrap().arguments;
+    let has = |argument: &str| arguments.iter().any(|a| a.to_str() == Some(argument));
+    assert!(
+        has("--node-id") && has("--peer-listen") && has("--bootstrap"),
+        "{arguments:?}"
+    );
+    let file = std::fs::read_to_string(world.executor.directory(&id()).members_file()).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&file).unwrap();
+    assert_eq!(
+        file,
+        serde_json::json!({ "generation": 2, "members": [
+            { "node_id": 1, "peer_address": "127.0.0.1:1", "sql_address": "127.0.0.1:2" },
+            { "node_id": 2, "peer_address": "127.0.0.1:1", "sql_address": "127.0.0.1:2" },
+        ] })
+    );
+
+    *world.server.group.lock() = group(2, None);
+    world.serve();
+    let observed = world.pass().await;
+    assert_eq!(phases(&observed), [InstancePhase::Joining]);
+    assert!(world.calls().is_empty(), "without a leader nobody could take it");
+    *world.server.group.lock() = group(2, Some(2));
+    let observed = world.pass().await;
+    assert_eq!(world.calls(), ["PUT /v1/databases/main", "PUT /v1/users/app"]);
+    assert_eq!(phases(&observed), [InstancePhase::Running]);
+    let seen = observed.instances[0].membership.as_ref().unwrap();
+    assert_eq!(seen.voters.len(), 2);
+
+    let observed = world.want(vec![member(3, &[1, 2, 3])]).await;
+    assert_eq!(world.calls(), ["PUT /v1/members"]);
+    assert_eq!(phases(&observed), [InstancePhase::Configuring]);
+    *world.server.group.lock() = group(3, Some(2));
+    world.pass().await;
+    assert_eq!(world.calls(), ["PUT /v1/databases/main", "PUT /v1/users/app"]);
+}
+
+#[tokio::test]
+async fn another_version_is_started_after_the_old_one_was_drained() {
+    let mut world = World::new();
+    world.want(vec![member(1, &[1])]).await;
+    world.sign().await;
+    world.sign_peer().await;
+    world.pass().await;
+    *world.server.group.lock() = group(1, Some(1));
+    world.serve();
+    world.pass().await;
+    world.told();
+    world.calls();
+
+    let newer = DesiredInstance {
+        server_version: Some("0.2.0".into()),
+        ..member(1, &[1])
+    };
+    world.want(vec![newer]).await;
+    assert_eq!(world.calls(), ["POST /v1/drain"]);
+    assert_eq!(world.told(), ["terminate"]);
+    let observed = world.pass().await;
+    let error = observed.instances[0].error.as_deref();
+    assert_eq!(error, Some("version 0.2.0 of the server is not installed on this node"));
+    assert!(world.told().is_empty());
+
+    let installed = world.executor.config.data_dir.join("versions/0.2.0");
+    std::fs::create_dir_all(&installed).unwrap();
+    std::fs::write(installed.join("craton-server"), "").unwrap();
+    world.memories.clear();
+    let observed = world.pass().await;
+    assert_eq!(world.told(), ["start"]);
+    assert_eq!(observed.server_versions, ["0.2.0"]);
+    assert_eq!(observed.instances[0].runs_version.as_deref(), Some("0.2.0"));
+    assert_eq!(observed.instances[0].restarts, 0, "it was asked to end");
+    let launch = world.stage.running.lock().clone().unwrap();
+    assert_eq!(launch.program, installed.join("craton-server"));
 }

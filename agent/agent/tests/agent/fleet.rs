@@ -104,8 +104,10 @@ async fn create_cluster(owner: &Caller, name: &str) -> Cluster {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_ready_when_it_can_be_used_and_outlives_platform_agent_and_crashes() {
+    // Before the token is made: the program may have to be built.
+    let server = server_binary();
     let mut world = World::start().await;
-    let mut node = Node::start(world.address(), &world.join_token(60).await, &server_binary());
+    let mut node = Node::start(world.address(), &world.join_token(60).await, &server);
     let owner = world.member(Role::Owner);
     let cluster = create_cluster(&owner, "clinic").await;
 
@@ -290,6 +292,7 @@ async fn a_server_that_cannot_run_makes_the_operation_say_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_renewed_at_half_of_their_time() {
     use jiff::SignedDuration;
+    let server = server_binary();
     let world = World::start_with(|config| {
         // Not-before lies five minutes back, so half of the validity is over after a few seconds.
         config.node_certificate_lifetime = SignedDuration::from_secs(305);
@@ -297,7 +300,7 @@ async fn certificates_are_renewed_at_half_of_their_time() {
         config.heartbeat_interval = std::time::Duration::from_millis(200);
     })
     .await;
-    let mut node = Node::start(world.address(), &world.join_token(60).await, &server_binary());
+    let mut node = Node::start(world.address(), &world.join_token(60).await, &server);
     let owner = world.member(Role::Owner);
     let cluster = create_cluster(&owner, "clinic").await;
     owner

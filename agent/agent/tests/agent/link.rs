@@ -6,8 +6,8 @@ use crate::node::{Node, until};
 use crate::world::{PATIENCE, World};
 use craton_agent_protocol::{
     AckOutcome, AgentEnvelope, AgentMessage, CertificateOutcome, CertificateSubject, ClusterId, DesiredRefusal,
-    DesiredState, EnrolRequest, EnrolResponse, Hello, JoinToken, LinkRefusalCode, MESSAGE_BYTES_MAX, NodeId,
-    PlatformMessage, Successor, decode_agent, decode_platform, encode_agent, encode_platform,
+    DesiredState, EnrolRequest, EnrolResponse, Hello, InstanceId, JoinToken, LinkRefusalCode, MESSAGE_BYTES_MAX,
+    MemberId, NodeId, PlatformMessage, Successor, decode_agent, decode_platform, encode_agent, encode_platform,
 };
 use craton_platform_kernel::Role;
 use futures::{SinkExt as _, StreamExt as _};
@@ -131,25 +131,26 @@ async fn the_platform_ends_a_link_that_breaks_the_rules_and_says_which() {
     let own = |message| identity.envelope(message);
     let heartbeat = || AgentMessage::Heartbeat { sequence: 0 };
     for (messages, code) in [
-        (vec![as_other(hello((1, 1)))], LinkRefusalCode::WrongNode),
+        (vec![as_other(hello((2, 2)))], LinkRefusalCode::WrongNode),
         (
-            vec![own(hello((1, 1))), own(heartbeat()), as_other(heartbeat())],
+            vec![own(hello((2, 2))), own(heartbeat()), as_other(heartbeat())],
             LinkRefusalCode::WrongNode,
         ),
         (vec![own(heartbeat())], LinkRefusalCode::ProtocolViolation),
         (
-            vec![own(hello((1, 1))), own(hello((1, 1)))],
+            vec![own(hello((2, 2))), own(hello((2, 2)))],
             LinkRefusalCode::ProtocolViolation,
         ),
         (
-            vec![own(hello((1, 1))), "{}".to_owned()],
+            vec![own(hello((2, 2))), "{}".to_owned()],
             LinkRefusalCode::ProtocolViolation,
         ),
         (
-            vec![own(hello((1, 1))), " ".repeat(MESSAGE_BYTES_MAX + 1)],
+            vec![own(hello((2, 2))), " ".repeat(MESSAGE_BYTES_MAX + 1)],
             LinkRefusalCode::ProtocolViolation,
         ),
         (vec![own(hello((7, 9)))], LinkRefusalCode::UnsupportedVersion),
+        (vec![own(hello((1, 1)))], LinkRefusalCode::UnsupportedVersion),
     ] {
         let shown: Vec<String> = messages
             .iter()
@@ -183,19 +184,21 @@ async fn a_node_gets_no_certificate_for_a_cluster_that_is_not_placed_on_it() {
         .unwrap();
     let mut socket = identity.connect(world.address(), true).await.unwrap();
     socket
-        .send(Message::text(identity.envelope(hello((1, 1)))))
+        .send(Message::text(identity.envelope(hello((2, 2)))))
         .await
         .unwrap();
     let mut refusals = Vec::new();
-    for cluster_id in [placed_nowhere, unknown] {
-        let subject = CertificateSubject::Instance { cluster_id };
+    let member_id = MemberId::FIRST;
+    let of_clients = [placed_nowhere, unknown].map(|cluster_id| InstanceId { cluster_id, member_id });
+    let of_peers = of_clients.clone().map(CertificateSubject::peer);
+    for subject in of_clients.map(CertificateSubject::instance).into_iter().chain(of_peers) {
         let request = AgentMessage::CertificateRequest {
             subject,
             csr_pem: csr_pem.clone(),
         };
         socket.send(Message::text(identity.envelope(request))).await.unwrap();
     }
-    while refusals.len() < 2 {
+    while refusals.len() < 4 {
         let message = tokio::time::timeout(PATIENCE, socket.next())
             .await
             .unwrap()
@@ -208,7 +211,8 @@ async fn a_node_gets_no_certificate_for_a_cluster_that_is_not_placed_on_it() {
             }
         }
     }
-    assert_eq!(refusals[0], refusals[1], "a foreign cluster looks like a missing one");
+    refusals.dedup();
+    assert_eq!(refusals.len(), 1, "a foreign cluster looks like a missing one");
     world.stop().await;
 }
 
@@ -294,7 +298,7 @@ impl Script {
             panic!("no hello")
         };
         let welcome = PlatformMessage::Welcome {
-            protocol_version: 1,
+            protocol_version: 2,
             heartbeat_interval_ms: 60_000,
         };
         socket.send(Message::text(encode_platform(&welcome))).await.unwrap();

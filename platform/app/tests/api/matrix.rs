@@ -140,6 +140,26 @@ fn routes() -> Vec<Route> {
         ),
         // Without a node there is no endpoint yet, and whoever may ask is told so.
         route(
+            "POST",
+            "/api/v1/orgs/{org}/clusters/{cluster}/scale",
+            Role(Permission::ManageClusters),
+            409,
+        )
+        .with(|| Some(json!({ "node_count": 1 }))),
+        route(
+            "POST",
+            "/api/v1/orgs/{org}/clusters/{cluster}/upgrade",
+            Role(Permission::ManageClusters),
+            409,
+        )
+        .with(|| Some(json!({ "version": "0.2.0" }))),
+        route(
+            "POST",
+            "/api/v1/orgs/{org}/clusters/{cluster}/nodes/{member}/replace",
+            Role(Permission::ManageClusters),
+            409,
+        ),
+        route(
             "GET",
             "/api/v1/orgs/{org}/clusters/{cluster}/connection",
             Role(Permission::ReadClusters),
@@ -324,7 +344,8 @@ async fn fill(world: &World, path: &str, org: &str, owner: &Caller, caller: &Cal
         path = path
             .replace("{cluster}", &id("cluster"))
             .replace("{operation}", &id("operation"))
-            .replace("{name}", "app");
+            .replace("{name}", "app")
+            .replace("{member}", "1");
         // What has ended can be retried, and its stream of events ends.
         if path.ends_with("/retry") || path.ends_with("/events") {
             let cancel = format!("/api/v1/orgs/{org}/operations/{}/cancel", id("operation"));

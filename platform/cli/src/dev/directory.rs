@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 /// The port of API and console, unless another is asked for.
 const HTTP_PORT: u16 = 8080;
 /// The longest data directory, in bytes: a Unix socket's path has at most 107 (unix(7)), and an agent's is
-/// `node-1/instances/<cluster>/admin.sock` below it.
-const PATH_BYTES_MAX: usize = 107 - "/node-1/instances//admin.sock".len() - "clu_".len() - 26;
+/// `node-1/instances/<cluster>.<member>/admin.sock` below it.
+const PATH_BYTES_MAX: usize = 107 - "/node-1/instances//admin.sock".len() - "clu_".len() - 26 - ".9999".len();
 
 /// The ports of the control plane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -283,6 +283,7 @@ impl World {
                 listen(self.ports.agent),
                 "--metrics-listen".into(),
                 listen(self.ports.metrics),
+                "--development".into(),
             ],
             environment: vec![],
             log: self.directory.log("platform"),

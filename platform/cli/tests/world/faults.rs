@@ -106,7 +106,7 @@ fn kill_and_await(world: &World, child: impl Fn(&Json) -> Json) {
 fn placement(world: &World, cluster: &str) -> (usize, PathBuf) {
     (0..3)
         .map(|index| {
-            let directory = format!("node-{}/instances/{cluster}", index + 1);
+            let directory = format!("node-{}/instances/{cluster}.1", index + 1);
             (index, world.data_dir().join(directory))
         })
         .find(|(_, directory)| directory.exists())

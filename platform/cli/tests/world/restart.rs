@@ -99,7 +99,7 @@ fn processes(world: &World, cluster: &str) -> Vec<u32> {
     let server = (1..=3).find_map(|node| {
         let record = world
             .data_dir()
-            .join(format!("node-{node}/instances/{cluster}/process.json"));
+            .join(format!("node-{node}/instances/{cluster}.1/process.json"));
         Some(number(&read_json(&record)?["pid"]))
     });
     processes.push(server.expect("a server"));

@@ -5,14 +5,19 @@
 //!   a tombstone; its id and host name never come back.
 //! - `ready` is only reached after a probe, and every transitional state names the operation that ends it.
 //! - What the platform, as a witness, refuses to cosign is an event when it begins and when it ends.
+//! - A member's number is used once. The generation of the members grows with every change of who shall be in the group
+//!   or where it is.
+//! - At most one change of a ready cluster is under way.
 //! - The first log key that is seen of a database is its log key for ever. A server that shows another one is refused.
 //! - No password is in any event, only SCRAM verifiers (RFC 5803).
 
 use std::collections::BTreeMap;
 
+use craton_agent_protocol::MemberId;
 use craton_platform_kernel::{Aggregate, ClusterId, NodeId, OperationId, OrgId, StreamName};
 use jiff::Timestamp;
 
+use super::member::{Change, Member, MemberEndpoint, Members, PendingChange, PlacedMember, Standing};
 use crate::name::ClusterHost;
 
 /// The aggregate.
@@ -26,6 +31,8 @@ pub(crate) struct NewCluster {
     pub(crate) name: String,
     pub(crate) region: String,
     pub(crate) node_count: u32,
+    /// Whether its members form a consensus group.
+    pub(crate) replicated: bool,
     pub(crate) host: ClusterHost,
     pub(crate) databases: Vec<String>,
     pub(crate) user: String,
@@ -73,10 +80,29 @@ pub(crate) enum Event {
     #[serde(rename = "cluster.created")]
     Created(NewCluster),
     #[serde(rename = "cluster.placed")]
-    Placed { nodes: Vec<NodeId> },
+    Placed { members: Vec<PlacedMember> },
+    #[serde(rename = "cluster.member_endpoint_seen")]
+    EndpointSeen {
+        member_id: MemberId,
+        endpoint: MemberEndpoint,
+    },
+    #[serde(rename = "cluster.members_leaving")]
+    MembersLeaving { member_ids: Vec<MemberId> },
+    #[serde(rename = "cluster.member_removal_begun")]
+    RemovalBegun { member_id: MemberId },
+    #[serde(rename = "cluster.member_removed")]
+    MemberRemoved { member_id: MemberId },
+    #[serde(rename = "cluster.member_version_set")]
+    VersionSet { member_id: MemberId, version: String },
+    #[serde(rename = "cluster.change_requested")]
+    ChangeRequested(PendingChange),
+    #[serde(rename = "cluster.change_finished")]
+    ChangeFinished { operation_id: OperationId },
     #[serde(rename = "cluster.certificate_issued")]
     CertificateIssued {
+        member_id: MemberId,
         node_id: NodeId,
+        purpose: CertificatePurpose,
         serial: String,
         not_after: Timestamp,
     },
@@ -117,11 +143,45 @@ pub(crate) enum Event {
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     Create(NewCluster),
+    /// The first members, one on each of these nodes; a node may be named more than once.
     Place {
         nodes: Vec<NodeId>,
     },
+    /// Further members for the change of this operation.
+    AddMembers {
+        operation_id: OperationId,
+        nodes: Vec<NodeId>,
+    },
+    RecordEndpoint {
+        member_id: MemberId,
+        endpoint: MemberEndpoint,
+    },
+    ReleaseMembers {
+        member_ids: Vec<MemberId>,
+    },
+    BeginRemoval {
+        member_id: MemberId,
+    },
+    RecordRemoved {
+        member_id: MemberId,
+    },
+    SetVersion {
+        member_id: MemberId,
+        version: String,
+    },
+    /// `ended` names an operation that is known to have ended: its change may be given up for this one.
+    RequestChange {
+        operation_id: OperationId,
+        change: Change,
+        ended: Option<OperationId>,
+    },
+    FinishChange {
+        operation_id: OperationId,
+    },
     RecordCertificate {
+        member_id: MemberId,
         node_id: NodeId,
+        purpose: CertificatePurpose,
         serial: String,
         not_after: Timestamp,
     },
@@ -170,14 +230,36 @@ pub(crate) enum Refusal {
     Lifecycle(Lifecycle),
     #[error("the cluster has no user {0:?}")]
     UnknownUser(String),
-    #[error("{0} is not a node of this cluster")]
+    #[error("{0} has no such member of this cluster")]
     OtherNode(NodeId),
+    #[error("the cluster has no member {0} that could be changed")]
+    UnknownMember(MemberId),
+    #[error("the cluster is being changed already")]
+    ChangePending(PendingChange),
+    #[error("the cluster is like this already")]
+    Unchanged,
+    #[error("a cluster that was made to stand alone cannot get more nodes")]
+    StandsAlone,
+    #[error("the operation {0} does not change this cluster")]
+    OtherOperation(OperationId),
+    #[error("a cluster has had at most {max} members in its life", max = MemberId::MAX)]
+    MembersExhausted,
     #[error("database {database} shows the log key {seen}, but its log key is {pinned}")]
     LogKeyChanged {
         database: String,
         pinned: String,
         seen: String,
     },
+}
+
+/// Who a certificate is shown to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CertificatePurpose {
+    /// Clients.
+    Server,
+    /// Other members.
+    Peer,
 }
 
 /// Where a cluster is in its life.
@@ -226,11 +308,20 @@ pub(crate) struct ClusterState {
     pub(crate) org_id: OrgId,
     pub(crate) name: String,
     pub(crate) region: String,
+    /// How many members it shall have.
     pub(crate) node_count: u32,
+    /// Whether its members form a consensus group.
+    pub(crate) replicated: bool,
     pub(crate) host: ClusterHost,
     pub(crate) databases: Vec<String>,
     pub(crate) users: BTreeMap<String, User>,
-    pub(crate) nodes: Vec<NodeId>,
+    pub(crate) members: Members,
+    /// The number that was given to a member last; 0 before the first.
+    pub(crate) last_member_id: u64,
+    /// Grows with every change of who shall be in the group or where it is.
+    pub(crate) members_generation: u64,
+    /// The change that is under way, or that did not come to its end.
+    pub(crate) change: Option<PendingChange>,
     pub(crate) lifecycle: Lifecycle,
     /// The operation that the cluster's last transitional state belongs to.
     pub(crate) operation_id: OperationId,
@@ -242,6 +333,81 @@ pub(crate) struct ClusterState {
     pub(crate) created_at: Timestamp,
     pub(crate) ready_at: Option<Timestamp>,
     pub(crate) last_error: Option<String>,
+}
+
+impl ClusterState {
+    /// The members that the cluster shall have.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = (MemberId, &Member)> {
+        let members = self.members.iter().map(|(id, member)| (*id, member));
+        members.filter(|(_, member)| member.standing == Standing::Wanted)
+    }
+
+    /// Gives the next numbers to members on these nodes.
+    fn number(&self, nodes: Vec<NodeId>) -> Result<Vec<PlacedMember>, Refusal> {
+        let numbered = (self.last_member_id + 1..).zip(nodes).map(|(number, node_id)| {
+            let member_id = MemberId::new(number).map_err(|_| Refusal::MembersExhausted)?;
+            Ok(PlacedMember { member_id, node_id })
+        });
+        numbered.collect()
+    }
+
+    /// New members run what the others run.
+    fn place(&mut self, members: Vec<PlacedMember>) {
+        let server_version = self
+            .wanted()
+            .last()
+            .and_then(|(_, member)| member.server_version.clone());
+        for PlacedMember { member_id, node_id } in members {
+            self.last_member_id = self.last_member_id.max(member_id.get());
+            let member = Member {
+                node_id,
+                standing: Standing::Wanted,
+                endpoint: None,
+                server_version: server_version.clone(),
+            };
+            self.members.insert(member_id, member);
+        }
+    }
+
+    fn stand(&mut self, member_ids: &[MemberId], standing: Standing) {
+        for member_id in member_ids {
+            if let Some(member) = self.members.get_mut(member_id) {
+                member.standing = standing;
+            }
+        }
+    }
+
+    fn member(&self, member_id: MemberId) -> Result<&Member, Refusal> {
+        self.members.get(&member_id).ok_or(Refusal::UnknownMember(member_id))
+    }
+
+    fn check_change(&self, change: &Change, ended: Option<OperationId>) -> Result<(), Refusal> {
+        if let Some(pending) = &self.change
+            && Some(pending.operation_id) != ended
+        {
+            return Err(Refusal::ChangePending(pending.clone()));
+        }
+        match change {
+            Change::Scale { .. } | Change::Replace { .. } if !self.replicated => Err(Refusal::StandsAlone),
+            Change::Scale { node_count } => {
+                let is_there = usize::try_from(*node_count).is_ok_and(|count| self.wanted().count() == count)
+                    && self.node_count == *node_count;
+                if is_there { Err(Refusal::Unchanged) } else { Ok(()) }
+            }
+            Change::Replace { member_id } => match self.member(*member_id)?.standing {
+                Standing::Wanted => Ok(()),
+                Standing::Leaving | Standing::Removing => Err(Refusal::UnknownMember(*member_id)),
+            },
+            Change::Upgrade { version } => {
+                let mut versions = self.wanted().map(|(_, member)| member.server_version.as_ref());
+                if versions.all(|runs| runs == Some(version)) {
+                    Err(Refusal::Unchanged)
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
 }
 
 /// A cluster, once it was created.
@@ -273,20 +439,91 @@ impl Aggregate for Cluster {
         match command {
             Command::Create(_) => unreachable!("answered above"),
             Command::Place { nodes } => match cluster.lifecycle {
-                L::Provisioning if cluster.nodes.is_empty() => Ok(vec![Event::Placed { nodes }]),
+                L::Provisioning if cluster.members.is_empty() => {
+                    let members = cluster.number(nodes)?;
+                    Ok(vec![Event::Placed { members }])
+                }
                 // Another run of the same step was faster; its choice stands.
                 L::Provisioning => Ok(vec![]),
                 _ => wrong_state,
             },
+            Command::AddMembers { operation_id, nodes } => match &cluster.change {
+                _ if cluster.lifecycle != L::Ready => wrong_state,
+                Some(pending) if pending.operation_id == operation_id => {
+                    let members = cluster.number(nodes)?;
+                    Ok(vec![Event::Placed { members }])
+                }
+                _ => Err(Refusal::OtherOperation(operation_id)),
+            },
+            Command::RecordEndpoint { member_id, endpoint } => match cluster.lifecycle {
+                L::Deleting | L::Deleted => wrong_state,
+                _ if cluster.member(member_id)?.endpoint == Some(endpoint) => Ok(vec![]),
+                _ => Ok(vec![Event::EndpointSeen { member_id, endpoint }]),
+            },
+            Command::ReleaseMembers { mut member_ids } => {
+                for member_id in &member_ids {
+                    cluster.member(*member_id)?;
+                }
+                member_ids.retain(|member_id| {
+                    cluster
+                        .members
+                        .get(member_id)
+                        .is_some_and(|member| member.standing == Standing::Wanted)
+                });
+                match cluster.lifecycle {
+                    L::Ready if member_ids.is_empty() => Ok(vec![]),
+                    L::Ready => Ok(vec![Event::MembersLeaving { member_ids }]),
+                    _ => wrong_state,
+                }
+            }
+            Command::BeginRemoval { member_id } => match (cluster.lifecycle, cluster.member(member_id)?.standing) {
+                (_, Standing::Removing) => Ok(vec![]),
+                (L::Deleting, _) | (L::Ready, Standing::Leaving) => Ok(vec![Event::RemovalBegun { member_id }]),
+                (L::Ready, Standing::Wanted) => Err(Refusal::UnknownMember(member_id)),
+                _ => wrong_state,
+            },
+            Command::RecordRemoved { member_id } => match cluster.members.get(&member_id).map(|member| member.standing)
+            {
+                None => Ok(vec![]),
+                Some(Standing::Removing) => Ok(vec![Event::MemberRemoved { member_id }]),
+                Some(Standing::Wanted | Standing::Leaving) => Err(Refusal::UnknownMember(member_id)),
+            },
+            Command::SetVersion { member_id, version } => match cluster.lifecycle {
+                _ if cluster.member(member_id)?.server_version.as_ref() == Some(&version) => Ok(vec![]),
+                L::Ready => Ok(vec![Event::VersionSet { member_id, version }]),
+                _ => wrong_state,
+            },
+            Command::RequestChange {
+                operation_id,
+                change,
+                ended,
+            } => match cluster.lifecycle {
+                L::Ready => {
+                    cluster.check_change(&change, ended)?;
+                    Ok(vec![Event::ChangeRequested(PendingChange { operation_id, change })])
+                }
+                _ => wrong_state,
+            },
+            Command::FinishChange { operation_id } => match &cluster.change {
+                Some(pending) if pending.operation_id == operation_id => {
+                    Ok(vec![Event::ChangeFinished { operation_id }])
+                }
+                // Finished before, or given up for another one.
+                _ => Ok(vec![]),
+            },
             Command::RecordCertificate {
+                member_id,
                 node_id,
+                purpose,
                 serial,
                 not_after,
             } => match cluster.lifecycle {
                 L::Deleting | L::Deleted => wrong_state,
-                _ if !cluster.nodes.contains(&node_id) => Err(Refusal::OtherNode(node_id)),
+                _ if cluster.member(member_id)?.node_id != node_id => Err(Refusal::OtherNode(node_id)),
                 _ => Ok(vec![Event::CertificateIssued {
+                    member_id,
                     node_id,
+                    purpose,
                     serial,
                     not_after,
                 }]),
@@ -379,10 +616,14 @@ impl Aggregate for Cluster {
                 name: new.name,
                 region: new.region,
                 node_count: new.node_count,
+                replicated: new.replicated,
                 host: new.host,
                 databases: new.databases,
                 users: BTreeMap::from([(new.user, user)]),
-                nodes: vec![],
+                members: Members::new(),
+                last_member_id: 0,
+                members_generation: 0,
+                change: None,
                 lifecycle: Lifecycle::Provisioning,
                 operation_id: new.operation_id,
                 log_keys: BTreeMap::new(),
@@ -397,7 +638,33 @@ impl Aggregate for Cluster {
         let mut cluster = state?;
         match event.clone() {
             Event::Created(_) => unreachable!("applied above"),
-            Event::Placed { nodes } => cluster.nodes = nodes,
+            Event::Placed { members } => cluster.place(members),
+            Event::EndpointSeen { member_id, endpoint } => {
+                if let Some(member) = cluster.members.get_mut(&member_id) {
+                    member.endpoint = Some(endpoint);
+                    cluster.members_generation += 1;
+                }
+            }
+            Event::MembersLeaving { member_ids } => {
+                cluster.stand(&member_ids, Standing::Leaving);
+                cluster.members_generation += 1;
+            }
+            Event::RemovalBegun { member_id } => cluster.stand(&[member_id], Standing::Removing),
+            Event::MemberRemoved { member_id } => {
+                cluster.members.remove(&member_id);
+            }
+            Event::VersionSet { member_id, version } => {
+                if let Some(member) = cluster.members.get_mut(&member_id) {
+                    member.server_version = Some(version);
+                }
+            }
+            Event::ChangeRequested(pending) => {
+                if let Change::Scale { node_count } = pending.change {
+                    cluster.node_count = node_count;
+                }
+                cluster.change = Some(pending);
+            }
+            Event::ChangeFinished { .. } => cluster.change = None,
             Event::CertificateIssued { .. } => {}
             Event::LogKeySeen { database, verifier_key } => {
                 cluster.log_keys.insert(database, verifier_key);
@@ -463,6 +730,7 @@ pub(crate) mod tests {
             name: "clinic".into(),
             region: "local".into(),
             node_count: 1,
+            replicated: false,
             host: ClusterHost::new("clinic", cluster_id, "local", "craton.localhost"),
             databases: vec!["main".into(), "probe".into()],
             user: "app".into(),
@@ -473,6 +741,230 @@ pub(crate) mod tests {
         }
     }
 
+    /// The first members, on these nodes.
+    pub(crate) fn placed(nodes: &[NodeId]) -> Event {
+        let members = (1..).zip(nodes).map(|(number, node_id)| PlacedMember {
+            member_id: member(number),
+            node_id: *node_id,
+        });
+        Event::Placed {
+            members: members.collect(),
+        }
+    }
+
+    pub(crate) fn member(number: u64) -> MemberId {
+        MemberId::new(number).unwrap()
+    }
+
+    /// A ready cluster in a group, with a member on each of these nodes.
+    pub(crate) fn replicated(environment: &Environment, nodes: &[NodeId]) -> Vec<Event> {
+        let new = NewCluster {
+            node_count: u32::try_from(nodes.len()).unwrap(),
+            replicated: true,
+            ..new_cluster(environment)
+        };
+        let at = environment.now();
+        vec![Event::Created(new), placed(nodes), Event::Ready { at }]
+    }
+
+    pub(crate) fn endpoint(port: u16) -> MemberEndpoint {
+        MemberEndpoint {
+            address: [127, 0, 0, 1].into(),
+            port,
+            https_port: port + 2,
+            peer_port: port + 1,
+        }
+    }
+
+    #[test]
+    fn members_are_numbered_once_and_the_generation_follows_who_is_in_the_group() {
+        let environment = testing::environment();
+        let nodes: Vec<NodeId> = (0..3).map(|_| environment.new_id()).collect();
+        let operation_id: OperationId = environment.new_id();
+        let mut given = replicated(&environment, &nodes);
+        let scale = Change::Scale { node_count: 5 };
+        let story = [
+            (
+                Command::RecordEndpoint {
+                    member_id: member(1),
+                    endpoint: endpoint(10),
+                },
+                1,
+            ),
+            // Seen again: nothing is new.
+            (
+                Command::RecordEndpoint {
+                    member_id: member(1),
+                    endpoint: endpoint(10),
+                },
+                1,
+            ),
+            (
+                Command::RecordEndpoint {
+                    member_id: member(1),
+                    endpoint: endpoint(20),
+                },
+                2,
+            ),
+            (
+                Command::RequestChange {
+                    operation_id,
+                    change: scale,
+                    ended: None,
+                },
+                2,
+            ),
+            (
+                Command::AddMembers {
+                    operation_id,
+                    nodes: nodes[..2].to_vec(),
+                },
+                2,
+            ),
+            (
+                Command::RecordEndpoint {
+                    member_id: member(5),
+                    endpoint: endpoint(30),
+                },
+                3,
+            ),
+            (
+                Command::ReleaseMembers {
+                    member_ids: vec![member(5), member(2)],
+                },
+                4,
+            ),
+            (
+                Command::ReleaseMembers {
+                    member_ids: vec![member(5)],
+                },
+                4,
+            ),
+            (Command::BeginRemoval { member_id: member(5) }, 4),
+            (Command::BeginRemoval { member_id: member(5) }, 4),
+            (Command::RecordRemoved { member_id: member(5) }, 4),
+            (Command::RecordRemoved { member_id: member(5) }, 4),
+            // The number does not come back.
+            (
+                Command::AddMembers {
+                    operation_id,
+                    nodes: nodes[..1].to_vec(),
+                },
+                4,
+            ),
+            (Command::FinishChange { operation_id }, 4),
+            (Command::FinishChange { operation_id }, 4),
+        ];
+        for (command, generation) in story {
+            given.extend(
+                decide::<Cluster>(&given, command.clone()).unwrap_or_else(|error| panic!("{command:?}: {error}")),
+            );
+            assert_eq!(
+                state::<Cluster>(&given).unwrap().members_generation,
+                generation,
+                "{command:?}"
+            );
+        }
+        let cluster = state::<Cluster>(&given).unwrap();
+        let standings: Vec<_> = cluster
+            .members
+            .iter()
+            .map(|(id, m)| (id.get(), m.standing.as_str()))
+            .collect();
+        assert_eq!(
+            standings,
+            [
+                (1, "wanted"),
+                (2, "leaving"),
+                (3, "wanted"),
+                (4, "wanted"),
+                (6, "wanted")
+            ]
+        );
+        assert_eq!((cluster.node_count, cluster.change), (5, None));
+    }
+
+    #[test]
+    fn a_cluster_is_changed_by_one_operation_at_a_time() {
+        let environment = testing::environment();
+        let nodes: Vec<NodeId> = (0..3).map(|_| environment.new_id()).collect();
+        let [first, second]: [OperationId; 2] = [environment.new_id(), environment.new_id()];
+        let request = |operation_id, change, ended| Command::RequestChange {
+            operation_id,
+            change,
+            ended,
+        };
+        let scale = |node_count| Change::Scale { node_count };
+        let replace = |number| Change::Replace {
+            member_id: member(number),
+        };
+        let upgrade = || Change::Upgrade {
+            version: "0.2.0".into(),
+        };
+        let ready = replicated(&environment, &nodes);
+        let pending = PendingChange {
+            operation_id: first,
+            change: scale(5),
+        };
+        let changing = [&ready[..], &[Event::ChangeRequested(pending.clone())]].concat();
+        let alone = [
+            Event::Created(new_cluster(&environment)),
+            placed(&nodes[..1]),
+            Event::Ready { at: environment.now() },
+        ];
+        let asked = |change: Change| {
+            Ok(vec![Event::ChangeRequested(PendingChange {
+                operation_id: second,
+                change,
+            })])
+        };
+        let table = [
+            (&ready[..], request(second, scale(3), None), Err(Refusal::Unchanged)),
+            (&ready[..], request(second, scale(1), None), asked(scale(1))),
+            (&ready[..], request(second, replace(3), None), asked(replace(3))),
+            (
+                &ready[..],
+                request(second, replace(4), None),
+                Err(Refusal::UnknownMember(member(4))),
+            ),
+            (&ready[..], request(second, upgrade(), None), asked(upgrade())),
+            (
+                &changing[..],
+                request(second, upgrade(), None),
+                Err(Refusal::ChangePending(pending.clone())),
+            ),
+            (
+                &changing[..],
+                request(second, upgrade(), Some(second)),
+                Err(Refusal::ChangePending(pending)),
+            ),
+            (&changing[..], request(second, scale(3), Some(first)), asked(scale(3))),
+            (&alone[..], request(second, scale(3), None), Err(Refusal::StandsAlone)),
+            (&alone[..], request(second, upgrade(), None), asked(upgrade())),
+            (
+                &ready[..2],
+                request(second, upgrade(), None),
+                Err(Refusal::Lifecycle(Lifecycle::Provisioning)),
+            ),
+            (
+                &ready[..],
+                Command::AddMembers {
+                    operation_id: second,
+                    nodes: vec![],
+                },
+                Err(Refusal::OtherOperation(second)),
+            ),
+            (
+                &ready[..],
+                Command::BeginRemoval { member_id: member(1) },
+                Err(Refusal::UnknownMember(member(1))),
+            ),
+        ];
+        for (given, when, then) in table {
+            assert_eq!(decide::<Cluster>(given, when.clone()), then, "{when:?}");
+        }
+    }
+
     #[test]
     fn the_table_of_lifecycles_and_commands() {
         let environment = testing::environment();
@@ -480,7 +972,7 @@ pub(crate) mod tests {
         let node: NodeId = environment.new_id();
         let operation_id = environment.new_id();
         let now = environment.now();
-        let placed = [Event::Created(new), Event::Placed { nodes: vec![node] }];
+        let placed = [Event::Created(new), placed(&[node])];
         let with = |more: &[Event]| [&placed[..], more].concat();
         let (ready, failed) = (Event::Ready { at: now }, Event::Failed { error: "no".into() });
         let deleting = Event::DeletionRequested { operation_id };
@@ -496,7 +988,9 @@ pub(crate) mod tests {
             (
                 "certificate",
                 Command::RecordCertificate {
+                    member_id: MemberId::FIRST,
                     node_id: node,
+                    purpose: CertificatePurpose::Server,
                     serial: "1".into(),
                     not_after: now,
                 },
@@ -571,7 +1065,7 @@ pub(crate) mod tests {
         let environment = testing::environment();
         let new = new_cluster(&environment);
         let created = Event::Created(new.clone());
-        let nodes = vec![environment.new_id()];
+        let nodes: Vec<NodeId> = vec![environment.new_id()];
         assert_eq!(
             decide::<Cluster>(&[], Command::Create(new.clone())),
             Ok(vec![created.clone()])
@@ -583,7 +1077,7 @@ pub(crate) mod tests {
         assert_eq!(decide::<Cluster>(&[], Command::Retry), Err(Refusal::Unknown));
         assert_eq!(
             decide::<Cluster>(&[created], Command::Place { nodes: nodes.clone() }),
-            Ok(vec![Event::Placed { nodes }])
+            Ok(vec![placed(&nodes)])
         );
     }
 
@@ -676,9 +1170,11 @@ pub(crate) mod tests {
         let now = environment.now();
         assert_eq!(
             decide::<Cluster>(
-                std::slice::from_ref(&created),
+                &[created.clone(), placed(&[environment.new_id()])],
                 Command::RecordCertificate {
+                    member_id: MemberId::FIRST,
                     node_id: stranger,
+                    purpose: CertificatePurpose::Server,
                     serial: "1".into(),
                     not_after: now
                 }

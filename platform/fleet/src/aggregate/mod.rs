@@ -4,6 +4,7 @@
 pub(crate) mod cluster;
 pub(crate) mod cluster_name;
 pub(crate) mod join_token;
+pub(crate) mod member;
 pub(crate) mod node;
 pub(crate) mod operation;
 

@@ -20,6 +20,12 @@ pub(crate) enum Kind {
     CreateCluster,
     #[serde(rename = "cluster.delete")]
     DeleteCluster,
+    #[serde(rename = "cluster.scale")]
+    ScaleCluster,
+    #[serde(rename = "cluster.replace_node")]
+    ReplaceNode,
+    #[serde(rename = "cluster.upgrade")]
+    UpgradeCluster,
 }
 
 /// One step of an operation.
@@ -28,14 +34,20 @@ pub(crate) enum Kind {
 pub(crate) enum Step {
     /// Nodes are chosen.
     Placed,
-    /// Every node has the cluster's certificate.
+    /// Every node has the cluster's certificates.
     Certificate,
     /// Every node's server answers.
     Started,
+    /// Every member has a vote in the cluster's group, and the group has a leader.
+    Joined,
     /// Databases and users are in place.
     Configured,
     /// The public endpoint was tried: TLS, login, a write and a read.
     Probed,
+    /// The group goes on without the members that it is to lose.
+    Left,
+    /// Every member runs the wanted version.
+    Upgraded,
     /// No node has anything left of it.
     Removed,
 }
@@ -48,10 +60,22 @@ impl Kind {
                 Step::Placed,
                 Step::Certificate,
                 Step::Started,
+                Step::Joined,
                 Step::Configured,
                 Step::Probed,
             ],
             Self::DeleteCluster => &[Step::Removed],
+            Self::ScaleCluster | Self::ReplaceNode => &[
+                Step::Placed,
+                Step::Certificate,
+                Step::Started,
+                Step::Joined,
+                Step::Configured,
+                Step::Probed,
+                Step::Left,
+                Step::Removed,
+            ],
+            Self::UpgradeCluster => &[Step::Upgraded, Step::Probed],
         }
     }
 
@@ -60,12 +84,15 @@ impl Kind {
         match self {
             Self::CreateCluster => SignedDuration::from_mins(5),
             Self::DeleteCluster => SignedDuration::from_mins(10),
+            // A new member first receives everything that the others have.
+            Self::ScaleCluster | Self::ReplaceNode => SignedDuration::from_mins(60),
+            Self::UpgradeCluster => SignedDuration::from_mins(30),
         }
     }
 
     /// Whether it can be stopped on the way. What is being destroyed cannot be kept.
     pub(crate) const fn is_cancellable(self) -> bool {
-        matches!(self, Self::CreateCluster)
+        !matches!(self, Self::DeleteCluster)
     }
 
     /// The name in the API.
@@ -73,6 +100,9 @@ impl Kind {
         match self {
             Self::CreateCluster => "cluster.create",
             Self::DeleteCluster => "cluster.delete",
+            Self::ScaleCluster => "cluster.scale",
+            Self::ReplaceNode => "cluster.replace_node",
+            Self::UpgradeCluster => "cluster.upgrade",
         }
     }
 }
@@ -84,8 +114,11 @@ impl Step {
             Self::Placed => "placed",
             Self::Certificate => "certificate",
             Self::Started => "started",
+            Self::Joined => "joined",
             Self::Configured => "configured",
             Self::Probed => "probed",
+            Self::Left => "left",
+            Self::Upgraded => "upgraded",
             Self::Removed => "removed",
         }
     }
@@ -151,6 +184,11 @@ pub(crate) enum Command {
     /// Gives up if the deadline has passed; `seen` is what the last look showed.
     Expire {
         seen: String,
+        now: Timestamp,
+    },
+    /// Gives up before the deadline: going on would do harm.
+    GiveUp {
+        error: String,
         now: Timestamp,
     },
     Cancel {
@@ -313,6 +351,7 @@ impl Aggregate for Operation {
                 let error = format!("step {step} was not done within {allowed} minutes: {seen}");
                 Ok(vec![Event::Failed { error, at: now }])
             }
+            Command::GiveUp { error, now } => Ok(vec![Event::Failed { error, at: now }]),
             Command::Cancel { now } => {
                 if operation.kind.is_cancellable() {
                     Ok(vec![Event::Cancelled { at: now }])
@@ -442,7 +481,13 @@ mod tests {
             decide::<Operation>(&done(&[Step::Placed]), complete(Step::Placed)),
             Err(Refusal::OtherStep(Step::Placed))
         );
-        let almost = done(&[Step::Placed, Step::Certificate, Step::Started, Step::Configured]);
+        let almost = done(&[
+            Step::Placed,
+            Step::Certificate,
+            Step::Started,
+            Step::Joined,
+            Step::Configured,
+        ]);
         assert_eq!(
             decide::<Operation>(&almost, complete(Step::Probed)),
             Ok(vec![
@@ -516,12 +561,19 @@ mod tests {
     }
 
     #[test]
-    fn only_a_creation_can_be_cancelled() {
+    fn everything_but_a_deletion_can_be_cancelled() {
         let cancel = Command::Cancel { now: at(1) };
-        assert_eq!(
-            decide::<Operation>(&[started(Kind::CreateCluster)], cancel.clone()),
-            Ok(vec![Event::Cancelled { at: at(1) }])
-        );
+        for kind in [
+            Kind::CreateCluster,
+            Kind::ScaleCluster,
+            Kind::ReplaceNode,
+            Kind::UpgradeCluster,
+        ] {
+            assert_eq!(
+                decide::<Operation>(&[started(kind)], cancel.clone()),
+                Ok(vec![Event::Cancelled { at: at(1) }])
+            );
+        }
         assert_eq!(
             decide::<Operation>(&[started(Kind::DeleteCluster)], cancel),
             Err(Refusal::NotCancellable)

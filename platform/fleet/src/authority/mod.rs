@@ -1,4 +1,5 @@
-//! Certificate authorities: one that agents and their listener trust, and one for each cluster that its clients trust.
+//! Certificate authorities: one that agents and their listener trust, and two for each cluster: one that its clients trust
+//! and one that its members trust among themselves.
 //!
 //! A certificate's names come from here, never from the request: of a request only the public key is used. Keys are
 //! ECDSA on P-256, which every driver's TLS understands.
@@ -6,7 +7,7 @@
 pub(crate) mod probe_token;
 pub(crate) mod vault;
 
-use craton_agent_protocol::NodeId as WireNodeId;
+use craton_agent_protocol::{MemberId, NodeId as WireNodeId};
 use craton_platform_kernel::{ClusterId, Environment, NodeId};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
@@ -82,6 +83,21 @@ pub(crate) const AGENT_AUTHORITY: &str = "agents";
 /// The name of a cluster's authority.
 pub(crate) fn cluster_authority(cluster_id: ClusterId) -> String {
     cluster_id.to_string()
+}
+
+/// The name of the authority that a cluster's members trust among themselves.
+pub(crate) fn peer_authority(cluster_id: ClusterId) -> String {
+    format!("{cluster_id}.peers")
+}
+
+/// The domain that a cluster's members have their names in. Nobody resolves it.
+pub(crate) fn peer_domain(cluster_id: ClusterId) -> String {
+    format!("{cluster_id}.peer.craton.internal")
+}
+
+/// The name by which a member knows another one.
+pub(crate) fn peer_name(cluster_id: ClusterId, member_id: MemberId) -> String {
+    format!("node-{member_id}.{}", peer_domain(cluster_id))
 }
 
 impl Authority {
@@ -162,7 +178,7 @@ impl Authority {
             csr_pem,
             &node_id.to_string(),
             vec![SanType::URI(uri)],
-            ExtendedKeyUsagePurpose::ClientAuth,
+            vec![ExtendedKeyUsagePurpose::ClientAuth],
             lifetime,
         )
     }
@@ -180,9 +196,20 @@ impl Authority {
             csr_pem,
             common_name,
             names,
-            ExtendedKeyUsagePurpose::ServerAuth,
+            vec![ExtendedKeyUsagePurpose::ServerAuth],
             lifetime,
         )
+    }
+
+    /// Signs the certificate that a member shows to others, whichever of them connects.
+    pub(crate) fn issue_peer(
+        &self,
+        csr_pem: &str,
+        name: &str,
+        lifetime: SignedDuration,
+    ) -> Result<Issued, AuthorityError> {
+        let usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(csr_pem, name, subject_names(&[name])?, usages, lifetime)
     }
 
     fn issue(
@@ -190,12 +217,12 @@ impl Authority {
         csr_pem: &str,
         common_name: &str,
         names: Vec<SanType>,
-        usage: ExtendedKeyUsagePurpose,
+        usages: Vec<ExtendedKeyUsagePurpose>,
         lifetime: SignedDuration,
     ) -> Result<Issued, AuthorityError> {
         let mut request = CertificateSigningRequestParams::from_pem(csr_pem).map_err(AuthorityError::Request)?;
         let serial = serial(&self.environment);
-        let (params, not_after) = self.leaf(common_name, names, usage, lifetime, &serial);
+        let (params, not_after) = self.leaf(common_name, names, usages, lifetime, &serial);
         request.params = params;
         let certificate = request.signed_by(&self.issuer).map_err(AuthorityError::Issue)?;
         Ok(Issued {
@@ -214,7 +241,7 @@ impl Authority {
         let (params, _) = self.leaf(
             "craton agent listener",
             subject_names(hostnames)?,
-            ExtendedKeyUsagePurpose::ServerAuth,
+            vec![ExtendedKeyUsagePurpose::ServerAuth],
             LISTENER_LIFETIME,
             &serial(&self.environment),
         );
@@ -227,7 +254,7 @@ impl Authority {
         &self,
         common_name: &str,
         names: Vec<SanType>,
-        usage: ExtendedKeyUsagePurpose,
+        usages: Vec<ExtendedKeyUsagePurpose>,
         lifetime: SignedDuration,
         serial: &SerialNumber,
     ) -> (CertificateParams, Timestamp) {
@@ -239,7 +266,7 @@ impl Authority {
         params.subject_alt_names = names;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![usage];
+        params.extended_key_usages = usages;
         params.use_authority_key_identifier_extension = true;
         (params, not_after)
     }
@@ -389,6 +416,66 @@ mod tests {
         assert_eq!(parsed.validity().not_after.timestamp(), server.not_after.as_second());
         assert!(!parsed.is_ca());
         assert_ne!(issued.serial, server.serial);
+    }
+
+    #[test]
+    fn members_of_a_cluster_trust_each_other_by_name_and_nobody_else() {
+        use rustls::{
+            RootCertStore,
+            client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
+            crypto::aws_lc_rs,
+            pki_types::{ServerName, UnixTime},
+            server::WebPkiClientVerifier,
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let environment = testing::environment();
+        let vault = vault(directory.path(), 1);
+        let [ours, theirs]: [ClusterId; 2] = [environment.new_id(), environment.new_id()];
+        let authority = |cluster_id| {
+            let (name, domain) = (peer_authority(cluster_id), peer_domain(cluster_id));
+            Authority::open_or_create(&vault, &name, "peers", Some(&domain), &environment).unwrap()
+        };
+        let member = |number| MemberId::new(number).unwrap();
+        let issue = |name: &str| {
+            let issued = authority(ours).issue_peer(&request(), name, HOUR).unwrap();
+            CertificateDer::from_pem_slice(issued.chain_pem.as_bytes()).unwrap()
+        };
+        let roots = |cluster_id| {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority(cluster_id).certificate().clone()).unwrap();
+            std::sync::Arc::new(roots)
+        };
+        let provider = std::sync::Arc::new(aws_lc_rs::default_provider());
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(
+            environment.now().as_second().try_into().unwrap(),
+        ));
+        let trusts = |cluster_id, certificate: &CertificateDer<'_>, name: String| {
+            let builder = WebPkiServerVerifier::builder_with_provider(roots(cluster_id), provider.clone());
+            let name = ServerName::try_from(name).unwrap();
+            let verified = builder
+                .build()
+                .unwrap()
+                .verify_server_cert(certificate, &[], &name, &[], now);
+            verified.is_ok()
+        };
+        let second = issue(&peer_name(ours, member(2)));
+        assert!(trusts(ours, &second, peer_name(ours, member(2))));
+        assert!(!trusts(ours, &second, peer_name(ours, member(3))), "another member");
+        assert!(
+            !trusts(theirs, &second, peer_name(ours, member(2))),
+            "another cluster's authority"
+        );
+        let strange = issue(&peer_name(theirs, member(2)));
+        assert!(
+            !trusts(ours, &strange, peer_name(theirs, member(2))),
+            "a name that it may not vouch for"
+        );
+        let clients = WebPkiClientVerifier::builder_with_provider(roots(ours), provider.clone());
+        let clients = clients.build().unwrap();
+        assert!(
+            clients.verify_client_cert(&second, &[], now).is_ok(),
+            "it may also connect"
+        );
     }
 
     #[test]

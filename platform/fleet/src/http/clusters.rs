@@ -6,31 +6,43 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use craton_agent_protocol::{Endpoint, InstancePhase};
+use craton_agent_protocol::{InstancePhase, MemberId, Role};
 use craton_platform_http::{
     Authenticated, JsonBody, Page, PageQuery, PathParams, Problem, Problems, QueryParams, ShownOnce,
 };
-use craton_platform_kernel::{ClusterId, NodeId, OrgId, Permission, Receipt};
+use craton_platform_kernel::{ClusterId, NodeId, OperationId, OrgId, Permission, Receipt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::operations::OperationView;
 use crate::{
-    aggregate::cluster::{ClusterState as ClusterAggregate, Lifecycle},
+    aggregate::{
+        cluster::{ClusterState as ClusterAggregate, Lifecycle},
+        member::{Member, MemberEndpoint, PendingChange, Standing},
+    },
     fleet::{Fleet, Inner},
     health::Health,
     link::Snapshot,
     name::{CLUSTER_NAME_BYTES_MAX, ClusterNameText, is_place_name},
     reconciler::phase_name,
     workflow::{
-        WorkflowError,
+        WorkflowError, change,
         cluster::{self, APP_USER, MAIN_DATABASE},
     },
 };
 
-/// The most nodes that a cluster may ask for.
-const NODE_COUNT_MAX: u32 = 1;
+/// How many nodes a cluster may have.
+const NODE_COUNTS: [u32; 1] = [1];
+
+/// Checks how many nodes a cluster shall have.
+pub(super) fn check_node_count(node_count: u32) -> Result<u32, Problem> {
+    if NODE_COUNTS.contains(&node_count) {
+        return Ok(node_count);
+    }
+    let detail = "A cluster has one node in this version.";
+    Err(Problem::invalid_field("/node_count", detail))
+}
 
 /// What the new cluster shall be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -64,14 +76,71 @@ pub(crate) enum ClusterState {
     Deleted,
 }
 
+/// What a member is in its cluster's consensus group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MemberRole {
+    /// Orders the writes.
+    Leader,
+    /// Has a vote.
+    Follower,
+    /// Receives everything and has no vote yet.
+    Learner,
+    /// Asks for votes, because it hears of no leader.
+    Candidate,
+}
+
+impl From<Role> for MemberRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Leader => Self::Leader,
+            Role::Follower => Self::Follower,
+            Role::Learner => Self::Learner,
+            Role::Candidate => Self::Candidate,
+        }
+    }
+}
+
 /// One node's part in a cluster.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ClusterNode {
-    /// The node.
+    /// The member's number in the cluster. It is never used again.
+    #[schema(value_type = u64)]
+    pub(crate) member: MemberId,
+    /// The node that it is on.
     pub(crate) node_id: NodeId,
-    /// `offline`, `unknown` until it has reported, or what its agent reports: `awaiting_certificate`, `starting`,
-    /// `configuring`, `running`, `backoff`, `removing`.
+    /// `wanted`; `leaving` until the others go on without it; `removing` until nothing is left of it.
+    pub(crate) standing: String,
+    /// `offline`, `unknown` until it has reported, or what its agent reports: `awaiting_certificate`,
+    /// `awaiting_members`, `starting`, `joining`, `configuring`, `running`, `backoff`, `removing`.
     pub(crate) state: String,
+    /// What it is in the cluster's group; null while that is not known, and for a cluster that stands alone.
+    #[schema(required)]
+    pub(crate) role: Option<MemberRole>,
+    /// The installed version that it shall run; null for its agent's own choice.
+    #[schema(required)]
+    pub(crate) wanted_version: Option<String>,
+    /// The version of its server; null while it does not answer.
+    #[schema(required)]
+    pub(crate) server_version: Option<String>,
+}
+
+/// A change of a ready cluster.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ClusterChange {
+    /// What it does: `cluster.scale`, `cluster.replace_node` or `cluster.upgrade`.
+    pub(crate) kind: String,
+    /// The operation that carries it out.
+    pub(crate) operation_id: OperationId,
+}
+
+impl ClusterChange {
+    fn new(pending: &PendingChange) -> Self {
+        Self {
+            kind: change::kind(&pending.change).as_str().to_owned(),
+            operation_id: pending.operation_id,
+        }
+    }
 }
 
 /// A cluster.
@@ -86,7 +155,7 @@ pub(crate) struct ClusterView {
     pub(crate) name: String,
     /// Where it is.
     pub(crate) region: String,
-    /// How many nodes it has.
+    /// How many nodes it shall have.
     pub(crate) node_count: u32,
     /// Where it is in its life.
     pub(crate) state: ClusterState,
@@ -97,11 +166,14 @@ pub(crate) struct ClusterView {
     pub(crate) ready_at: Option<Timestamp>,
     /// Its host name, which its certificate is for.
     pub(crate) host: String,
-    /// Its TCP port, once a node has chosen one and while that node is known to be there.
+    /// The TCP port of its first member, once its node has chosen one.
     #[schema(required)]
     pub(crate) port: Option<u16>,
-    /// The nodes that it was placed on.
+    /// Its members and the nodes that they were placed on.
     pub(crate) nodes: Vec<ClusterNode>,
+    /// What it is being changed to, or was when the operation ended without success.
+    #[schema(required)]
+    pub(crate) change: Option<ClusterChange>,
     /// Why it failed or is degraded.
     #[schema(required)]
     pub(crate) last_error: Option<String>,
@@ -118,10 +190,10 @@ impl ClusterView {
             Lifecycle::Deleting => ClusterState::Deleting,
             Lifecycle::Deleted => ClusterState::Deleted,
         };
-        let nodes = cluster.nodes.iter().map(|node_id| ClusterNode {
-            node_id: *node_id,
-            state: node_state(cluster, *node_id, snapshot).to_owned(),
-        });
+        let nodes = cluster
+            .members
+            .iter()
+            .map(|(member_id, member)| node(cluster, *member_id, member, snapshot));
         Self {
             id: cluster.cluster_id,
             org_id: cluster.org_id,
@@ -132,29 +204,40 @@ impl ClusterView {
             created_at: cluster.created_at,
             ready_at: cluster.ready_at,
             host: cluster.host.to_string(),
-            port: endpoint(cluster, snapshot).map(|endpoint| endpoint.port),
+            port: endpoints(cluster).next().map(|(_, endpoint)| endpoint.port),
             nodes: nodes.collect(),
+            change: cluster.change.as_ref().map(ClusterChange::new),
             last_error: cluster.last_error.clone().or(trouble),
         }
     }
 }
 
-/// Where a cluster accepts clients, as far as its nodes have said.
-pub(super) fn endpoint<'a>(cluster: &ClusterAggregate, snapshot: &'a Snapshot) -> Option<&'a Endpoint> {
-    let endpoints = cluster
-        .nodes
-        .iter()
-        .filter_map(|node_id| snapshot.instance(*node_id, cluster.cluster_id));
-    endpoints.filter_map(|instance| instance.endpoint.as_ref()).next()
+/// Where a cluster's members accept clients, as far as their nodes have said.
+pub(super) fn endpoints(cluster: &ClusterAggregate) -> impl Iterator<Item = (MemberId, MemberEndpoint)> {
+    cluster
+        .wanted()
+        .filter_map(|(member_id, member)| Some((member_id, member.endpoint?)))
 }
 
-fn node_state(cluster: &ClusterAggregate, node_id: NodeId, snapshot: &Snapshot) -> &'static str {
-    if snapshot.health(node_id) == Health::Offline {
-        return "offline";
+fn node(cluster: &ClusterAggregate, member_id: MemberId, member: &Member, snapshot: &Snapshot) -> ClusterNode {
+    let is_offline = snapshot.health(member.node_id) == Health::Offline;
+    let instance = snapshot.instance(member.node_id, cluster.cluster_id, member_id);
+    let instance = instance.filter(|_| !is_offline);
+    let state = match instance {
+        _ if is_offline => "offline",
+        None => "unknown",
+        Some(instance) => phase_name(instance.phase),
+    };
+    let membership = instance.and_then(|instance| instance.membership.as_ref());
+    ClusterNode {
+        member: member_id,
+        node_id: member.node_id,
+        standing: member.standing.as_str().to_owned(),
+        state: state.to_owned(),
+        role: membership.map(|membership| membership.role.into()),
+        wanted_version: member.server_version.clone(),
+        server_version: instance.and_then(|instance| instance.server_version.clone()),
     }
-    snapshot
-        .instance(node_id, cluster.cluster_id)
-        .map_or("unknown", |instance| phase_name(instance.phase))
 }
 
 /// What keeps a ready cluster from serving, or from being trusted. A node that has not reported since the platform started is given the time
@@ -171,19 +254,25 @@ fn trouble(cluster: &ClusterAggregate, snapshot: &Snapshot) -> Option<String> {
         )
     });
     refused.or_else(|| {
-        cluster
-            .nodes
+        let mut wanted = cluster
+            .members
             .iter()
-            .find_map(|node_id| node_trouble(cluster, *node_id, snapshot))
+            .filter(|(_, member)| member.standing == Standing::Wanted);
+        wanted.find_map(|(member_id, member)| node_trouble(cluster, *member_id, member.node_id, snapshot))
     })
 }
 
-fn node_trouble(cluster: &ClusterAggregate, node_id: NodeId, snapshot: &Snapshot) -> Option<String> {
+fn node_trouble(
+    cluster: &ClusterAggregate,
+    member_id: MemberId,
+    node_id: NodeId,
+    snapshot: &Snapshot,
+) -> Option<String> {
     if snapshot.health(node_id) == Health::Offline {
         return Some(format!("node {node_id} is offline"));
     }
     snapshot.observed(node_id)?;
-    match snapshot.instance(node_id, cluster.cluster_id) {
+    match snapshot.instance(node_id, cluster.cluster_id, member_id) {
         None => Some(format!("node {node_id} no longer has the instance")),
         Some(instance) => match instance.phase {
             InstancePhase::Running | InstancePhase::Configuring => None,
@@ -283,13 +372,7 @@ pub(crate) async fn create_cluster(
     if !is_place_name(&region) {
         return Err(Problem::invalid_field("/region", "There is no such region."));
     }
-    let node_count = body.node_count.unwrap_or(1);
-    if !(1..=NODE_COUNT_MAX).contains(&node_count) {
-        return Err(Problem::invalid_field(
-            "/node_count",
-            "A cluster has one node in this version.",
-        ));
-    }
+    let node_count = check_node_count(body.node_count.unwrap_or(1))?;
     let context = authenticated.context();
     let created = cluster::create(&fleet.0, &context, org_id, name, region, node_count).await?;
     let location = format!("/api/v1/orgs/{org_id}/clusters/{}", created.cluster.cluster_id);
@@ -370,32 +453,25 @@ mod tests {
     use super::*;
     use crate::{
         aggregate::{
-            cluster::{Cluster, Event, tests::new_cluster},
+            cluster::{
+                Cluster, Event,
+                tests::{endpoint, new_cluster, placed},
+            },
             story::state,
         },
-        desired::wire_cluster_id,
         link::Links,
+        membership::tests::observed,
     };
 
-    fn observed(cluster: &ClusterAggregate, phase: InstancePhase) -> ObservedState {
+    fn reported(cluster: &ClusterAggregate, phase: InstancePhase) -> ObservedState {
         let instance = ObservedInstance {
-            cluster_id: wire_cluster_id(cluster.cluster_id),
             phase,
-            endpoint: Some(Endpoint {
-                address: [127, 0, 0, 1].into(),
-                port: 20_001,
-                https_port: 20_002,
-            }),
-            pid: None,
-            restarts: 0,
-            server_version: None,
-            certificate_not_after_s: None,
-            applied: None,
-            databases: vec![],
             error: Some("no space left".into()),
+            ..observed(cluster, MemberId::FIRST)
         };
         ObservedState {
             generation: 1,
+            server_versions: vec![],
             instances: vec![instance],
         }
     }
@@ -407,7 +483,11 @@ mod tests {
         let now = environment.now();
         let events = [
             Event::Created(new_cluster(&environment)),
-            Event::Placed { nodes: vec![node] },
+            placed(&[node]),
+            Event::EndpointSeen {
+                member_id: MemberId::FIRST,
+                endpoint: endpoint(20_001),
+            },
             Event::Ready { at: now },
         ];
         let cluster = state::<Cluster>(&events).unwrap();
@@ -423,18 +503,19 @@ mod tests {
         let unknown = view(&links);
         assert_eq!(
             (unknown.state, unknown.port),
-            (ClusterState::Ready, None),
+            (ClusterState::Ready, Some(20_001)),
             "right after a restart"
         );
         assert_eq!(unknown.nodes[0].state, "unknown");
         for (phase, wanted) in [
             (InstancePhase::Running, ClusterState::Ready),
             (InstancePhase::Configuring, ClusterState::Ready),
+            (InstancePhase::Joining, ClusterState::Degraded),
             (InstancePhase::Starting, ClusterState::Degraded),
             (InstancePhase::Backoff, ClusterState::Degraded),
             (InstancePhase::Unlisted, ClusterState::Degraded),
         ] {
-            links.observe(node, observed(&cluster, phase));
+            links.observe(node, reported(&cluster, phase));
             let view = view(&links);
             assert_eq!((view.state, view.port), (wanted, Some(20_001)), "{phase:?}");
             assert_eq!(view.nodes[0].state, phase_name(phase));
@@ -445,6 +526,7 @@ mod tests {
             node,
             ObservedState {
                 generation: 1,
+                server_versions: vec![],
                 instances: vec![],
             },
         );

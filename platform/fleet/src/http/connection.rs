@@ -11,10 +11,10 @@ use craton_platform_kernel::{ClusterId, OrgId, Permission};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::clusters::{endpoint, find};
+use super::clusters::{endpoints, find};
 use crate::{
     authority::{certificate_pem, cluster_authority, probe_token::PROBE_DATABASE},
-    connection::{Driver, Target},
+    connection::{Driver, Target, TargetMember},
     fleet::Fleet,
     workflow::{
         WorkflowError,
@@ -34,17 +34,34 @@ pub(crate) struct LogKey {
     pub(crate) url: String,
 }
 
+/// Where one member of a cluster accepts clients.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ConnectionMember {
+    /// The member's number.
+    pub(crate) member: u64,
+    /// Its own host name, which its certificate is for, too.
+    pub(crate) host: String,
+    /// Its address.
+    pub(crate) host_address: String,
+    /// Its TCP port.
+    pub(crate) port: u16,
+    /// Its TCP port of the logs over HTTPS.
+    pub(crate) https_port: u16,
+}
+
 /// How to connect to a cluster.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Connection {
-    /// The host name, which the certificate is for.
+    /// The host name, which the certificate of every member is for.
     pub(crate) host: String,
-    /// The address, for resolvers that do not know the name.
+    /// The address of the first member, for resolvers that do not know the name.
     pub(crate) host_address: String,
-    /// The TCP port.
+    /// The TCP port of the first member.
     pub(crate) port: u16,
-    /// The TCP port of the logs over HTTPS.
+    /// The first member's TCP port of the logs over HTTPS.
     pub(crate) https_port: u16,
+    /// Every member. Clients may use any of them: all read and write.
+    pub(crate) members: Vec<ConnectionMember>,
     /// The database.
     pub(crate) database: String,
     /// The user.
@@ -79,8 +96,16 @@ pub(crate) async fn get_connection(
 ) -> Result<Json<Connection>, Problem> {
     authenticated.require(org_id, Permission::ReadClusters)?;
     let cluster = find(&fleet.0, org_id, cluster_id).await?;
-    let snapshot = fleet.0.links.snapshot();
-    let endpoint = endpoint(&cluster, &snapshot).ok_or_else(|| {
+    let members: Vec<ConnectionMember> = endpoints(&cluster)
+        .map(|(member_id, endpoint)| ConnectionMember {
+            member: member_id.get(),
+            host: cluster.host.of_member(member_id),
+            host_address: endpoint.address.to_string(),
+            port: endpoint.port,
+            https_port: endpoint.https_port,
+        })
+        .collect();
+    let (_, first) = endpoints(&cluster).next().ok_or_else(|| {
         Problem::conflict(
             "endpoint_unknown",
             "No node has said yet where this cluster can be reached.",
@@ -90,8 +115,13 @@ pub(crate) async fn get_connection(
     let ca_file = format!("{}-ca.pem", cluster.name);
     let target = Target {
         host: &cluster.host,
-        host_address: endpoint.address,
-        port: endpoint.port,
+        members: endpoints(&cluster)
+            .map(|(member_id, endpoint)| TargetMember {
+                name: cluster.host.of_member(member_id),
+                address: endpoint.address,
+                port: endpoint.port,
+            })
+            .collect(),
         database: MAIN_DATABASE,
         user: APP_USER,
         ca_file: &ca_file,
@@ -104,13 +134,14 @@ pub(crate) async fn get_connection(
     let log_keys = own.map(|(database, key)| LogKey {
         database: database.clone(),
         verifier_key: key.clone(),
-        url: format!("https://{}:{}/logs/{database}", cluster.host, endpoint.https_port),
+        url: format!("https://{}:{}/logs/{database}", cluster.host, first.https_port),
     });
     Ok(Json(Connection {
         host: cluster.host.to_string(),
-        host_address: endpoint.address.to_string(),
-        port: endpoint.port,
-        https_port: endpoint.https_port,
+        host_address: first.address.to_string(),
+        port: first.port,
+        https_port: first.https_port,
+        members,
         database: MAIN_DATABASE.to_owned(),
         user: APP_USER.to_owned(),
         sslmode: "verify-full".to_owned(),

@@ -77,6 +77,8 @@ pub(crate) struct NodeView {
     pub(crate) observed_generation: Option<u64>,
     /// How many instances it reports.
     pub(crate) instances: u32,
+    /// The versions of the server that are installed beside its agent's own choice.
+    pub(crate) server_versions: Vec<String>,
 }
 
 /// Makes a join token
@@ -147,6 +149,7 @@ pub(crate) async fn list_nodes(
             instances: observed.map_or(0, |observed| {
                 u32::try_from(observed.instances.len()).unwrap_or(u32::MAX)
             }),
+            server_versions: observed.map_or_else(Vec::new, |observed| observed.server_versions.clone()),
         }
     });
     Ok(Json(Page::whole(views.collect())))

@@ -1,5 +1,6 @@
 //! The fleet's routes. Each file: parameters, response, documentation, handler, in that order.
 
+mod changes;
 mod cluster_users;
 mod clusters;
 mod connection;
@@ -22,6 +23,9 @@ where
     OpenApiRouter::new()
         .routes(routes!(clusters::list_clusters, clusters::create_cluster))
         .routes(routes!(clusters::get_cluster, clusters::delete_cluster))
+        .routes(routes!(changes::scale_cluster))
+        .routes(routes!(changes::upgrade_cluster))
+        .routes(routes!(changes::replace_cluster_node))
         .routes(routes!(connection::get_connection))
         .routes(routes!(connection::get_ca_certificate))
         .routes(routes!(cluster_users::list_cluster_users))

@@ -59,7 +59,7 @@ impl From<Phase> for OperationState {
 pub(crate) struct OperationView {
     /// The operation's id.
     pub(crate) id: OperationId,
-    /// What it does: `cluster.create` or `cluster.delete`.
+    /// What it does: `cluster.create`, `cluster.delete`, `cluster.scale`, `cluster.replace_node` or `cluster.upgrade`.
     pub(crate) kind: String,
     /// What it is done to.
     pub(crate) target: ClusterId,

@@ -5,16 +5,19 @@ mod enrol;
 pub(crate) mod listener;
 mod session;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-use craton_agent_protocol::{ContentHash, DesiredState, ObservedInstance, ObservedState, PlatformMessage};
+use craton_agent_protocol::{ContentHash, DesiredState, MemberId, ObservedInstance, ObservedState, PlatformMessage};
 use craton_platform_kernel::{ClusterId, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    desired::wire_cluster_id,
+    desired::wire_instance_id,
     health::{Health, HealthDetector},
     time::monotonic_now,
 };
@@ -71,6 +74,7 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Debug)]
 struct NodeSnapshot {
     health: Health,
+    silent_for: Duration,
     connected: bool,
     observed: Option<ObservedState>,
     held: Option<(u64, Option<ContentHash>)>,
@@ -93,8 +97,19 @@ impl Snapshot {
         self.nodes.get(&node_id)?.held
     }
 
-    pub(crate) fn instance(&self, node_id: NodeId, cluster_id: ClusterId) -> Option<&ObservedInstance> {
-        self.observed(node_id)?.instance(&wire_cluster_id(cluster_id))
+    /// How long a node was not heard; no time when it is not known.
+    pub(crate) fn silent_for(&self, node_id: NodeId) -> Duration {
+        self.nodes.get(&node_id).map_or(Duration::ZERO, |node| node.silent_for)
+    }
+
+    pub(crate) fn instance(
+        &self,
+        node_id: NodeId,
+        cluster_id: ClusterId,
+        member_id: MemberId,
+    ) -> Option<&ObservedInstance> {
+        self.observed(node_id)?
+            .instance(&wire_instance_id(cluster_id, member_id))
     }
 }
 
@@ -211,6 +226,7 @@ impl Links {
         let nodes = state.entries.iter().map(|(node_id, entry)| {
             let node = NodeSnapshot {
                 health: state.health.health(*node_id, now),
+                silent_for: state.health.silent_for(*node_id, now),
                 connected: entry.connection.is_some(),
                 observed: entry.observed.clone(),
                 held: entry.held,

@@ -17,7 +17,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{fleet::Inner, health::OFFLINE_AFTER, workflow::certificate};
+use crate::{aggregate::cluster::CertificatePurpose, fleet::Inner, health::OFFLINE_AFTER, workflow::certificate};
 
 /// How long the hello or one write may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -201,8 +201,13 @@ async fn receive(fleet: &Inner, node_id: NodeId, message: AgentMessage, socket: 
         AgentMessage::CertificateRequest { subject, csr_pem } => {
             let issued = match &subject {
                 CertificateSubject::Node => certificate::renew_node(fleet, node_id, &csr_pem).await,
-                CertificateSubject::Instance { cluster_id } => {
-                    certificate::issue_instance(fleet, node_id, cluster_id, &csr_pem).await
+                CertificateSubject::Instance { cluster_id, member_id } => {
+                    let purpose = CertificatePurpose::Server;
+                    certificate::issue_instance(fleet, node_id, cluster_id, *member_id, purpose, &csr_pem).await
+                }
+                CertificateSubject::Peer { cluster_id, member_id } => {
+                    let purpose = CertificatePurpose::Peer;
+                    certificate::issue_instance(fleet, node_id, cluster_id, *member_id, purpose, &csr_pem).await
                 }
             };
             let outcome = match issued {

@@ -21,7 +21,7 @@ use crate::aggregate::{
 
 const NAME: &str = "fleet";
 /// Grows when the schema or the JSON of a state changes.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The projection that the fleet's read model is made by.
 #[must_use]

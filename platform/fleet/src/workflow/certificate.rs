@@ -1,15 +1,15 @@
 //! Signs what agents ask for on their links.
 
-use craton_agent_protocol::ClusterId as WireClusterId;
+use craton_agent_protocol::{ClusterId as WireClusterId, MemberId};
 use craton_platform_kernel::{ClusterId, CommandContext, ExecuteError, NodeId, Principal};
 
 use super::WorkflowError;
 use crate::{
     aggregate::{
-        cluster::{self, Cluster},
+        cluster::{self, CertificatePurpose, Cluster},
         node::{self, Node},
     },
-    authority::{Authority, cluster_authority},
+    authority::{Authority, cluster_authority, peer_authority, peer_name},
     fleet::Inner,
 };
 
@@ -34,11 +34,13 @@ pub(crate) async fn renew_node(fleet: &Inner, node_id: NodeId, csr_pem: &str) ->
     }
 }
 
-/// Signs the server certificate of a cluster's instance, if the cluster was placed on the node.
+/// Signs a certificate of a cluster's member, if it was placed on the node.
 pub(crate) async fn issue_instance(
     fleet: &Inner,
     node_id: NodeId,
     cluster_id: &WireClusterId,
+    member_id: MemberId,
+    purpose: CertificatePurpose,
     csr_pem: &str,
 ) -> Result<String, WorkflowError> {
     let cluster_id: ClusterId = cluster_id.as_str().parse().map_err(|_| WorkflowError::NotFound)?;
@@ -48,14 +50,29 @@ pub(crate) async fn issue_instance(
         .await?
         .ok_or(WorkflowError::NotFound)?;
     // Asked before signing: what was signed cannot be taken back. A foreign cluster looks like a missing one.
-    if !cluster.nodes.contains(&node_id) {
+    if cluster
+        .members
+        .get(&member_id)
+        .is_none_or(|member| member.node_id != node_id)
+    {
         return Err(WorkflowError::NotFound);
     }
-    let authority = Authority::open(&fleet.vault, &cluster_authority(cluster_id), fleet.ledger.environment())?;
-    let hostnames = [cluster.host.as_str()];
-    let issued = authority.issue_server(csr_pem, &hostnames, fleet.config.instance_certificate_lifetime)?;
+    let lifetime = fleet.config.instance_certificate_lifetime;
+    let issued = match purpose {
+        CertificatePurpose::Server => {
+            let authority = Authority::open(&fleet.vault, &cluster_authority(cluster_id), fleet.ledger.environment())?;
+            let own_name = cluster.host.of_member(member_id);
+            authority.issue_server(csr_pem, &[cluster.host.as_str(), &own_name], lifetime)?
+        }
+        CertificatePurpose::Peer => {
+            let authority = Authority::open(&fleet.vault, &peer_authority(cluster_id), fleet.ledger.environment())?;
+            authority.issue_peer(csr_pem, &peer_name(cluster_id, member_id), lifetime)?
+        }
+    };
     let command = cluster::Command::RecordCertificate {
+        member_id,
         node_id,
+        purpose,
         serial: issued.serial,
         not_after: issued.not_after,
     };

@@ -14,9 +14,10 @@ use crate::{
         cluster_name::{self, ClusterName},
         operation::{Kind, OperationState},
     },
-    authority::{Authority, cluster_authority, probe_token::PROBE_DATABASE},
+    authority::{Authority, cluster_authority, peer_authority, peer_domain, probe_token::PROBE_DATABASE},
     desired::desired_instance,
     fleet::Inner,
+    health::Health,
     name::{ClusterHost, ClusterNameText},
     witness::Noticed,
 };
@@ -61,6 +62,13 @@ pub(crate) async fn create(
         Some(host.as_str()),
         environment,
     )?;
+    Authority::open_or_create(
+        &fleet.vault,
+        &peer_authority(cluster_id),
+        &format!("Craton members of {}", name.as_str()),
+        Some(&peer_domain(cluster_id)),
+        environment,
+    )?;
     let (password, scram_verifier) = new_password(fleet)?;
     let new = NewCluster {
         cluster_id,
@@ -68,6 +76,7 @@ pub(crate) async fn create(
         name: name.as_str().to_owned(),
         region,
         node_count,
+        replicated: node_count > 1,
         host,
         databases: vec![MAIN_DATABASE.to_owned(), PROBE_DATABASE.to_owned()],
         user: APP_USER.to_owned(),
@@ -171,23 +180,24 @@ pub(crate) async fn rotate_password(
         .execute::<Cluster>(&cluster::stream(org_id, cluster_id), context, command)
         .await?;
     fleet.wake.notify_one();
-    if let Some(cluster) = executed.state.as_ref().filter(|cluster| !cluster.nodes.is_empty()) {
-        // When a node is away the password is taken as soon as it is back.
+    if let Some(cluster) = executed.state.as_ref().filter(|cluster| !cluster.members.is_empty()) {
+        // A node that is away takes the password as soon as it is back.
         let _ = tokio::time::timeout(ROTATION_WAIT_MAX, until_applied(fleet, cluster)).await;
     }
     Ok((password, executed.receipt))
 }
 
 async fn until_applied(fleet: &Inner, cluster: &ClusterState) {
-    let wanted = desired_instance(cluster, &fleet.shared_settings()).map(|instance| instance.content_hash());
+    let settings = fleet.shared_settings();
     let mut changes = fleet.links.watch();
     loop {
         let snapshot = fleet.links.snapshot();
-        let is_applied = cluster.nodes.iter().all(|node_id| {
-            snapshot
-                .instance(*node_id, cluster.cluster_id)
-                .and_then(|instance| instance.applied)
-                == wanted
+        let reachable = |node_id| !cluster.replicated || snapshot.health(node_id) == Health::Online;
+        let mut wanted = cluster.wanted().filter(|(_, member)| reachable(member.node_id));
+        let is_applied = wanted.all(|(member_id, member)| {
+            let wanted = desired_instance(cluster, member_id, &settings).map(|instance| instance.content_hash());
+            let instance = snapshot.instance(member.node_id, cluster.cluster_id, member_id);
+            instance.and_then(|instance| instance.applied) == wanted
         });
         if is_applied || changes.changed().await.is_err() {
             return;
@@ -268,7 +278,12 @@ pub(crate) async fn finish_deletion(
         Err(ExecuteError::Contended(_)) => return Err(WorkflowError::Contended),
         Err(ExecuteError::Store(error)) => return Err(error.into()),
     }
-    crate::authority::destroy_key(&fleet.vault, &cluster_authority(cluster.cluster_id))?;
+    for authority in [
+        cluster_authority(cluster.cluster_id),
+        peer_authority(cluster.cluster_id),
+    ] {
+        crate::authority::destroy_key(&fleet.vault, &authority)?;
+    }
     // Last, because a tombstone is not looked at again.
     fleet
         .ledger

@@ -1,6 +1,7 @@
 //! What a request or an agent sets off: look up facts, decide, append, answer.
 
 pub(crate) mod certificate;
+pub(crate) mod change;
 pub(crate) mod cluster;
 pub(crate) mod join_token;
 pub(crate) mod operation;
@@ -59,7 +60,7 @@ impl From<WorkflowError> for Problem {
         use aggregate::{cluster::Refusal as C, operation::Refusal as O};
         match &error {
             WorkflowError::NotFound
-            | WorkflowError::Cluster(C::Unknown | C::UnknownUser(_))
+            | WorkflowError::Cluster(C::Unknown | C::UnknownUser(_) | C::UnknownMember(_))
             | WorkflowError::Operation(O::Unknown) => Self::not_found(),
             WorkflowError::NameTaken => {
                 let detail = "This organisation already has a cluster with this name.";
@@ -68,6 +69,15 @@ impl From<WorkflowError> for Problem {
             WorkflowError::Cluster(C::Lifecycle(lifecycle)) => Self::conflict(
                 "cluster_state",
                 format!("The cluster is {lifecycle}, which does not allow this."),
+            ),
+            WorkflowError::Cluster(C::ChangePending(pending)) => Self::conflict(
+                "change_pending",
+                format!("The cluster is being changed by operation {}.", pending.operation_id),
+            ),
+            WorkflowError::Cluster(C::Unchanged) => Self::conflict("unchanged", "The cluster is like this already."),
+            WorkflowError::Cluster(C::StandsAlone) => Self::conflict(
+                "stands_alone",
+                "This cluster was made to stand alone and cannot get more nodes.",
             ),
             WorkflowError::Operation(O::NotCancellable) => {
                 Self::conflict("not_cancellable", "This operation cannot be cancelled.")
@@ -83,7 +93,9 @@ impl From<WorkflowError> for Problem {
             WorkflowError::Store(StoreError::Damaged { .. })
             | WorkflowError::Authority(_)
             | WorkflowError::Internal(_)
-            | WorkflowError::Cluster(C::Exists | C::OtherNode(_) | C::LogKeyChanged { .. })
+            | WorkflowError::Cluster(
+                C::Exists | C::OtherNode(_) | C::LogKeyChanged { .. } | C::OtherOperation(_) | C::MembersExhausted,
+            )
             | WorkflowError::Operation(O::OtherStep(_) | O::NotExpired) => Self::internal(&error),
         }
     }

@@ -47,9 +47,7 @@ export function ConnectionPanel({
       <Facts
         facts={[
           { term: 'Host', value: <CopyableId value={connection.host} what="host" /> },
-          { term: 'Address', value: <CopyableId value={connection.host_address} what="address" /> },
-          { term: 'Port', value: <CopyableId value={String(connection.port)} what="port" /> },
-          { term: 'HTTPS port', value: <CopyableId value={String(connection.https_port)} what="HTTPS port" /> },
+          ...connection.members.flatMap((member) => memberFacts(member, connection.members.length)),
           { term: 'Database', value: <CopyableId value={connection.database} what="database" /> },
           { term: 'User', value: <CopyableId value={connection.user} what="user" /> },
           { term: 'TLS', value: <code>sslmode={connection.sslmode}</code> },
@@ -57,6 +55,20 @@ export function ConnectionPanel({
       />
     </Panel>
   );
+}
+
+/** Where one member is reached; of several each has its number. */
+function memberFacts(member: Connection['members'][number], members: number) {
+  const of = members === 1 ? '' : ` of node ${member.member}`;
+  const fact = (term: string, what: string, value: string) => ({
+    term: `${term}${of}`,
+    value: <CopyableId value={value} what={`${what}${of}`} />,
+  });
+  return [
+    fact('Address', 'address', member.host_address),
+    fact('Port', 'port', String(member.port)),
+    fact('HTTPS port', 'HTTPS port', String(member.https_port)),
+  ];
 }
 
 function PsqlCommand({ command }: { command: string }) {

@@ -15,20 +15,18 @@ const line = (...given: Parameters<typeof followed>) =>
 
 it('names the steps that are to come', () => {
   expect(line('cluster.delete', 'running', 0, 1)).toBe('> Remove everything from the nodes');
-  expect(line('cluster.create', 'running', 1, 5)).toMatch(
+  expect(line('cluster.create', 'running', 1, 6)).toMatch(
     /^x Choose nodes \| > Issue certificates \| - Start the servers/,
   );
 });
 
 it('marks the step that failed, and none of a cancelled operation as going on', () => {
-  expect(line('cluster.create', 'failed', 2, 5)).toContain('! Start the servers | - ');
-  expect(line('cluster.create', 'cancelled', 2, 5)).not.toMatch(/[!>]/);
+  expect(line('cluster.create', 'failed', 2, 6)).toContain('! Start the servers | - ');
+  expect(line('cluster.create', 'cancelled', 2, 6)).not.toMatch(/[!>]/);
 });
 
 it('shows a kind of operation that it does not know by what was seen of it', () => {
-  expect(line('cluster.upgrade', 'running', 1, 3, ['draining_node', 'swap'])).toBe(
-    'x Draining node | > Swap | - Step 3',
-  );
+  expect(line('cluster.fold', 'running', 1, 3, ['draining_node', 'swap'])).toBe('x Draining node | > Swap | - Step 3');
 });
 
 it.each([

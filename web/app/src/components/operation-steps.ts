@@ -1,18 +1,26 @@
 import type { FollowedOperation } from '@/hooks/useOperation';
 import type { ProgressStep } from '@/ui/Progress';
 
+const CHANGE_OF_NODES = ['placed', 'certificate', 'started', 'joined', 'configured', 'probed', 'left', 'removed'];
+
 /** The steps of each kind of operation in their order, so that those to come have a name as well. */
 const STEPS: Readonly<Record<string, readonly string[]>> = {
-  'cluster.create': ['placed', 'certificate', 'started', 'configured', 'probed'],
+  'cluster.create': ['placed', 'certificate', 'started', 'joined', 'configured', 'probed'],
   'cluster.delete': ['removed'],
+  'cluster.scale': CHANGE_OF_NODES,
+  'cluster.replace_node': CHANGE_OF_NODES,
+  'cluster.upgrade': ['upgraded', 'probed'],
 };
 
 const LABELS: Readonly<Record<string, string>> = {
   placed: 'Choose nodes',
   certificate: 'Issue certificates',
   started: 'Start the servers',
+  joined: 'Form the group and elect a leader',
   configured: 'Create database and user',
   probed: 'Probe the endpoint: TLS, login, a write and a read',
+  left: 'Let the group go on without the nodes that leave',
+  upgraded: 'Move one node after the other to the version',
   removed: 'Remove everything from the nodes',
 };
 

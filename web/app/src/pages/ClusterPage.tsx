@@ -150,11 +150,11 @@ function ClusterFacts({ cluster }: { cluster: Cluster }) {
           { term: 'Region', value: cluster.region },
           { term: 'Created', value: <Timestamp time={cluster.created_at} /> },
           ...(cluster.ready_at ? [{ term: 'Ready', value: <Timestamp time={cluster.ready_at} /> }] : []),
-          ...cluster.nodes.map(({ node_id, state }, index) => ({
-            term: `Node ${index + 1}`,
+          ...cluster.nodes.map((node) => ({
+            term: `Node ${node.member}`,
             value: (
               <>
-                <CopyableId value={node_id} what="node id" /> {state.replaceAll('_', ' ')}
+                <CopyableId value={node.node_id} what="node id" /> {nodeWords(node)}
               </>
             ),
           })),
@@ -162,6 +162,12 @@ function ClusterFacts({ cluster }: { cluster: Cluster }) {
       />
     </Panel>
   );
+}
+
+/** How a member stands, in words. */
+function nodeWords({ state, role, standing, server_version: version }: Cluster['nodes'][number]): string {
+  const words = [state.replaceAll('_', ' '), role, standing === 'wanted' ? null : standing];
+  return [...words, version && `version ${version}`].filter(Boolean).join(', ');
 }
 
 function DeletePanel({ organisation, cluster }: { organisation: Organisation; cluster: Cluster }) {

@@ -142,7 +142,7 @@ describe('a cluster', () => {
     expect(password.length).toBeGreaterThanOrEqual(16);
     await heading('Creating the cluster');
     const steps = await screen.findByRole('list', { name: 'Steps' });
-    expect(within(steps).getAllByRole('listitem')).toHaveLength(5);
+    expect(within(steps).getAllByRole('listitem')).toHaveLength(6);
 
     await heading('Connect');
     await screen.findByText('The cluster is ready: login, write and read succeeded through its endpoint');

@@ -49,6 +49,8 @@ fn settings(directory: &TempDir, rate_limits: RateLimits) -> Settings {
         region: "local".to_owned(),
         cluster_domain: "craton.localhost".to_owned(),
         metrics_listen: any,
+        development: false,
+        replace_offline_after: 900,
         master_key_file: None,
         log_origin: "platform.test".to_owned(),
         witness_file: None,

@@ -301,6 +301,68 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/orgs/{org}/clusters/{cluster}/nodes/{member}/replace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replaces a node of a cluster
+         * @description A new member on another node takes the place of one, which may be out of reach. It receives everything before the
+         *     old one leaves.
+         */
+        post: operations["replace_cluster_node"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/clusters/{cluster}/scale": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Changes how many nodes a cluster has
+         * @description New nodes receive everything before they get a vote, and then the nodes that are too many leave, the leader last.
+         */
+        post: operations["scale_cluster"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orgs/{org}/clusters/{cluster}/upgrade": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Moves a cluster to another version of the server
+         * @description One node after the other, the leader last, and the next one only while every node takes part and lets clients in.
+         *     When the version does not run on a node, nothing further is touched.
+         */
+        post: operations["upgrade_cluster"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/orgs/{org}/clusters/{cluster}/users": {
         parameters: {
             query?: never;
@@ -769,6 +831,7 @@ export interface components {
         CeremonyId: string;
         /** @description A cluster. */
         Cluster: {
+            change: components["schemas"]["ClusterChange"] | null;
             /**
              * Format: date-time
              * @description When it was asked for.
@@ -784,16 +847,16 @@ export interface components {
             name: string;
             /**
              * Format: int32
-             * @description How many nodes it has.
+             * @description How many nodes it shall have.
              */
             node_count: number;
-            /** @description The nodes that it was placed on. */
+            /** @description Its members and the nodes that they were placed on. */
             nodes: components["schemas"]["ClusterNode"][];
             /** @description Its organisation. */
             org_id: components["schemas"]["OrgId"];
             /**
              * Format: int32
-             * @description Its TCP port, once a node has chosen one and while that node is known to be there.
+             * @description The TCP port of its first member, once its node has chosen one.
              */
             port: number | null;
             /**
@@ -805,6 +868,20 @@ export interface components {
             region: string;
             /** @description Where it is in its life. */
             state: components["schemas"]["ClusterState"];
+        };
+        /** @description A change of a ready cluster. */
+        ClusterChange: {
+            /** @description What it does: `cluster.scale`, `cluster.replace_node` or `cluster.upgrade`. */
+            kind: string;
+            /** @description The operation that carries it out. */
+            operation_id: components["schemas"]["OperationId"];
+        };
+        /** @description A cluster that is being changed. */
+        ClusterChanging: {
+            /** @description The operation that changes it. */
+            operation: components["schemas"]["Operation"];
+            /** @description The record of the request. */
+            receipt: components["schemas"]["Receipt"];
         };
         /** @description A new cluster. */
         ClusterCreated: {
@@ -828,13 +905,25 @@ export interface components {
         ClusterId: string;
         /** @description One node's part in a cluster. */
         ClusterNode: {
-            /** @description The node. */
-            node_id: components["schemas"]["NodeId"];
             /**
-             * @description `offline`, `unknown` until it has reported, or what its agent reports: `awaiting_certificate`, `starting`,
-             *     `configuring`, `running`, `backoff`, `removing`.
+             * Format: int64
+             * @description The member's number in the cluster. It is never used again.
+             */
+            member: number;
+            /** @description The node that it is on. */
+            node_id: components["schemas"]["NodeId"];
+            role: components["schemas"]["MemberRole"] | null;
+            /** @description The version of its server; null while it does not answer. */
+            server_version: string | null;
+            /** @description `wanted`; `leaving` until the others go on without it; `removing` until nothing is left of it. */
+            standing: string;
+            /**
+             * @description `offline`, `unknown` until it has reported, or what its agent reports: `awaiting_certificate`,
+             *     `awaiting_members`, `starting`, `joining`, `configuring`, `running`, `backoff`, `removing`.
              */
             state: string;
+            /** @description The installed version that it shall run; null for its agent's own choice. */
+            wanted_version: string | null;
         };
         /**
          * @description Where a cluster is in its life.
@@ -864,20 +953,22 @@ export interface components {
             database: string;
             /** @description Snippets for common drivers. */
             drivers: components["schemas"]["Driver"][];
-            /** @description The host name, which the certificate is for. */
+            /** @description The host name, which the certificate of every member is for. */
             host: string;
-            /** @description The address, for resolvers that do not know the name. */
+            /** @description The address of the first member, for resolvers that do not know the name. */
             host_address: string;
             /**
              * Format: int32
-             * @description The TCP port of the logs over HTTPS.
+             * @description The first member's TCP port of the logs over HTTPS.
              */
             https_port: number;
             /** @description The keys that verify the databases' logs. */
             log_keys: components["schemas"]["LogKey"][];
+            /** @description Every member. Clients may use any of them: all read and write. */
+            members: components["schemas"]["ConnectionMember"][];
             /**
              * Format: int32
-             * @description The TCP port.
+             * @description The TCP port of the first member.
              */
             port: number;
             /** @description A complete command line. Save `ca.pem` under the file name in it first. */
@@ -890,6 +981,28 @@ export interface components {
             user: string;
             /** @description The keys of the witnesses that cosign the logs, first the platform's own. */
             witness_keys: string[];
+        };
+        /** @description Where one member of a cluster accepts clients. */
+        ConnectionMember: {
+            /** @description Its own host name, which its certificate is for, too. */
+            host: string;
+            /** @description Its address. */
+            host_address: string;
+            /**
+             * Format: int32
+             * @description Its TCP port of the logs over HTTPS.
+             */
+            https_port: number;
+            /**
+             * Format: int64
+             * @description The member's number.
+             */
+            member: number;
+            /**
+             * Format: int32
+             * @description Its TCP port.
+             */
+            port: number;
         };
         /** @description What the new key is to be. */
         CreateApiKey: {
@@ -1052,6 +1165,11 @@ export interface components {
             /** @description The person. */
             user_id: components["schemas"]["UserId"];
         };
+        /**
+         * @description What a member is in its cluster's consensus group.
+         * @enum {string}
+         */
+        MemberRole: "leader" | "follower" | "learner" | "candidate";
         /** @description A changed membership. */
         MemberSet: {
             /** @description The record of the change. */
@@ -1116,6 +1234,8 @@ export interface components {
             processors: number;
             /** @description Where it is. */
             region: string;
+            /** @description The versions of the server that are installed beside its agent's own choice. */
+            server_versions: string[];
             /** @description What it fails together with. */
             zone: string;
         };
@@ -1144,7 +1264,7 @@ export interface components {
             error: string | null;
             /** @description The operation's id. */
             id: components["schemas"]["OperationId"];
-            /** @description What it does: `cluster.create` or `cluster.delete`. */
+            /** @description What it does: `cluster.create`, `cluster.delete`, `cluster.scale`, `cluster.replace_node` or `cluster.upgrade`. */
             kind: string;
             /**
              * Format: date-time
@@ -1381,6 +1501,14 @@ export interface components {
          * @enum {string}
          */
         Role: "owner" | "admin" | "member" | "viewer" | "auditor";
+        /** @description How many nodes the cluster shall have. */
+        ScaleCluster: {
+            /**
+             * Format: int32
+             * @description 1, 3 or 5: an even number would bear the loss of no more nodes than the odd one below.
+             */
+            node_count: number;
+        };
         /** @description A browser session. */
         Session: {
             /**
@@ -1424,6 +1552,11 @@ export interface components {
             certificates: string;
             /** @description Where it is asked, `https` or `http`. */
             url: string;
+        };
+        /** @description What the cluster's nodes shall run. */
+        UpgradeCluster: {
+            /** @description A version of the server that is installed on every node of the cluster. It may be an older one. */
+            version: string;
         };
         /** @description A person. */
         User: {
@@ -2120,6 +2253,118 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Connection"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replace_cluster_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The member's number */
+                member: number;
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The change has begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterChanging"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    scale_cluster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScaleCluster"];
+            };
+        };
+        responses: {
+            /** @description The change has begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterChanging"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    upgrade_cluster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpgradeCluster"];
+            };
+        };
+        responses: {
+            /** @description The change has begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterChanging"];
                 };
             };
             /** @description The request failed */
