@@ -286,7 +286,8 @@ mod tests {
                 is_serving,
             })
         };
-        let table: &[(&DesiredState, C, P, bool, Option<LocalMembership>, &[Action])] = &[
+        type Case<'a> = (&'a DesiredState, C, P, bool, Option<LocalMembership>, &'a [Action]);
+        let table: &[Case<'_>] = &[
             // desired, peer certificate, process, has answered, group, steps
             (
                 &listed,

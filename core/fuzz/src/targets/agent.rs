@@ -2,9 +2,10 @@
 
 use craton_agent_protocol::{
     AckOutcome, AgentEnvelope, AgentMessage, CertificateOutcome, CertificateSubject, ClusterId, DesiredInstance,
-    DesiredRefusal, DesiredState, DesiredTimeStampAuthority, DesiredUser, DesiredWitness, Endpoint, EnrolRequest,
-    EnrolResponse, Hello, InstancePhase, JoinToken, LinkRefusalCode, NodeId, ObservedDatabase, ObservedInstance,
-    ObservedState, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, PlatformMessage, RunState, Successor, decode_agent,
+    DesiredMember, DesiredMembership, DesiredRefusal, DesiredState, DesiredTimeStampAuthority, DesiredUser,
+    DesiredWitness, Endpoint, EnrolRequest, EnrolResponse, Hello, InstanceId, InstancePhase, JoinToken,
+    LinkRefusalCode, MemberId, NodeId, NotReady, ObservedDatabase, ObservedInstance, ObservedMembership, ObservedState,
+    PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, PlatformMessage, Role, RunState, Successor, decode_agent,
     decode_platform, encode_agent, encode_platform, negotiate,
 };
 
@@ -39,7 +40,14 @@ pub(super) const PARSERS: &[Parser] = &[
     Parser {
         name: "ids",
         parse: ids,
-        seeds: || vec![NODE.as_bytes().to_vec(), CLUSTER.as_bytes().to_vec()],
+        seeds: || {
+            let instance = format!("{CLUSTER}.12");
+            vec![
+                NODE.as_bytes().to_vec(),
+                CLUSTER.as_bytes().to_vec(),
+                instance.into_bytes(),
+            ]
+        },
     },
     Parser {
         name: "enrolment",
@@ -62,6 +70,7 @@ fn cluster() -> ClusterId {
 fn desired() -> DesiredState {
     let instance = DesiredInstance {
         cluster_id: cluster(),
+        member_id: MemberId::FIRST,
         name: "clinic".to_owned(),
         run_state: RunState::Running,
         hostnames: vec!["clinic.example".to_owned()],
@@ -83,6 +92,16 @@ fn desired() -> DesiredState {
             url: "https://tsa.example".to_owned(),
             certificates: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_owned(),
         }),
+        membership: Some(DesiredMembership {
+            bootstrap: true,
+            generation: 3,
+            members: vec![DesiredMember {
+                member_id: MemberId::FIRST,
+                peer_address: ([127, 0, 0, 1], 20_003).into(),
+                sql_address: ([127, 0, 0, 1], 20_001).into(),
+            }],
+        }),
+        server_version: Some("0.2.0".to_owned()),
     };
     DesiredState::new(node(), 5, vec![instance])
 }
@@ -90,16 +109,34 @@ fn desired() -> DesiredState {
 fn observed() -> ObservedState {
     let instance = ObservedInstance {
         cluster_id: cluster(),
+        member_id: MemberId::FIRST,
         phase: InstancePhase::Running,
         endpoint: Some(Endpoint {
             address: [127, 0, 0, 1].into(),
             port: 20_001,
             https_port: 20_002,
+            peer_port: 20_003,
         }),
         pid: Some(4_711),
         restarts: 1,
         server_version: Some("0.1.0".to_owned()),
+        runs_version: Some("0.2.0".to_owned()),
         certificate_not_after_s: Some(1_800_000_000),
+        peer_certificate_not_after_s: Some(1_800_000_001),
+        membership: Some(ObservedMembership {
+            role: Role::Leader,
+            leader: Some(MemberId::FIRST),
+            term: 4,
+            committed: Some(42),
+            applied: Some(42),
+            voters: [MemberId::FIRST].into(),
+            learners: [].into(),
+            members_generation: 3,
+            not_ready: vec![NotReady {
+                code: "catching_up".to_owned(),
+                detail: "17 entries are missing".to_owned(),
+            }],
+        }),
         applied: None,
         databases: vec![ObservedDatabase {
             name: "main".to_owned(),
@@ -110,6 +147,7 @@ fn observed() -> ObservedState {
     };
     ObservedState {
         generation: 5,
+        server_versions: vec!["0.2.0".to_owned()],
         instances: vec![instance],
     }
 }
@@ -119,7 +157,7 @@ fn agent_messages() -> Vec<AgentEnvelope> {
     let messages = vec![
         AgentMessage::Hello(Hello {
             protocol_version_min: 1,
-            protocol_version_max: 2,
+            protocol_version_max: 3,
             agent_version: "0.1.0".to_owned(),
             generation: 5,
             content_hash: Some(content_hash),
@@ -139,7 +177,11 @@ fn agent_messages() -> Vec<AgentEnvelope> {
         },
         AgentMessage::Observed(observed()),
         AgentMessage::CertificateRequest {
-            subject: CertificateSubject::Instance { cluster_id: cluster() },
+            subject: CertificateSubject::instance(desired().instances[0].id()),
+            csr_pem: "-----BEGIN CERTIFICATE REQUEST-----\n".to_owned(),
+        },
+        AgentMessage::CertificateRequest {
+            subject: CertificateSubject::peer(desired().instances[0].id()),
             csr_pem: "-----BEGIN CERTIFICATE REQUEST-----\n".to_owned(),
         },
     ];
@@ -153,7 +195,7 @@ fn agent_messages() -> Vec<AgentEnvelope> {
 fn platform_messages() -> Vec<PlatformMessage> {
     vec![
         PlatformMessage::Welcome {
-            protocol_version: 1,
+            protocol_version: 2,
             heartbeat_interval_ms: 5_000,
         },
         PlatformMessage::Desired(desired()),
@@ -223,7 +265,11 @@ fn ids(bytes: &[u8]) -> bool {
         assert_eq!(id.as_str(), text);
         assert!(cluster.is_err(), "an id is of one kind");
     }
-    node.is_ok() || cluster.is_ok()
+    let instance = InstanceId::parse(text);
+    if let Some(id) = &instance {
+        assert_eq!(id.to_string(), text, "an instance has one name");
+    }
+    node.is_ok() || cluster.is_ok() || instance.is_some()
 }
 
 const ENROL_REQUEST: &str =

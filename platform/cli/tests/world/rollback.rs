@@ -79,7 +79,11 @@ struct Place {
 impl Place {
     fn of(world: &World, cluster: &str) -> Self {
         let ready = world.ready_now();
-        let on = |index: usize| world.data_dir().join(format!("node-{}/instances/{cluster}.1", index + 1));
+        let on = |index: usize| {
+            world
+                .data_dir()
+                .join(format!("node-{}/instances/{cluster}.1", index + 1))
+        };
         let index = (0..3).find(|index| on(*index).exists()).expect("an agent has it");
         let agent = ready["agents"][index]["process_id"].as_u64().expect("a number");
         Self {
