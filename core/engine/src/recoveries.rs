@@ -47,7 +47,7 @@ impl Recoveries {
     /// have come before it was recorded.
     pub(crate) fn note_wal(&self, recovery: &WalRecovery) {
         self.generation.store(recovery.generation, Ordering::Release);
-        for torn in recovery.earlier.iter().chain(&recovery.torn) {
+        for torn in recovery.earlier.iter().chain(&recovery.torn).chain(&recovery.set_aside) {
             self.note(SYSTEM_TENANT, torn_tail(torn));
         }
         for file in &recovery.heads_rewritten {

@@ -2,14 +2,15 @@
 //!
 //! The logs were closed cleanly, so every record in them is acknowledged and known to be synced. A flipped byte is
 //! found when the log is opened or when what it belongs to is read, or it changes nothing: it is in a place that holds
-//! nothing, or in something derived that is mended.
+//! nothing, or in something derived that is mended. A write-ahead log that sets damage aside opens, and says that it is
+//! incomplete.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use craton_crypto::{LinkedRecord, SecretBytes, record_hash};
 use craton_log::testing::MemoryDisk;
-use craton_log::{TenantLog, TenantLogError, TenantLogOptions, Vote, Wal, WalEntry, WalError, WalOptions};
+use craton_log::{OnDamage, TenantLog, TenantLogError, TenantLogOptions, Vote, Wal, WalEntry, WalError, WalOptions};
 use craton_proof::HashReader;
 use craton_types::{Hash, LogIndex, NodeId, Offset, Record, Term};
 
@@ -70,6 +71,8 @@ struct Logs {
     options: FlipOptions,
     disk: MemoryDisk,
     entries: Vec<WalEntry>,
+    /// Those that another leader's entries replaced.
+    cut_off: Vec<WalEntry>,
     records: Vec<Record>,
     root: Hash,
 }
@@ -88,11 +91,14 @@ impl Logs {
             options,
             disk: MemoryDisk::new(),
             entries: Vec::new(),
+            cut_off: Vec::new(),
             records: Vec::new(),
             root: Hash::default(),
         };
         let mut decisions = Decisions::new(options.seed);
-        let mut wal = logs.open_wal(&logs.disk, 0).map_err(|error| error.to_string())?;
+        let mut wal = logs
+            .open_wal(&logs.disk, 0, OnDamage::Refuse)
+            .map_err(|error| error.to_string())?;
         let mut written = 0;
         while written < options.log_bytes {
             let length = usize::try_from(decisions.below(RECORD_BYTES_MAX)).expect("short");
@@ -124,6 +130,7 @@ impl Logs {
             })?;
         }
         wal.truncate_from(LogIndex::new(kept as u64 + 1))?;
+        self.cut_off = self.entries[kept..].to_vec();
         for entry in &mut self.entries[kept..] {
             entry.term = Term::new(2);
             entry.payload.reverse();
@@ -152,9 +159,10 @@ impl Logs {
         Ok(())
     }
 
-    fn open_wal(&self, disk: &MemoryDisk, salt: u64) -> Result<Wal, WalError> {
+    fn open_wal(&self, disk: &MemoryDisk, salt: u64, on_damage: OnDamage) -> Result<Wal, WalError> {
         let options = WalOptions {
             segment_bytes: self.segment_bytes(),
+            on_damage,
             ..WalOptions::new(NodeId::new(1), SecretBytes::new([9; 32]))
         };
         let random = random_fill(self.options.seed ^ (salt << 32));
@@ -220,9 +228,11 @@ impl Logs {
     }
 
     fn check_wal(&self, disk: &MemoryDisk) -> Result<&'static str, String> {
-        let wal = match self.open_wal(disk, 1) {
+        let damaged = disk.fork();
+        let wal = match self.open_wal(disk, 1, OnDamage::Refuse) {
             Ok(wal) => wal,
-            Err(WalError::Corrupt { .. } | WalError::WrongKey { .. } | WalError::Superblock { .. }) => {
+            Err(WalError::Corrupt { .. }) => return self.check_set_aside(&damaged),
+            Err(WalError::WrongKey { .. } | WalError::Superblock { .. }) => {
                 return Ok("write-ahead log: found when opened");
             }
             Err(error) => return Err(format!("an error that does not name the damage: {error}")),
@@ -240,6 +250,36 @@ impl Logs {
             Err(WalError::Corrupt { .. }) => Ok("write-ahead log: found when read"),
             Err(error) => Err(format!("an error that does not name the damage: {error}")),
         }
+    }
+
+    /// What precedes damage is served, and nobody takes it for all there was. Entries that were cut off may be there again,
+    /// as long as they do not pass for committed.
+    fn check_set_aside(&self, disk: &MemoryDisk) -> Result<&'static str, String> {
+        let wal = match self.open_wal(disk, 2, OnDamage::SetAside) {
+            Ok(wal) => wal,
+            Err(error) => return Err(format!("damage is not set aside: {error}")),
+        };
+        if !wal.is_incomplete() || self.options.defect == Some(Defect::UnmarkedDamage) {
+            return Err(format!(
+                "the write-ahead log ends at {:?} and does not say that it is incomplete",
+                wal.last_index()
+            ));
+        }
+        let entries = wal.entries_from(LogIndex::new(1)).map_err(|error| error.to_string())?;
+        let entries = entries
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| error.to_string())?;
+        let kept = self.entries.len() - self.cut_off.len();
+        for (at, entry) in entries.iter().enumerate() {
+            let was_cut_off = at
+                .checked_sub(kept)
+                .is_some_and(|at| self.cut_off.get(at) == Some(entry));
+            let may_be_cut_off = was_cut_off && entry.index > wal.committed();
+            if self.entries.get(at) != Some(entry) && !may_be_cut_off {
+                return Err(format!("entry {} is another than was written", entry.index));
+            }
+        }
+        Ok("write-ahead log: set aside, and known to be incomplete")
     }
 
     fn check_log(&self, disk: &MemoryDisk, path: &Path, position: usize) -> Result<&'static str, String> {

@@ -43,6 +43,8 @@ pub enum Defect {
     SkippedCut,
     /// Records are read without being checked.
     UncheckedReads,
+    /// A write-ahead log that lost entries passes for a whole one.
+    UnmarkedDamage,
     /// Nobody compares the tenants' logs with what was noted before the write-ahead log forgot.
     IgnoredHeads,
 }

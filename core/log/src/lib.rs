@@ -22,9 +22,9 @@ pub use tenant::{
     TenantLogRecovery, TornRecords, Writeback,
 };
 pub use wal::{
-    BATCH_BYTES_MAX, CoveredPurge, Damage, HeadsDamage, LogHead, LogHeadMismatch, Placement, PreparedPurge, RandomFill,
-    RepairedCopy, SealedBatch, SuperblockDamage, TornTail, Vote, WAL_SEGMENT_BYTES_DEFAULT, Wal, WalEntries, WalEntry,
-    WalError, WalOptions, WalPurge, WalRange, WalRecovery, WalScrub, WalSpace,
+    BATCH_BYTES_MAX, CoveredPurge, Damage, HeadsDamage, LogHead, LogHeadMismatch, OnDamage, Placement, PreparedPurge,
+    RandomFill, RepairedCopy, SealedBatch, SuperblockDamage, TornTail, Vote, WAL_SEGMENT_BYTES_DEFAULT, Wal,
+    WalEntries, WalEntry, WalError, WalOptions, WalPurge, WalRange, WalRecovery, WalScrub, WalSpace,
 };
 
 /// The in-memory disk for tests.

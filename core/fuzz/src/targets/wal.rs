@@ -26,7 +26,7 @@ pub(super) const PARSERS: &[Parser] = &[
     Parser {
         name: "torn tail",
         parse: wal_torn_tail,
-        seeds: || vec![[&[0; 31][..], &[9, 5]].concat()],
+        seeds: || vec![[&[0; 31][..], &[9, 5, 1]].concat()],
     },
     Parser {
         name: "vote",

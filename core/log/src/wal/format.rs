@@ -242,7 +242,7 @@ impl RecordHeader {
 }
 
 /// The plaintext of a recovery record.
-pub(super) const TORN_TAIL_BYTES: usize = 33;
+pub(super) const TORN_TAIL_BYTES: usize = 34;
 /// The plaintext of a vote.
 pub(super) const VOTE_BYTES: usize = 17;
 
@@ -254,17 +254,22 @@ impl TornTail {
         bytes[16..24].copy_from_slice(&self.start.to_be_bytes());
         bytes[24..32].copy_from_slice(&self.end.to_be_bytes());
         bytes[32] = self.reason as u8;
+        bytes[33] = u8::from(self.was_synced);
         bytes
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; TORN_TAIL_BYTES] = bytes.try_into().ok()?;
+        if bytes[33] > 1 {
+            return None;
+        }
         Some(Self {
             generation: u64::from_be_bytes(array(bytes, 0)),
             segment: u64::from_be_bytes(array(bytes, 8)),
             start: u64::from_be_bytes(array(bytes, 16)),
             end: u64::from_be_bytes(array(bytes, 24)),
             reason: super::Damage::from_byte(bytes[32])?,
+            was_synced: bytes[33] == 1,
         })
     }
 }
@@ -349,10 +354,12 @@ mod tests {
         }
 
         #[test]
-        fn torn_tails_survive_a_round_trip(integers in any::<[u64; 4]>(), reason in 0u8..14) {
+        fn torn_tails_survive_a_round_trip(
+            integers in any::<[u64; 4]>(), reason in 0u8..14, was_synced in any::<bool>(),
+        ) {
             let [generation, segment, start, end] = integers;
             if let Some(reason) = crate::wal::Damage::from_byte(reason) {
-                let torn = TornTail { generation, segment, start, end, reason };
+                let torn = TornTail { generation, segment, start, end, reason, was_synced };
                 prop_assert_eq!(TornTail::decode(&torn.encode()), Some(torn));
             }
         }

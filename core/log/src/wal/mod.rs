@@ -9,6 +9,8 @@
 //!   with no record behind it is a torn tail: set aside and reported in [`WalRecovery`].
 //! - A segment is written under a temporary name, its space reserved, synced, renamed, its directory synced.
 //!   The end of the log comes from record headers, never from a file's size.
+//! - Where a node can get back what it lost, damage may be set aside instead: the log opens with what precedes it, and says
+//!   that it is incomplete until it is told otherwise.
 //! - A failed write or sync poisons the log, except that a full disk refuses the batch and nothing else.
 //! - What a tenant's log must hold is noted before the entries that it came from are forgotten.
 //! - The node's vote is a record like any other: vote and entries reach the disk in one order.
@@ -22,7 +24,9 @@
 //! Which entries conflict and which are committed (`craton-consensus`), and threads: the caller decides when to append, when
 //! to reserve space and when to purge.
 
+mod aside;
 mod batch;
+mod chain;
 mod cipher;
 mod entries;
 mod error;
@@ -85,6 +89,20 @@ pub struct WalOptions {
     pub node: NodeId,
     /// The node's key that wraps the segments' keys.
     pub wrapping_key: SecretBytes,
+    /// What becomes of a log that lost what it was known to hold.
+    pub on_damage: OnDamage,
+}
+
+/// What becomes of a log in which something that was known to be synced is damaged or missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDamage {
+    /// It is not opened.
+    #[default]
+    Refuse,
+    /// It is opened with what precedes the damage; the rest is kept beside it. The log then says that it is incomplete,
+    /// see [`Wal::is_incomplete`]. For a node that gets back from others what it lost. Damage to the superblock or the heads,
+    /// and a wrong key, are still refused.
+    SetAside,
 }
 
 impl WalOptions {
@@ -95,6 +113,7 @@ impl WalOptions {
             segment_bytes: WAL_SEGMENT_BYTES_DEFAULT,
             node,
             wrapping_key,
+            on_damage: OnDamage::Refuse,
         }
     }
 }
@@ -228,6 +247,25 @@ impl Wal {
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.storage.superblock.lock().get().node
+    }
+
+    /// Whether entries and votes were lost that may have been acknowledged, and [`Self::mark_complete`] was not called
+    /// since. A node with such a log must not vote, nor stand for election, until it has everything back that a quorum may
+    /// count on: its vote may be older than one that it gave, and entries before the damage may be among its last ones that
+    /// were cut off before.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.storage.superblock.lock().get().incomplete
+    }
+
+    /// Says durably that the log has everything back that it lost.
+    ///
+    /// # Errors
+    /// [`WalError::Io`] or [`WalError::Poisoned`].
+    pub fn mark_complete(&mut self) -> Result<(), WalError> {
+        self.storage.check_poison()?;
+        self.storage
+            .update_superblock(|superblock| superblock.incomplete = false)
     }
 
     /// What reserves the next segment's space.

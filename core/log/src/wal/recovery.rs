@@ -4,16 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use craton_types::{LogIndex, NodeId, Term};
+use craton_types::{LogIndex, NodeId};
 use parking_lot::Mutex;
 
-use super::format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind};
+use super::aside::read_prefix;
+use super::chain::{Reach, read_log};
+use super::format::RecordKind;
 use super::heads::{HeadsFiles, LogHead};
-use super::scan::{Bound, Torn};
+use super::scan::Torn;
 use super::segment::{Link, Segment, Storage, UnplacedRecord, list_segments};
 use super::superblock::{RepairedCopy, SUPERBLOCK_NAME, Superblock, SuperblockDamage, SuperblockFile, Vote};
-use super::terms::Terms;
-use super::{Contents, Damage, RandomFill, Wal, WalError, WalOptions};
+use super::{Contents, Damage, OnDamage, RandomFill, Wal, WalError, WalOptions};
 use crate::disk::Disk;
 
 /// What was found when the log was opened.
@@ -27,6 +28,8 @@ pub struct WalRecovery {
     pub last_index: Option<LogIndex>,
     /// The interrupted write that was set aside now.
     pub torn: Option<TornTail>,
+    /// What was known to be synced, is damaged, and was set aside now, see [`OnDamage::SetAside`].
+    pub set_aside: Vec<TornTail>,
     /// Those that earlier openings set aside, as far as their reports were not purged.
     pub earlier: Vec<TornTail>,
     /// Copies of the superblock that were written again.
@@ -39,8 +42,9 @@ pub struct WalRecovery {
     pub heads_rewritten: Vec<&'static str>,
 }
 
-/// A stretch of a segment that an interrupted write left, after everything known to be synced. No append of it
-/// was ever acknowledged. Its bytes are kept in the file named by [`Self::file_name`] beside the segments.
+/// A stretch of a segment that was set aside: an interrupted write left it, after everything known to be synced, and no
+/// append of it was ever acknowledged; or, when it says so, it was synced and is damaged or behind damage. Its bytes are
+/// kept in the file named by [`Self::file_name`] beside the segments, unless the segment was missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TornTail {
     /// The generation that found it.
@@ -51,24 +55,21 @@ pub struct TornTail {
     pub start: u64,
     /// One past its last byte that is not zero.
     pub end: u64,
-    /// What was wrong at its start.
+    /// What was wrong at its start, or before it.
     pub reason: Damage,
+    /// Whether it was known to be synced: entries may have been acknowledged that are lost with it.
+    pub was_synced: bool,
 }
 
 impl TornTail {
     /// The file that keeps the bytes.
     #[must_use]
     pub fn file_name(&self) -> String {
-        format!("{:020}.torn", self.segment)
+        match self.was_synced {
+            false => format!("{:020}.torn", self.segment),
+            true => format!("{:020}.{}.aside", self.segment, self.generation),
+        }
     }
-}
-
-/// The segments that count, oldest first, and those that do not.
-struct Chain {
-    segments: Vec<Segment>,
-    superseded: Vec<u64>,
-    /// The last entry that was forgotten.
-    purged: Option<(LogIndex, Term)>,
 }
 
 impl Wal {
@@ -80,7 +81,8 @@ impl Wal {
     /// before it gets its name.
     ///
     /// # Errors
-    /// [`WalError::Corrupt`] when anything known to be synced is damaged or missing, [`WalError::Superblock`] when it is
+    /// [`WalError::Corrupt`] when anything known to be synced is damaged or missing, unless the options say to set it
+    /// aside, [`WalError::Superblock`] when it is
     /// not known what belongs to the log, [`WalError::Heads`], [`WalError::WrongKey`],
     /// [`WalError::NoSpace`] or [`WalError::Io`]. A failed opening may be repeated.
     pub fn open(
@@ -106,7 +108,15 @@ impl Wal {
             poisoned: AtomicBool::new(false),
         };
         storage.recover_spare(options.segment_bytes)?;
-        let mut chain = load_chain(&storage, &sequences, &known)?;
+        let read = read_log(&storage, &sequences, &known, Reach::Everything);
+        let (mut chain, mut tail, damage) = match (read, options.on_damage) {
+            (Ok((chain, tail)), _) => (chain, tail, None),
+            (Err(error), OnDamage::SetAside) => {
+                let (damage, chain, tail) = read_prefix(&storage, &sequences, &known, error)?;
+                (chain, tail, Some(damage))
+            }
+            (Err(error), OnDamage::Refuse) => return Err(error),
+        };
         let purged_through = chain.purged.unwrap_or_default().0;
         storage.heads.lock().check_covers(purged_through)?;
         let mut recovery = WalRecovery {
@@ -114,6 +124,7 @@ impl Wal {
             first_index: None,
             last_index: None,
             torn: None,
+            set_aside: Vec::new(),
             earlier: Vec::new(),
             superblock: repaired,
             purged_through,
@@ -121,25 +132,31 @@ impl Wal {
             heads_rewritten,
         };
 
-        let tail = scan_chain(&mut chain, &known)?;
         let reports = chain.segments.iter().flat_map(|segment| &segment.reports);
         recovery.earlier.extend(reports.map(|(_, torn)| torn));
-        let newest_sequence = sequences.last().copied().unwrap_or(0);
+        let newest_sequence = sequences.last().copied().unwrap_or(0).max(known.newest_segment);
+        if let Some(damage) = &damage {
+            tail.vote = damage.latest_vote(&storage, tail.vote);
+        }
         storage.update_superblock(|superblock| {
             superblock.generation = recovery.generation;
             superblock.vote = tail.vote;
+            superblock.incomplete |= damage.is_some();
             if newest_sequence > known.newest_segment {
                 // The crash came between publishing that segment and saying so here.
                 superblock.newest_segment = newest_sequence;
                 superblock.synced_end = 0;
             }
         })?;
+        if let Some(damage) = &damage {
+            recovery.set_aside = damage.set_aside(&storage, recovery.generation)?;
+        }
         let mut records = Vec::new();
         let mut link = Link {
             sequence: newest_sequence + 1,
             previous_sequence: 0,
             previous_end: 0,
-            previous: None,
+            previous: chain.purged,
         };
         if let Some(newest) = chain.segments.last_mut() {
             if let Some(suspect) = tail.suspect {
@@ -158,6 +175,8 @@ impl Wal {
                 recovery.torn = Some(torn);
             }
         }
+        let reports = recovery.set_aside.iter().map(|torn| torn.encode().to_vec());
+        records.extend(reports.map(|text| UnplacedRecord::plain(RecordKind::Recovery, text)));
         if tail.vote != Vote::default() {
             records.push(UnplacedRecord::plain(RecordKind::Vote, tail.vote.encode().to_vec()));
         }
@@ -229,150 +248,7 @@ fn open_superblock(
         let known = known.newest_segment;
         return damaged(SuperblockDamage::Stale { known, found });
     }
-    if found < known.newest_segment {
-        return Err(missing(known.newest_segment));
-    }
     Ok((file, repaired))
-}
-
-fn missing(segment: u64) -> WalError {
-    WalError::Corrupt {
-        segment,
-        position: 0,
-        reason: Damage::Missing,
-    }
-}
-
-/// Follows the links from the newest segment back to the oldest that was not purged.
-fn load_chain(storage: &Storage, sequences: &[u64], known: &Superblock) -> Result<Chain, WalError> {
-    let mut segments: Vec<Segment> = Vec::new();
-    let mut next = sequences.last().copied().unwrap_or(0);
-    while next != 0 && next >= known.oldest_segment {
-        if !sequences.contains(&next) {
-            return Err(missing(next));
-        }
-        let segment = storage.open_segment(next)?;
-        if segment.header.previous_sequence >= next {
-            return Err(segment.corrupt(0, Damage::SegmentHeader));
-        }
-        next = segment.header.previous_sequence;
-        segments.push(segment);
-    }
-    segments.reverse();
-    let mut purged = known.purged;
-    if let Some(oldest) = segments.first() {
-        let is_newer = oldest.header.sequence > known.newest_segment;
-        if is_newer && oldest.header.previous_sequence == 0 {
-            // The log was reset, and the crash came before the superblock said so.
-            purged = purged.max(oldest.header.previous);
-        }
-        // Less than what was forgotten may be gone, and never more.
-        if oldest.header.previous > purged {
-            return Err(oldest.corrupt(0, Damage::Sequence));
-        }
-    }
-    let linked = |sequence: &u64| segments.iter().any(|segment| segment.header.sequence == *sequence);
-    let superseded = sequences.iter().copied().filter(|sequence| !linked(sequence)).collect();
-    Ok(Chain {
-        segments,
-        superseded,
-        purged,
-    })
-}
-
-/// What the newest segment ends with.
-#[derive(Default)]
-struct Tail {
-    suspect: Option<Suspect>,
-    torn: Option<Torn>,
-    vote: Vote,
-    terms: Terms,
-    committed: LogIndex,
-}
-
-/// The last record, when nothing shows that it was synced.
-struct Suspect {
-    header: RecordHeader,
-    before: Option<(LogIndex, Term)>,
-    /// Its entries. A vote is written to every new segment anyway.
-    entries: Option<UnplacedRecord>,
-}
-
-fn scan_chain(chain: &mut Chain, known: &Superblock) -> Result<Tail, WalError> {
-    let segments = &mut chain.segments;
-    let mut tail = Tail {
-        vote: known.vote,
-        committed: known.committed,
-        ..Tail::default()
-    };
-    let mut last = None;
-    let mut last_vote: Option<Vote> = None;
-    for at in 0..segments.len() {
-        let bound = bound_of(segments, at, known);
-        let segment = &mut segments[at];
-        if at > 0 && segment.header.previous != last {
-            return Err(segment.corrupt(0, Damage::Sequence));
-        }
-        let scan = segment.scan(bound)?;
-        tail.terms.extend(&scan.terms);
-        tail.committed = tail.committed.max(scan.committed);
-        last = segment.last;
-        tail.torn = scan.torn;
-        if let Some(vote) = scan.vote {
-            if last_vote.is_some_and(|before| vote != before && !vote.may_follow(&before)) {
-                return Err(segment.corrupt(0, Damage::Vote));
-            }
-            last_vote = Some(vote);
-        }
-        let Bound::Open { synced_end } = bound else { continue };
-        let synced_end = synced_end.max(segment.header.created_end);
-        if let Some((header, before)) = scan.last_record.filter(|(header, _)| header.position >= synced_end) {
-            let is_batch = header.kind == RecordKind::Entries;
-            let entries = is_batch.then(|| reread(segment, &header)).transpose()?;
-            tail.suspect = Some(Suspect {
-                header,
-                before,
-                entries,
-            });
-        }
-    }
-    // The superblock may be ahead of the votes in the segments, since those are purged, and behind them.
-    if let Some(vote) = last_vote.filter(|vote| vote.may_follow(&known.vote)) {
-        tail.vote = vote;
-    }
-    if let (Some(purged), Some(newest)) = (chain.purged, segments.last()) {
-        let oldest = segments[0].header.previous;
-        let is_there = oldest == Some(purged) || tail.terms.at(purged.0) == Some(purged.1);
-        if !is_there || last < Some(purged) {
-            return Err(newest.corrupt(newest.end, Damage::Sequence));
-        }
-    }
-    let last = last.unwrap_or_default().0;
-    tail.committed = tail.committed.max(chain.purged.unwrap_or_default().0).min(last);
-    Ok(tail)
-}
-
-/// How far a segment's records reach: the next one says so; what the newest is known to hold, the superblock.
-fn bound_of(segments: &[Segment], at: usize, known: &Superblock) -> Bound {
-    match segments.get(at + 1) {
-        Some(later) => Bound::Synced(later.header.previous_end),
-        None if segments[at].header.sequence == known.newest_segment => Bound::Open {
-            synced_end: known.synced_end,
-        },
-        None => Bound::Open { synced_end: 0 },
-    }
-}
-
-fn reread(segment: &Segment, header: &RecordHeader) -> Result<UnplacedRecord, WalError> {
-    let mut payload = vec![0; header.payload_length as usize];
-    segment.read(&mut payload, header.position + RECORD_HEADER_BYTES as u64)?;
-    Ok(UnplacedRecord {
-        kind: header.kind,
-        index: header.index,
-        term: header.term,
-        entry_count: header.entry_count,
-        text: segment.open_record(header, &mut payload)?.to_vec(),
-    })
 }
 
 /// Copies a torn tail to its own file, durably.
@@ -383,17 +259,23 @@ fn set_aside(storage: &Storage, segment: &Segment, generation: u64, torn: Torn) 
         start: torn.start,
         end: torn.end,
         reason: torn.reason,
+        was_synced: false,
     };
-    let path = storage.dir.join(torn.file_name());
     let length = usize::try_from(torn.end - torn.start).expect("a segment fits in memory's address space");
     let mut bytes = vec![0; length];
     segment.read(&mut bytes, torn.start)?;
+    keep_aside(storage, &torn, &bytes)?;
+    Ok(torn)
+}
+
+/// Writes the file with a stretch that is set aside, durably.
+pub(super) fn keep_aside(storage: &Storage, torn: &TornTail, bytes: &[u8]) -> Result<(), WalError> {
+    let path = storage.dir.join(torn.file_name());
     let file = storage.disk.create(&path).map_err(WalError::io("create", &path))?;
-    file.write_all_at(&bytes, 0).map_err(WalError::io("write", &path))?;
+    file.write_all_at(bytes, 0).map_err(WalError::io("write", &path))?;
     file.sync_all().map_err(WalError::io("sync", &path))?;
     storage
         .disk
         .sync_dir(&storage.dir)
-        .map_err(WalError::io("sync", &storage.dir))?;
-    Ok(torn)
+        .map_err(WalError::io("sync", &storage.dir))
 }

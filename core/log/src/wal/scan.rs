@@ -18,6 +18,8 @@ const CHUNK_BYTES: usize = 256 * 1024;
 pub(super) enum Bound {
     /// To exactly this position: the next segment says so, and everything before it was synced.
     Synced(u64),
+    /// To exactly this position: what is behind is damaged.
+    Kept(u64),
     /// The newest segment: its headers say, and not before this position, which is known to be synced.
     Open {
         /// The position.
@@ -59,7 +61,8 @@ impl Segment {
         };
         let capacity = self.header.capacity;
         let (limit, synced_end) = match bound {
-            Bound::Synced(end) => (end, end),
+            Bound::Synced(end) => (end, end.max(self.header.created_end)),
+            Bound::Kept(end) => (end, end),
             Bound::Open { synced_end } => (capacity, synced_end.max(self.header.created_end)),
         };
         if synced_end > capacity {
@@ -67,7 +70,7 @@ impl Segment {
         }
         let mut payload = Vec::new();
         self.end = SEGMENT_HEADER_LENGTH;
-        while bound != Bound::Synced(self.end) {
+        while bound != Bound::Synced(self.end) && bound != Bound::Kept(self.end) {
             match self.read_record(self.end, limit, &mut payload)? {
                 Found::Record(header) => self.take(header, &mut payload, &mut scan)?,
                 Found::Damage { reason, may_be_torn } => {
@@ -79,7 +82,7 @@ impl Segment {
                 }
             }
         }
-        if self.end < synced_end.max(self.header.created_end) {
+        if self.end < synced_end {
             return Err(self.corrupt(self.end, Damage::End));
         }
         Ok(scan)

@@ -16,7 +16,7 @@
 //! | 80..88 | generation | how often the log was opened |
 //! | 88..96 | term | of the vote |
 //! | 96..104 | voted_for | the node that was voted for; 0 for none |
-//! | 104..112 | flags | 1: a quorum granted the vote |
+//! | 104..112 | flags | 1: a quorum granted the vote; 2: the log is incomplete |
 //! | 112..120 | oldest_segment | the oldest segment that must be there |
 //! | 120..128 | purged_index | the last entry that was forgotten; 0 for none |
 //! | 128..136 | purged_term | its term |
@@ -47,6 +47,7 @@ pub(super) const DIGEST_START: usize = 160;
 pub(super) const CHECKSUM_START: usize = 192;
 pub(super) const COPY_BYTES: usize = 196;
 const FLAG_VOTE_COMMITTED: u64 = 1;
+const FLAG_INCOMPLETE: u64 = 2;
 const MAGIC: [u8; 8] = *b"CRTSUP\x00\x02";
 
 /// A node's vote in a term (Raft, section 5.2).
@@ -88,6 +89,8 @@ pub(super) struct Superblock {
     pub(super) newest_segment: u64,
     pub(super) synced_end: u64,
     pub(super) committed: LogIndex,
+    /// Whether entries were lost that were known to be synced.
+    pub(super) incomplete: bool,
 }
 
 /// Why the superblock does not open its log.
@@ -148,6 +151,7 @@ impl Superblock {
             newest_segment: 0,
             synced_end: 0,
             committed: LogIndex::ZERO,
+            incomplete: false,
         }
     }
 
@@ -173,7 +177,7 @@ impl Superblock {
             self.generation,
             self.vote.term.get(),
             self.vote.voted_for.get(),
-            u64::from(self.vote.committed) * FLAG_VOTE_COMMITTED,
+            u64::from(self.vote.committed) * FLAG_VOTE_COMMITTED + u64::from(self.incomplete) * FLAG_INCOMPLETE,
             self.oldest_segment,
             self.purged_through().get(),
             self.purged.unwrap_or_default().1.get(),
@@ -229,6 +233,7 @@ impl Superblock {
             newest_segment: integer(136),
             synced_end: integer(144),
             committed: LogIndex::new(integer(152)),
+            incomplete: flags & FLAG_INCOMPLETE != 0,
         };
         // Unknown flags, a committed vote for nobody and a term without an entry have another digest or no meaning.
         (superblock.vote.is_meaningful() && superblock.digest() == array(bytes, DIGEST_START)).then_some(superblock)
@@ -375,18 +380,18 @@ mod tests {
     proptest! {
         #[test]
         fn copies_survive_a_round_trip_and_no_flip(
-            integers in any::<[u64; 11]>(), committed in any::<bool>(), parent in any::<[u8; 32]>(), log_id in any::<[u8; 16]>(),
+            integers in any::<[u64; 11]>(), flags in any::<[bool; 2]>(), parent in any::<[u8; 32]>(), log_id in any::<[u8; 16]>(),
             copy in 0..COPIES, at in 0..COPY_BYTES, bit in 0..8,
         ) {
             let superblock = Superblock {
                 sequence: integers[0], parent, log_id,
                 node: NodeId::new(integers[1]), generation: integers[2],
                 vote: Vote {
-                    term: Term::new(integers[3]), voted_for: NodeId::new(integers[4] | 1), committed,
+                    term: Term::new(integers[3]), voted_for: NodeId::new(integers[4] | 1), committed: flags[0],
                 },
                 oldest_segment: integers[5],
                 purged: (integers[6] > 0).then(|| (LogIndex::new(integers[6]), Term::new(integers[7]))),
-                newest_segment: integers[8], synced_end: integers[9], committed: LogIndex::new(integers[10]),
+                newest_segment: integers[8], synced_end: integers[9], committed: LogIndex::new(integers[10]), incomplete: flags[1],
             };
             let mut bytes = superblock.encode(copy);
             prop_assert_eq!(Superblock::decode(&bytes, copy), Some(superblock));

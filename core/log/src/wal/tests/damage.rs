@@ -183,6 +183,7 @@ fn a_torn_tail_is_reported_by_later_openings_until_it_is_purged() {
             start: last.position,
             end: last.end(),
             reason: Damage::PayloadChecksum,
+            was_synced: false,
         }
     );
     assert_eq!(all(&wal).expect("readable"), entries(1..10));

@@ -1,5 +1,6 @@
 //! The write-ahead log's promises: what was acknowledged is there after anything, and nothing else is served.
 
+mod aside;
 mod damage;
 mod faults;
 mod heads;

@@ -27,6 +27,7 @@ fn entries_are_there_after_reopening() {
             first_index: Some(LogIndex::new(1)),
             last_index: Some(LogIndex::new(4)),
             torn: None,
+            set_aside: Vec::new(),
             earlier: Vec::new(),
             superblock: Vec::new(),
             purged_through: LogIndex::ZERO,
