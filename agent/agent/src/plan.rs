@@ -53,7 +53,7 @@ pub struct LocalInstance {
     pub has_answered: bool,
     /// What it says of its group, when it answers and has one.
     pub membership: Option<LocalMembership>,
-    /// The installed version that the process was started from; `None` while none runs, or for the agent's own choice.
+    /// The installed version that the process, or the last one, was started from; `None` for the agent's own choice.
     pub runs_version: Option<String>,
     /// Whether the process serves an older certificate than the one on disk.
     pub reload_due: bool,

@@ -81,8 +81,8 @@ pub struct ObservedInstance {
     pub restarts: u32,
     /// The server's version once it answers.
     pub server_version: Option<String>,
-    /// The installed version that its process was started from; `None` while none runs, or when it was the agent's own
-    /// choice.
+    /// The installed version that its process, or the last one, was started from; `None` before the first, or when it was
+    /// the agent's own choice.
     pub runs_version: Option<String>,
     /// When the served certificate expires, in seconds since the Unix epoch.
     pub certificate_not_after_s: Option<u64>,

@@ -297,10 +297,12 @@ async fn upgrade(
         UpgradeStep::Done => Ok(Progress::Done),
         UpgradeStep::Wait(reason) => Ok(Progress::Waiting(reason)),
         UpgradeStep::GiveUp(reason) => Ok(Progress::GivenUp(reason)),
-        UpgradeStep::Restart(member_id) => {
-            let progress = probe_members(fleet, cluster, look, operation, None).await;
-            if !matches!(progress, Progress::Done) {
-                return Ok(progress);
+        next @ (UpgradeStep::Restart(member_id) | UpgradeStep::Rescue(member_id)) => {
+            if matches!(next, UpgradeStep::Restart(_)) {
+                let progress = probe_members(fleet, cluster, look, operation, None).await;
+                if !matches!(progress, Progress::Done) {
+                    return Ok(progress);
+                }
             }
             let version = version.clone();
             execute(

@@ -44,6 +44,8 @@ pub(crate) enum UpgradeStep {
     Done,
     /// This member is the next one to run it.
     Restart(MemberId),
+    /// This member does not come up with what it shall run now, so nothing is lost by giving it the version at once.
+    Rescue(MemberId),
     /// The group is not whole; until it is, no further member is touched.
     Wait(String),
     /// The version does not run. Nothing further is touched.
@@ -175,13 +177,23 @@ impl<'a> Group<'a> {
         }
     }
 
+    /// Whether a member's server ends again and again.
+    fn is_failing(&self, member_id: MemberId) -> bool {
+        let Some(seen) = self.members.get(&member_id) else {
+            return false;
+        };
+        seen.instance.is_some_and(|instance| {
+            instance.phase == InstancePhase::Backoff && instance.runs_version == seen.member.server_version
+        })
+    }
+
     /// What an upgrade does next: the followers first, one at a time, and the leader last.
     pub(crate) fn next_upgrade(&self, version: &str) -> UpgradeStep {
         for (member_id, member) in self.cluster.wanted().filter(|(_, member)| runs(member, version)) {
             let seen = self.members.get(&member_id).and_then(|seen| seen.instance);
             let is_there = seen.is_some_and(|instance| instance.runs_version.as_deref() == Some(version));
             match seen {
-                Some(instance) if instance.phase == InstancePhase::Backoff => {
+                Some(instance) if is_there && instance.phase == InstancePhase::Backoff => {
                     return UpgradeStep::GiveUp(format!(
                         "version {version} does not run on {}: member {member_id} {}",
                         member.node_id,
@@ -192,12 +204,18 @@ impl<'a> Group<'a> {
                 _ => {}
             }
         }
+        let rest = || {
+            let rest = self.cluster.wanted().filter(|(_, member)| !runs(member, version));
+            rest.map(|(member_id, _)| member_id)
+        };
+        if let Some(member_id) = rest().find(|member_id| self.is_failing(*member_id)) {
+            return UpgradeStep::Rescue(member_id);
+        }
         if let Err(reason) = self.check_whole(None) {
             return UpgradeStep::Wait(reason);
         }
         let leader = self.leader().map(|(member_id, _)| member_id);
-        let rest = self.cluster.wanted().filter(|(_, member)| !runs(member, version));
-        match rest.map(|(id, _)| id).min_by_key(|id| (Some(*id) == leader, *id)) {
+        match rest().min_by_key(|id| (Some(*id) == leader, *id)) {
             Some(member_id) => UpgradeStep::Restart(member_id),
             None => UpgradeStep::Done,
         }
@@ -493,10 +511,15 @@ pub(crate) mod tests {
             i.phase = InstancePhase::Backoff;
             i.error = Some("it ended".into());
         });
+        let waits = UpgradeStep::Wait("member 1 does not run 2 yet".into());
+        assert_eq!(next(&story), waits, "the report is about the version before");
+        story.change(1, |i| i.runs_version = Some("2".into()));
         let UpgradeStep::GiveUp(reason) = next(&story) else {
             panic!("{:?}", next(&story));
         };
         assert!(reason.starts_with("version 2 does not run on node_"), "{reason}");
         assert!(reason.ends_with("member 1 is backoff: it ended"), "{reason}");
+        let back = story.ask(|group| group.next_upgrade("1"));
+        assert_eq!(back, UpgradeStep::Rescue(member(1)), "the way back is open");
     }
 }

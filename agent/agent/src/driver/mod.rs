@@ -13,6 +13,8 @@ pub(crate) enum Observation {
     Stopped {
         /// Such as "ended with signal 9".
         ended: Option<String>,
+        /// The installed version that the last process was started from; `None` for the agent's own choice.
+        server_version: Option<String>,
     },
     /// A process runs.
     Running {

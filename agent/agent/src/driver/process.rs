@@ -200,7 +200,10 @@ fn load(instance: &InstanceDirectory) -> Result<Option<ProcessRecord>, DriverErr
 impl Driver for ProcessDriver {
     async fn observe(&self, instance: &InstanceDirectory) -> Result<Observation, DriverError> {
         let Some(record) = load(instance)? else {
-            return Ok(Observation::Stopped { ended: None });
+            return Ok(Observation::Stopped {
+                ended: None,
+                server_version: None,
+            });
         };
         let ended = reap(record.pid);
         if record.is_alive().map_err(system("look at the server process"))? {
@@ -212,6 +215,7 @@ impl Driver for ProcessDriver {
         } else {
             Ok(Observation::Stopped {
                 ended: Some(ended.unwrap_or_else(|| "ended".to_owned())),
+                server_version: record.server_version,
             })
         }
     }
@@ -356,7 +360,10 @@ mod tests {
         };
         assert_eq!(
             driver.observe(&instance).await.unwrap(),
-            Observation::Stopped { ended: None }
+            Observation::Stopped {
+                ended: None,
+                server_version: None,
+            }
         );
         driver.request(&instance, Request::Kill).await.unwrap();
     }

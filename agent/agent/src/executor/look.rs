@@ -35,7 +35,7 @@ impl Executor {
         let peer_certificate = directory.peer_certificate_facts()?;
         let observation = self.driver.observe(&directory).await?;
         let (pid, reload_due, runs_version) = match &observation {
-            Observation::Stopped { .. } => (None, false, None),
+            Observation::Stopped { server_version, .. } => (None, false, server_version.clone()),
             Observation::Running {
                 pid,
                 certificate_sha256,
@@ -93,7 +93,7 @@ async fn condition(
 ) -> ProcessCondition {
     let now = monotonic_now();
     let ended = match observation {
-        Observation::Stopped { ended } => ended,
+        Observation::Stopped { ended, .. } => ended,
         Observation::Running { pid, .. } => {
             if memory.note_running(now) {
                 tracing::info!(%id, pid, "a running server was found and is kept");

@@ -33,6 +33,8 @@ pub(super) struct Memory {
     /// The last answer of the process that runs.
     pub(super) status: Option<ServerStatus>,
     next_start_at: Option<Instant>,
+    /// The version that was wanted at the last look.
+    wanted_version: Option<String>,
     pub(super) stop_asked_at: Option<Instant>,
     /// When the certificate for clients was asked for, and on which link.
     pub(super) certificate_asked: Option<(Instant, u64)>,
@@ -114,6 +116,15 @@ impl Memory {
         ProcessCondition::Silent
     }
 
+    /// Notes which version is wanted. Another one starts without a wait: that the last one failed says nothing of it.
+    pub(super) fn note_wanted_version(&mut self, version: Option<&str>) {
+        if self.wanted_version.as_deref() != version {
+            self.wanted_version = version.map(str::to_owned);
+            self.failures = 0;
+            self.next_start_at = None;
+        }
+    }
+
     /// Notes that a certificate request was answered.
     pub(super) fn note_certificate_answer(&mut self, is_peer: bool) {
         if is_peer {
@@ -178,6 +189,23 @@ mod tests {
         assert_eq!(memory.restarts, 9);
         memory.note_start(now);
         assert_eq!(memory.note_stopped(now + STABLE_AFTER), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn another_version_does_not_wait_for_the_failures_of_the_last_one() {
+        let now = monotonic();
+        let mut memory = Memory::default();
+        memory.note_wanted_version(Some("broken"));
+        for _ in 0..3 {
+            memory.note_start(now);
+            memory.note_stopped(now);
+        }
+        memory.note_wanted_version(Some("broken"));
+        assert!(!memory.is_start_allowed(now));
+        memory.note_wanted_version(Some("0.1.0"));
+        assert!(memory.is_start_allowed(now));
+        memory.note_start(now);
+        assert_eq!(memory.note_stopped(now), Some(Duration::ZERO));
     }
 
     #[test]

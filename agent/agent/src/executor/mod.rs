@@ -134,6 +134,10 @@ impl Executor {
 
     async fn reconcile(&self, memories: &mut Memories) {
         let desired = self.desired.current();
+        for wanted in desired.iter().flat_map(|desired| &desired.instances) {
+            let memory = memories.entry(wanted.id()).or_default();
+            memory.note_wanted_version(wanted.server_version.as_deref());
+        }
         let mut looks = self.look_at_all(memories).await;
         if let Some(desired) = &desired {
             for _ in 0..ROUNDS_MAX {

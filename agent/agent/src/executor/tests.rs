@@ -35,7 +35,10 @@ struct Stage {
 impl Driver for Stage {
     async fn observe(&self, _: &InstanceDirectory) -> Result<Observation, DriverError> {
         Ok(match &*self.running.lock() {
-            None => Observation::Stopped { ended: None },
+            None => Observation::Stopped {
+                ended: None,
+                server_version: None,
+            },
             Some(launch) => Observation::Running {
                 pid: 1,
                 certificate_sha256: launch.certificate_sha256.clone(),

@@ -289,6 +289,67 @@ async fn a_server_that_cannot_run_makes_the_operation_say_so() {
     world.stop().await;
 }
 
+/// Asks for a change and waits for the end of its operation.
+async fn change(owner: &Caller, path: String, body: Value) -> Value {
+    let (status, changing) = owner.call(Method::POST, &path, Some(body)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{path}: {changing}");
+    let operation = format!("operations/{}", changing["operation"]["id"].as_str().unwrap());
+    let has_ended = |operation: &Value| !matches!(operation["state"].as_str(), Some("queued" | "running"));
+    owner.until(&operation, has_ended).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_moves_between_installed_versions_and_stops_at_one_that_does_not_run() {
+    let server = server_binary();
+    let world = World::start().await;
+    let node = Node::start(world.address(), &world.join_token(60).await, &server);
+    node.install("0.2.0", &server);
+    node.install("broken", Path::new("/bin/false"));
+    let owner = world.member(Role::Owner);
+    let cluster = create_cluster(&owner, "clinic").await;
+    owner
+        .until(&cluster.operation, |operation| operation["state"] == "succeeded")
+        .await;
+    let upgrade = format!("{}/upgrade", cluster.path);
+    let nodes = "/api/v1/fleet/nodes";
+    let listed = world.operator().get(nodes).await;
+    assert_eq!(listed["items"][0]["server_versions"], json!(["0.2.0", "broken"]));
+    let (status, problem) = owner
+        .call(Method::POST, &upgrade, Some(json!({ "version": "0.3.0" })))
+        .await;
+    assert_eq!(
+        (status, &problem["errors"][0]["pointer"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("/version"))
+    );
+
+    let pid = node.server_pid().expect("a server runs");
+    let done = change(&owner, upgrade.clone(), json!({ "version": "0.2.0" })).await;
+    assert_eq!(done["state"], "succeeded", "{done}\n{}", node.log());
+    assert_ne!(node.server_pid(), Some(pid));
+    let shown = owner.until(&cluster.path, |cluster| cluster["change"].is_null()).await;
+    assert_eq!(shown["nodes"][0]["wanted_version"], "0.2.0");
+    let (status, problem) = owner
+        .call(Method::POST, &upgrade, Some(json!({ "version": "0.2.0" })))
+        .await;
+    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("unchanged")));
+
+    let failed = change(&owner, upgrade.clone(), json!({ "version": "broken" })).await;
+    let error = failed["error"].as_str().unwrap_or_default();
+    assert!(error.starts_with("version broken does not run on node_"), "{failed}");
+    let shown = owner.get(&cluster.path).await;
+    assert_eq!(
+        (&shown["state"], &shown["change"]["kind"]),
+        (&json!("degraded"), &json!("cluster.upgrade"))
+    );
+    // A change that failed is given up for the next one, which leads back.
+    let back = change(&owner, upgrade, json!({ "version": "0.2.0" })).await;
+    assert_eq!(back["state"], "succeeded", "{back}\n{}", node.log());
+    let connection = owner.get(&format!("{}/connection", cluster.path)).await;
+    let ca_pem = owner.get(&format!("{}/ca.pem", cluster.path)).await;
+    connect_soon(&connection, ca_pem.as_str().unwrap(), &cluster.password).await;
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_renewed_at_half_of_their_time() {
     use jiff::SignedDuration;

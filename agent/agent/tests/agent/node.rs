@@ -59,6 +59,8 @@ impl Node {
             .arg(format!("wss://localhost:{}", self.address.port()))
             .arg("--server-binary")
             .arg(&self.server)
+            .arg("--server-versions")
+            .arg(self.path("versions"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -71,6 +73,13 @@ impl Node {
     /// A path in the node's directory; the agent's own is `agent`.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Installs a program as a version of the server.
+    pub(crate) fn install(&self, version: &str, program: &Path) {
+        let directory = self.path("versions").join(version);
+        fs::create_dir_all(&directory).expect("a directory");
+        std::os::unix::fs::symlink(program, directory.join("craton-server")).expect("a link");
     }
 
     /// What the agent wrote so far.
