@@ -13,8 +13,8 @@ use serde_json::Value as Json;
 
 pub(crate) use problem::Problem;
 pub(crate) use types::{
-    Cluster, ClusterCreated, ClusterState, Connection, JoinTokenCreated, Node, Operation, OperationState, Organisation,
-    PasswordRotated,
+    Cluster, ClusterCreated, ClusterNode, ClusterState, Connection, ConnectionMember, JoinTokenCreated, Node,
+    Operation, OperationState, Organisation, PasswordRotated,
 };
 
 /// How long an answer may take. Longer than the server lets a long poll wait.

@@ -25,7 +25,19 @@ pub(crate) struct Cluster {
     pub(crate) ready_at: Option<String>,
     pub(crate) host: String,
     pub(crate) port: Option<u16>,
+    pub(crate) nodes: Vec<ClusterNode>,
     pub(crate) last_error: Option<String>,
+}
+
+/// A member of a cluster and the node that it is on.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ClusterNode {
+    pub(crate) member: u64,
+    pub(crate) node_id: String,
+    pub(crate) standing: String,
+    pub(crate) state: String,
+    pub(crate) role: Option<String>,
+    pub(crate) server_version: Option<String>,
 }
 
 /// Where a cluster is in its life.
@@ -104,15 +116,22 @@ pub(crate) enum OperationState {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Connection {
     pub(crate) host: String,
-    pub(crate) host_address: String,
-    pub(crate) port: u16,
-    pub(crate) https_port: u16,
+    pub(crate) members: Vec<ConnectionMember>,
     pub(crate) database: String,
     pub(crate) user: String,
     pub(crate) uri: String,
     pub(crate) psql: String,
     pub(crate) log_keys: Vec<LogKey>,
     pub(crate) witness_keys: Vec<String>,
+}
+
+/// Where one member of a cluster accepts clients.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ConnectionMember {
+    pub(crate) member: u64,
+    pub(crate) host_address: String,
+    pub(crate) port: u16,
+    pub(crate) https_port: u16,
 }
 
 /// The key that a database's log is signed with, and where the log is served.

@@ -10,9 +10,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
+use std::fmt::Write as _;
 
 use crate::access::{OrganisationAccess, find_cluster};
-use crate::api::{Api, Cluster, ClusterCreated, ClusterState, Connection, Operation, PasswordRotated, Reply};
+use crate::api::{
+    Api, Cluster, ClusterCreated, ClusterNode, ClusterState, Connection, Operation, PasswordRotated, Reply,
+};
 use crate::output;
 
 pub(crate) use wait::NotAchieved;
@@ -54,6 +57,16 @@ impl Patience {
     }
 }
 
+/// Whether to wait for the end of an operation.
+#[derive(Args)]
+struct Following {
+    /// Return when it is done
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    patience: Patience,
+}
+
 #[derive(Subcommand)]
 enum ClustersCommand {
     /// List the organisation's clusters
@@ -70,7 +83,7 @@ enum ClustersCommand {
         /// Where [default: the control plane's own choice]
         #[arg(long)]
         region: Option<String>,
-        /// How many nodes
+        /// How many nodes: 1, 3 or 5
         #[arg(long, default_value_t = 1)]
         node_count: u32,
         /// Return when the cluster is connectable
@@ -114,6 +127,39 @@ enum ClustersCommand {
         /// The database user
         #[arg(default_value = "app")]
         user: String,
+    },
+    /// Change how many nodes a cluster has
+    Scale {
+        #[command(flatten)]
+        access: ClusterAccess,
+        /// Its name or id
+        cluster: String,
+        /// How many nodes: 1, 3 or 5
+        node_count: u32,
+        #[command(flatten)]
+        following: Following,
+    },
+    /// Move a cluster to another installed version of the server, one node after the other
+    Upgrade {
+        #[command(flatten)]
+        access: ClusterAccess,
+        /// Its name or id
+        cluster: String,
+        /// The version, which must be installed on every node of the cluster
+        version: String,
+        #[command(flatten)]
+        following: Following,
+    },
+    /// Replace a node of a cluster by another one, such as one that does not come back
+    ReplaceNode {
+        #[command(flatten)]
+        access: ClusterAccess,
+        /// Its name or id
+        cluster: String,
+        /// The node's number in the cluster
+        member: u64,
+        #[command(flatten)]
+        following: Following,
     },
     /// Delete a cluster with everything in it
     Delete {
@@ -172,6 +218,36 @@ pub(crate) fn run(arguments: &ClustersArguments) -> anyhow::Result<ExitCode> {
             ca_file,
         } => connection(access, cluster, ca_file.as_ref()),
         ClustersCommand::RotatePassword { access, cluster, user } => rotate_password(access, cluster, user),
+        ClustersCommand::Scale {
+            access,
+            cluster,
+            node_count,
+            following,
+        } => change(
+            access,
+            cluster,
+            "scale",
+            &json!({ "node_count": node_count }),
+            following,
+        ),
+        ClustersCommand::Upgrade {
+            access,
+            cluster,
+            version,
+            following,
+        } => change(access, cluster, "upgrade", &json!({ "version": version }), following),
+        ClustersCommand::ReplaceNode {
+            access,
+            cluster,
+            member,
+            following,
+        } => change(
+            access,
+            cluster,
+            &format!("nodes/{member}/replace"),
+            &json!({}),
+            following,
+        ),
         ClustersCommand::Delete {
             access,
             cluster,
@@ -264,14 +340,16 @@ fn connection(access: &ClusterAccess, cluster: &str, ca_file: Option<&PathBuf>) 
         let connection = &connection.value;
         let mut text = output::facts(&[
             ("host", Some(connection.host.clone())),
-            ("address", Some(connection.host_address.clone())),
-            ("port", Some(connection.port.to_string())),
-            ("HTTPS port", Some(connection.https_port.to_string())),
             ("database", Some(connection.database.clone())),
             ("user", Some(connection.user.clone())),
             ("uri", Some(connection.uri.clone())),
             ("psql", Some(connection.psql.clone())),
         ]);
+        for member in &connection.members {
+            let ports = format!("port {}, HTTPS port {}", member.port, member.https_port);
+            let place = format!("{}, {ports}", member.host_address);
+            text += &output::facts(&[(&format!("node {}", member.member), Some(place))]);
+        }
         for key in &connection.log_keys {
             text += &output::facts(&[
                 (&format!("log key of {}", key.database), Some(key.verifier_key.clone())),
@@ -308,18 +386,46 @@ fn rotate_password(access: &ClusterAccess, cluster: &str, user: &str) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
-fn delete(access: &ClusterAccess, cluster: &str, yes: bool, wait: Option<Duration>) -> anyhow::Result<ExitCode> {
-    /// What the answer says, as far as it is needed.
-    #[derive(serde::Deserialize)]
-    struct Deleted {
-        operation: Operation,
+/// Asks for a change of a cluster.
+fn change(
+    access: &ClusterAccess,
+    cluster: &str,
+    what: &str,
+    body: &Json,
+    following: &Following,
+) -> anyhow::Result<ExitCode> {
+    let (api, org) = access.connect()?;
+    let cluster = find_cluster(&api, &org, cluster)?.value;
+    let path = format!("{org}/clusters/{}/{what}", cluster.id);
+    let changing: Reply<Begun> = api.post(&path, body)?;
+    if !following.wait {
+        print(access, &changing.json, || {
+            let id = &changing.value.operation.id;
+            format!("{} is being changed by {id}.\n", cluster.name)
+        })?;
+        return Ok(ExitCode::SUCCESS);
     }
+    let patience = following.patience.duration();
+    let operation = wait::until_finished(&api, &org, &changing.value.operation.id, patience)?;
+    wait::require_success(&operation.value)?;
+    let changed: Reply<Cluster> = api.get(&format!("{org}/clusters/{}", cluster.id))?;
+    print(access, &changed.json, || output::facts(&cluster_facts(&changed.value)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the answer to the beginning of an operation says, as far as it is needed.
+#[derive(serde::Deserialize)]
+struct Begun {
+    operation: Operation,
+}
+
+fn delete(access: &ClusterAccess, cluster: &str, yes: bool, wait: Option<Duration>) -> anyhow::Result<ExitCode> {
     let (api, org) = access.connect()?;
     let cluster = find_cluster(&api, &org, cluster)?.value;
     if !yes {
         confirm(&cluster)?;
     }
-    let deleted: Reply<Deleted> = api.delete(&format!("{org}/clusters/{}", cluster.id))?;
+    let deleted: Reply<Begun> = api.delete(&format!("{org}/clusters/{}", cluster.id))?;
     let Some(patience) = wait else {
         print(access, &deleted.json, || {
             format!("{} is being deleted.\n", cluster.name)
@@ -353,7 +459,8 @@ fn confirm(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 fn cluster_facts(cluster: &Cluster) -> Vec<(&'static str, Option<String>)> {
-    vec![
+    let nodes = cluster.nodes.iter().map(|node| ("node", Some(node_words(node))));
+    let facts = vec![
         ("name", Some(cluster.name.clone())),
         ("id", Some(cluster.id.clone())),
         ("state", Some(cluster.state.to_string())),
@@ -367,7 +474,20 @@ fn cluster_facts(cluster: &Cluster) -> Vec<(&'static str, Option<String>)> {
         ("created", Some(cluster.created_at.clone())),
         ("ready", cluster.ready_at.clone()),
         ("error", cluster.last_error.clone()),
-    ]
+    ];
+    facts.into_iter().chain(nodes).collect()
+}
+
+fn node_words(node: &ClusterNode) -> String {
+    let mut words = format!("{} on {}, {}", node.member, node.node_id, node.state);
+    let standing = Some(&node.standing).filter(|standing| *standing != "wanted");
+    for word in [standing, node.role.as_ref()].into_iter().flatten() {
+        let _ = write!(words, ", {word}");
+    }
+    if let Some(version) = &node.server_version {
+        let _ = write!(words, ", version {version}");
+    }
+    words
 }
 
 fn status_of(cluster: &Cluster) -> ExitCode {

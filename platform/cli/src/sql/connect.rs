@@ -29,8 +29,6 @@ pub(super) enum ConnectError {
 pub(super) async fn connect(target: &Target, password: &str) -> Result<Client, ConnectError> {
     let mut config = Config::new();
     config
-        .host(&target.host)
-        .port(target.port)
         .dbname(&target.database)
         .user(&target.user)
         .password(password)
@@ -38,8 +36,11 @@ pub(super) async fn connect(target: &Target, password: &str) -> Result<Client, C
         .connect_timeout(CONNECT_TIMEOUT)
         .ssl_mode(SslMode::Require)
         .channel_binding(ChannelBinding::Require);
-    if let Some(address) = target.address {
-        config.hostaddr(address);
+    for (address, port) in &target.servers {
+        config.host(&target.host).port(*port);
+        if let Some(address) = address {
+            config.hostaddr(*address);
+        }
     }
     let tls = MakeRustlsConnect::new(tls_config(&target.ca_pem)?);
     let (client, connection) = config.connect(tls).await.map_err(ConnectError::Postgres)?;

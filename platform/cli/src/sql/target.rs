@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::access::{OrganisationAccess, find_cluster};
-use crate::api::Connection;
+use crate::api::{Connection, ConnectionMember};
 
 /// Which server, database and user.
 #[derive(Args)]
@@ -39,9 +39,10 @@ pub(super) struct TargetArguments {
 
 /// Where to connect.
 pub(super) struct Target {
+    /// The name that the certificate of every server must have.
     pub(super) host: String,
-    pub(super) address: Option<IpAddr>,
-    pub(super) port: u16,
+    /// The servers, any of which will do: the address, unless the name is to be resolved, and the port.
+    pub(super) servers: Vec<(Option<IpAddr>, u16)>,
     pub(super) database: String,
     pub(super) user: String,
     pub(super) ca_pem: Vec<u8>,
@@ -54,15 +55,15 @@ impl TargetArguments {
             let (api, org) = self.access.connect()?;
             let path = format!("{org}/clusters/{}", find_cluster(&api, &org, cluster)?.value.id);
             let connection: Connection = api.get(&format!("{path}/connection"))?.value;
+            let server = |member: &ConnectionMember| {
+                let text = &member.host_address;
+                let address = text.parse();
+                let address = address.with_context(|| format!("the control plane gave no usable address: {text:?}"))?;
+                Ok((Some(address), member.port))
+            };
             return Ok(Target {
-                address: Some(connection.host_address.parse().with_context(|| {
-                    format!(
-                        "the control plane gave no usable address: {:?}",
-                        connection.host_address
-                    )
-                })?),
+                servers: connection.members.iter().map(server).collect::<anyhow::Result<_>>()?,
                 host: connection.host,
-                port: connection.port,
                 database: given_or(&self.database, &connection.database),
                 user: given_or(&self.user, &connection.user),
                 ca_pem: api.get_text(&format!("{path}/ca.pem"))?.into_bytes(),
@@ -73,8 +74,7 @@ impl TargetArguments {
         };
         Ok(Target {
             host: host.clone(),
-            address: self.address,
-            port,
+            servers: vec![(self.address, port)],
             database: given_or(&self.database, "main"),
             user: given_or(&self.user, "app"),
             ca_pem: std::fs::read(ca_file).with_context(|| format!("{} cannot be read", ca_file.display()))?,
