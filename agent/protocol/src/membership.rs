@@ -162,6 +162,8 @@ pub enum Role {
     Learner,
     /// Asks for votes.
     Candidate,
+    /// Has no part in it at the moment: it is starting, or has stopped.
+    Stopped,
 }
 
 /// Why a member does not serve.

@@ -88,6 +88,8 @@ pub(crate) enum MemberRole {
     Learner,
     /// Asks for votes, because it hears of no leader.
     Candidate,
+    /// Has no part in the group at the moment: it is starting, or has stopped.
+    Stopped,
 }
 
 impl From<Role> for MemberRole {
@@ -97,6 +99,7 @@ impl From<Role> for MemberRole {
             Role::Follower => Self::Follower,
             Role::Learner => Self::Learner,
             Role::Candidate => Self::Candidate,
+            Role::Stopped => Self::Stopped,
         }
     }
 }

@@ -1169,7 +1169,7 @@ export interface components {
          * @description What a member is in its cluster's consensus group.
          * @enum {string}
          */
-        MemberRole: "leader" | "follower" | "learner" | "candidate";
+        MemberRole: "leader" | "follower" | "learner" | "candidate" | "stopped";
         /** @description A changed membership. */
         MemberSet: {
             /** @description The record of the change. */
