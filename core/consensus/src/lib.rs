@@ -1,5 +1,5 @@
-//! Orders entries and makes them durable: the trait that the engine proposes through, and its single-node
-//! implementation.
+//! Orders entries and makes them durable: the trait that the engine proposes through, and its implementations: a node
+//! alone, and several nodes on openraft. The only crate that names openraft.
 //!
 //! # Invariants
 //! - An entry is handed out as committed only after a quorum has it on disk, past `fdatasync`; a quorum of one
@@ -12,13 +12,21 @@
 //! What entries mean (`craton-kernel`), and where they lie on disk (`craton-log`).
 
 mod pipeline;
+mod replicated;
 mod single_node;
 
 use std::sync::Arc;
 
-use craton_log::{LogHead, WalError};
-use craton_types::{LogIndex, Term};
+use bytes::Bytes;
+use craton_log::{LogHead, WalEntry, WalError};
+use craton_types::{LogIndex, NodeId, Term};
+use futures::future::BoxFuture;
 
+pub use replicated::{
+    AppliedLog, ClusterStatus, Fetch, Installing, Lane, ListedMember, Machine, MachineError, MarksError, MemberList,
+    MemberRole, Peer, Replicated, ReplicatedOptions, Transport, TransportError, blocking, interrupted_install,
+    seed_elections,
+};
 pub use single_node::SingleNode;
 
 /// An entry that a quorum holds durably.
@@ -28,8 +36,18 @@ pub struct CommittedEntry {
     pub index: LogIndex,
     /// The term of the leader that proposed it.
     pub term: Term,
-    /// What was proposed.
-    pub payload: Vec<u8>,
+    /// What was proposed; empty for an entry of consensus itself, which is applied to nothing.
+    pub payload: Bytes,
+}
+
+impl From<WalEntry> for CommittedEntry {
+    fn from(entry: WalEntry) -> Self {
+        Self {
+            index: entry.index,
+            term: entry.term,
+            payload: replicated::proposal(entry.payload).unwrap_or_default(),
+        }
+    }
 }
 
 /// Why nothing more can be ordered or handed out.
@@ -44,6 +62,18 @@ pub enum ConsensusError {
     /// The consensus was closed.
     #[error("the consensus is closed")]
     Closed,
+    /// This node does not order entries; nothing was taken.
+    #[error("this node does not lead")]
+    NotLeader {
+        /// Who does, if this node knows.
+        leader: Option<NodeId>,
+    },
+    /// Another member could not be asked.
+    #[error(transparent)]
+    Peer(#[from] TransportError),
+    /// What a member knows beside its log cannot be read or written.
+    #[error(transparent)]
+    Marks(#[from] MarksError),
 }
 
 impl ConsensusError {
@@ -60,6 +90,33 @@ impl From<WalError> for ConsensusError {
     }
 }
 
+/// Why an entry that was taken is not handed out to whoever proposed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostReason {
+    /// Another node orders entries; this one will never be committed.
+    NotLeader {
+        /// Who does, if this node knows.
+        leader: Option<NodeId>,
+    },
+    /// Nobody knows: it may have been committed, or be committed later.
+    Unknown,
+}
+
+/// Told that an entry is lost, once; dropped when it is not.
+pub type Lost = Box<dyn FnOnce(LostReason) + Send>;
+
+/// Whether a node orders entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It does.
+    Leader,
+    /// Another one does.
+    Follower {
+        /// Who, if this node knows.
+        leader: Option<NodeId>,
+    },
+}
+
 /// What became of [`Consensus::commit_alone`].
 #[derive(Debug)]
 pub enum Alone {
@@ -73,7 +130,7 @@ pub enum Alone {
 /// calls waits for anything but the disk.
 #[cfg(feature = "simulation")]
 pub trait Stepped: Consensus {
-    /// Whether [`Consensus::append`] would not wait.
+    /// Whether [`Consensus::propose`] would not wait.
     fn is_ready(&self) -> bool;
 
     /// Writes and syncs an entry that was appended; whether anything was done.
@@ -94,30 +151,36 @@ pub trait Stepped: Consensus {
 /// Appending is a pipeline of two: while one entry is being synced, the next one is encrypted and waits behind it.
 /// A third append waits. So whoever appends gathers commands meanwhile, and entries grow with the load.
 pub trait Consensus: Send + Sync {
-    /// Gives `payload` its place in the order and returns its index. It is encoded and encrypted by the calling
-    /// thread; that it is durable is known when [`Consensus::wait_durable`] returns or
-    /// [`Consensus::next_committed`] hands it out. Waits while the pipeline is full. Entries of one thread keep
-    /// their order.
+    /// Takes part in ordering entries from now on. To be called once, when everything that [`Consensus::next_recovered`]
+    /// gave is applied to `machine`.
+    fn start(&self, machine: Arc<dyn Machine>);
+
+    /// Whether this node orders entries.
+    fn role(&self) -> Role;
+
+    /// Gives `payload` its place in the order. That it is durable is known when [`Consensus::next_committed`] hands it
+    /// out; `lost` is told when this node will not, as far as it knows. Waits while too much is on its way. Entries of
+    /// one thread keep their order.
     ///
     /// # Errors
-    /// When the log cannot take the entry; nothing of it is written. With [`ConsensusError::is_out_of_space`] the call
-    /// may be repeated. After any other error the node must stop.
-    fn append(&self, payload: Vec<u8>) -> Result<LogIndex, ConsensusError>;
+    /// When the entry cannot be taken; nothing of it is written. With [`ConsensusError::is_out_of_space`] and
+    /// [`ConsensusError::NotLeader`] the call may be repeated. After any other error the node must stop.
+    fn propose(&self, payload: Vec<u8>, lost: Lost) -> Result<(), ConsensusError>;
 
     /// Orders `payload` and makes it durable on the calling thread, and hands it out to the caller alone. Only when
     /// nothing else is on its way and `applied` is the last entry of the log; otherwise gives the payload back, for
-    /// [`Consensus::append`]. A lone writer saves two wake-ups with it.
+    /// [`Consensus::propose`]. A lone writer saves two wake-ups with it.
     ///
     /// # Errors
-    /// As for [`Consensus::append`] and [`Consensus::wait_durable`]. With [`ConsensusError::is_out_of_space`] nothing was
-    /// written.
+    /// As for [`Consensus::propose`]. With [`ConsensusError::is_out_of_space`] nothing was written.
     fn commit_alone(&self, payload: Vec<u8>, applied: LogIndex) -> Result<Alone, ConsensusError>;
 
-    /// Waits until a quorum holds every entry up to `index` durably.
+    /// The entry that must be applied here before a read that begins now sees everything that was acknowledged
+    /// anywhere before.
     ///
     /// # Errors
-    /// When the log failed or was closed before. Whether the entry will be there after a restart is then unknown.
-    fn wait_durable(&self, index: LogIndex) -> Result<(), ConsensusError>;
+    /// [`ConsensusError::NotLeader`] and [`ConsensusError::Peer`] while no leader can be asked.
+    fn read_index(&self) -> BoxFuture<'static, Result<LogIndex, ConsensusError>>;
 
     /// Whether the disk is full: the log's next segment cannot be reserved. One segment of grace is left from then on;
     /// whoever appends should refuse new work and finish what was begun. It ends by itself when there is space again.

@@ -13,6 +13,7 @@ use craton_log::{SealedBatch, Wal, WalEntry, WalError, WalSpace};
 use craton_types::{LogIndex, Term};
 use parking_lot::{Condvar, Mutex};
 
+use crate::replicated::tag_proposal;
 use crate::{Alone, CommittedEntry, ConsensusError};
 
 /// The most entries that wait to be applied; the writer takes no next one then.
@@ -99,7 +100,7 @@ impl Pipeline {
         }
     }
 
-    pub(crate) fn append(&self, term: Term, payload: Vec<u8>) -> Result<LogIndex, ConsensusError> {
+    pub(crate) fn append(&self, term: Term, payload: Vec<u8>) -> Result<(), ConsensusError> {
         let mut state = self.state.lock();
         while !state.closed && (state.placing || state.waiting.is_some() || state.stalled) {
             self.progress.wait(&mut state);
@@ -115,9 +116,8 @@ impl Pipeline {
         self.progress.notify_all();
         self.writable.notify_one();
         let sealed = sealed?;
-        let index = sealed.entry.index;
         state.waiting = Some(sealed);
-        Ok(index)
+        Ok(())
     }
 
     /// Writes an entry on the calling thread when nothing else is under way and everything up to `applied`, the last
@@ -161,11 +161,7 @@ impl Pipeline {
                 if state.closed {
                     self.writable.notify_one();
                 }
-                Ok(Alone::Committed(CommittedEntry {
-                    index: entry.index,
-                    term: entry.term,
-                    payload: entry.payload,
-                }))
+                Ok(Alone::Committed(entry.into()))
             }
             Err(error @ WalError::NoSpace { .. }) => Err(error.into()),
             Err(error) => {
@@ -192,24 +188,13 @@ impl Pipeline {
         let entry = WalEntry {
             index: wal.next_index(),
             term,
-            payload,
+            payload: tag_proposal(payload),
         };
         let entries = std::slice::from_ref(&entry);
         let placement = wal.place(entries)?;
         drop(wal);
         let batch = placement.seal(entries, buffer);
         Ok(Sealed { entry, batch })
-    }
-
-    pub(crate) fn wait_durable(&self, index: LogIndex) -> Result<(), ConsensusError> {
-        let mut state = self.state.lock();
-        while state.durable < index {
-            if state.ended {
-                return Err(state.end_reason());
-            }
-            self.progress.wait(&mut state);
-        }
-        Ok(())
     }
 
     pub(crate) fn is_out_of_space(&self) -> bool {
@@ -220,26 +205,10 @@ impl Pipeline {
     pub(crate) fn next_committed(&self) -> Result<CommittedEntry, ConsensusError> {
         let mut state = self.state.lock();
         loop {
-            if let Some(entry) = state.committed.pop_front() {
-                if state.committed.len() + 1 == COMMITTED_ENTRIES_MAX {
-                    self.writable.notify_one();
-                }
+            if let Some(entry) = self.take_committed(&mut state)? {
                 return Ok(entry);
             }
-            if state.ended {
-                return Err(state.end_reason());
-            }
             self.applicable.wait(&mut state);
-        }
-    }
-
-    /// As [`Self::next_committed`], but never waits.
-    #[cfg(feature = "simulation")]
-    pub(crate) fn try_next_committed(&self) -> Result<Option<CommittedEntry>, ConsensusError> {
-        let mut state = self.state.lock();
-        match state.committed.pop_front() {
-            None if state.ended => Err(state.end_reason()),
-            entry => Ok(entry),
         }
     }
 
@@ -255,6 +224,25 @@ impl Pipeline {
     pub(crate) fn wants_space(&self) -> bool {
         let state = self.state.lock();
         !state.closed && (state.unreserved || !self.space.is_reserved())
+    }
+
+    /// As [`Self::next_committed`], but never waits.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn try_next_committed(&self) -> Result<Option<CommittedEntry>, ConsensusError> {
+        self.take_committed(&mut self.state.lock())
+    }
+
+    fn take_committed(&self, state: &mut State) -> Result<Option<CommittedEntry>, ConsensusError> {
+        if let Some(entry) = state.committed.pop_front() {
+            if state.committed.len() + 1 == COMMITTED_ENTRIES_MAX {
+                self.writable.notify_one();
+            }
+            return Ok(Some(entry));
+        }
+        match state.ended {
+            true => Err(state.end_reason()),
+            false => Ok(None),
+        }
     }
 
     pub(crate) fn close(&self) {
@@ -396,11 +384,7 @@ impl Pipeline {
         self.note_space_used();
         state.durable = entry.index;
         state.writing = false;
-        state.committed.push_back(CommittedEntry {
-            index: entry.index,
-            term: entry.term,
-            payload: entry.payload,
-        });
+        state.committed.push_back(entry.into());
         state.keep_buffer(batch);
         self.progress.notify_all();
         self.applicable.notify_one();

@@ -6,10 +6,12 @@ use std::thread::JoinHandle;
 
 use craton_log::{LogHead, Vote, Wal, WalEntry, WalError};
 use craton_types::{LogIndex, Term};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::pipeline::{COMMITTED_ENTRIES_MAX, Pipeline};
-use crate::{Alone, CommittedEntry, Consensus, ConsensusError};
+use crate::{Alone, CommittedEntry, Consensus, ConsensusError, Lost, Machine, Role};
 
 /// The single-node implementation of [`Consensus`]. Every opening begins a new term: the node votes for itself, and
 /// is elected.
@@ -87,16 +89,25 @@ impl SingleNode {
 }
 
 impl Consensus for SingleNode {
-    fn append(&self, payload: Vec<u8>) -> Result<LogIndex, ConsensusError> {
+    fn start(&self, _machine: Arc<dyn Machine>) {
+        // There is nobody to tell.
+    }
+
+    fn role(&self) -> Role {
+        Role::Leader
+    }
+
+    fn propose(&self, payload: Vec<u8>, _lost: Lost) -> Result<(), ConsensusError> {
         self.pipeline.append(self.term, payload)
+    }
+
+    fn read_index(&self) -> BoxFuture<'static, Result<LogIndex, ConsensusError>> {
+        // What was acknowledged was applied here before.
+        std::future::ready(Ok(LogIndex::ZERO)).boxed()
     }
 
     fn commit_alone(&self, payload: Vec<u8>, applied: LogIndex) -> Result<Alone, ConsensusError> {
         self.pipeline.commit_alone(self.term, payload, applied)
-    }
-
-    fn wait_durable(&self, index: LogIndex) -> Result<(), ConsensusError> {
-        self.pipeline.wait_durable(index)
     }
 
     fn is_out_of_space(&self) -> bool {
@@ -116,11 +127,7 @@ impl Consensus for SingleNode {
             recovered.read.extend(entries);
         }
         let entry = recovered.read.pop_front();
-        Ok(entry.map(|entry| CommittedEntry {
-            index: entry.index,
-            term: entry.term,
-            payload: entry.payload,
-        }))
+        Ok(entry.map(CommittedEntry::from))
     }
 
     fn last_recovered(&self) -> LogIndex {

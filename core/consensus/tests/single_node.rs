@@ -54,9 +54,13 @@ fn payload(number: u64) -> Vec<u8> {
     .into_bytes()
 }
 
+fn append(node: &SingleNode, payload: Vec<u8>) -> Result<(), ConsensusError> {
+    node.propose(payload, Box::new(|reason| panic!("lost: {reason:?}")))
+}
+
 fn recovered(node: &SingleNode) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| node.next_recovered().expect("readable"))
-        .map(|entry| entry.payload)
+        .map(|entry| entry.payload.to_vec())
         .collect()
 }
 
@@ -79,19 +83,18 @@ fn entries_are_handed_out_in_order_once_durable_and_again_after_a_power_cut() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for number in 1..=100 {
-                let index = node.append(payload(number)).expect("appended");
-                assert_eq!(index, LogIndex::new(number));
+                append(&node, payload(number)).expect("appended");
             }
-            node.wait_durable(LogIndex::new(100)).expect("durable");
             node.close();
         });
         for number in 1..=100 {
             let entry = node.next_committed().expect("committed");
-            assert_eq!((entry.index, entry.payload), (LogIndex::new(number), payload(number)));
+            assert_eq!(entry.index, LogIndex::new(number));
+            assert_eq!(entry.payload, payload(number));
         }
         assert!(matches!(node.next_committed(), Err(ConsensusError::Closed)));
     });
-    assert!(matches!(node.append(payload(101)), Err(ConsensusError::Closed)));
+    assert!(matches!(append(&node, payload(101)), Err(ConsensusError::Closed)));
     drop(node);
     disk.crash(Crash::DropUnsynced);
     let expected: Vec<_> = (1..=100).map(payload).collect();
@@ -131,13 +134,11 @@ fn append_until_it_fails(disk: &MemoryDisk, until: u64) -> u64 {
     };
     let mut durable = 0;
     while durable < until {
-        let appended = (1..=2).map(|more| node.append(payload(durable + more))).last();
-        let Some(Ok(index)) = appended else { break };
-        if node.wait_durable(index).is_err() {
-            break;
-        }
-        durable = index.get();
-        while node.next_committed().expect("committed").index < index {}
+        let appended = (1..=2).map(|more| append(&node, payload(durable + more))).last();
+        let Some(Ok(())) = appended else { break };
+        let last = (0..2).map(|_| node.next_committed()).last();
+        let Some(Ok(entry)) = last else { break };
+        durable = entry.index.get();
     }
     durable
 }
@@ -151,11 +152,10 @@ fn a_failed_sync_ends_everything_with_the_reason() {
         kind: FaultKind::Io,
         sticky: false,
     }));
-    let index = node.append(payload(1)).expect("placed");
+    append(&node, payload(1)).expect("placed");
     let reason = |error: ConsensusError| matches!(error, ConsensusError::Wal(_));
-    assert!(reason(node.wait_durable(index).expect_err("the sync failed")));
     assert!(reason(node.next_committed().expect_err("nothing is handed out")));
-    assert!(reason(node.append(payload(2)).expect_err("the log is poisoned")));
+    assert!(reason(append(&node, payload(2)).expect_err("the log is poisoned")));
     assert!(!node.is_out_of_space());
 }
 
@@ -173,7 +173,7 @@ fn a_full_disk_delays_what_was_appended_and_loses_nothing() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for number in 1..=20 {
-                    node.append(payload(number)).expect("waits for space");
+                    append(&node, payload(number)).expect("waits for space");
                 }
             });
             poll("the disk is full", || node.is_out_of_space());
@@ -181,10 +181,8 @@ fn a_full_disk_delays_what_was_appended_and_loses_nothing() {
             poll("the log goes on by itself", || !node.is_out_of_space());
             for expected in 1..=20 {
                 let entry = node.next_committed().expect("committed");
-                assert_eq!(
-                    (entry.index, entry.payload),
-                    (LogIndex::new(expected), payload(expected))
-                );
+                assert_eq!(entry.index, LogIndex::new(expected));
+                assert_eq!(entry.payload, payload(expected));
             }
         });
         drop(node);
@@ -200,12 +198,13 @@ fn a_full_disk_refuses_what_needs_a_longer_segment() {
     let node = open(&disk);
     disk.set_capacity_bytes(Some(disk.used_bytes()));
     let long = vec![1; 5_000];
-    let error = node.append(long.clone()).expect_err("no space for a segment");
+    let error = append(&node, long.clone()).expect_err("no space for a segment");
     assert!(error.is_out_of_space());
     disk.set_capacity_bytes(None);
-    let index = node.append(long.clone()).expect("there is space again");
-    assert_eq!(index, LogIndex::new(1), "what was refused took no index");
-    assert_eq!(node.next_committed().expect("committed").payload, long);
+    append(&node, long.clone()).expect("there is space again");
+    let entry = node.next_committed().expect("committed");
+    assert_eq!(entry.index, LogIndex::new(1), "what was refused took no index");
+    assert_eq!(entry.payload, long);
 }
 
 #[test]
@@ -214,23 +213,23 @@ fn a_disk_that_fills_up_is_known_one_segment_before_it_matters() {
     let node = open(&disk);
     disk.set_capacity_bytes(Some(disk.used_bytes()));
     let mut number = 0;
-    let mut append = |node: &SingleNode| {
+    let mut append_next = |node: &SingleNode| {
         number += 1;
-        let index = node.append(payload(number)).expect("the reserved segment has room");
-        node.wait_durable(index).expect("durable");
-        assert_eq!(node.next_committed().expect("committed").payload, payload(number));
-        index
+        append(node, payload(number)).expect("the reserved segment has room");
+        let entry = node.next_committed().expect("committed");
+        assert_eq!(entry.payload, payload(number));
+        entry.index
     };
     while disk.contents(Path::new("/wal/spare")).is_some() {
-        append(&node);
+        append_next(&node);
     }
     poll("the disk is known to be full", || node.is_out_of_space());
     for _ in 0..5 {
-        append(&node);
+        append_next(&node);
     }
     disk.set_capacity_bytes(None);
     poll("it goes on by itself", || !node.is_out_of_space());
-    let last = append(&node);
+    let last = append_next(&node);
     drop(node);
     disk.crash(Crash::DropUnsynced);
     let expected: Vec<_> = (1..=last.get()).map(payload).collect();
@@ -243,8 +242,7 @@ fn every_opening_begins_a_term_that_its_entries_carry() {
     for term in 1..5 {
         let node = open(&disk);
         while node.next_recovered().expect("readable").is_some() {}
-        let index = node.append(payload(term)).expect("appended");
-        node.wait_durable(index).expect("durable");
+        append(&node, payload(term)).expect("appended");
         assert_eq!(node.next_committed().expect("committed").term, Term::new(term));
         drop(node);
         disk.crash(Crash::DropUnsynced);
@@ -260,7 +258,7 @@ fn closing_does_not_wait_for_space() {
         kind: FaultKind::NoSpace,
         sticky: true,
     }));
-    node.append(payload(1)).expect("placed");
+    append(&node, payload(1)).expect("placed");
     poll("the disk is full", || node.is_out_of_space());
     node.close();
     assert!(node.next_committed().is_err());

@@ -109,6 +109,11 @@ impl Applier {
     }
 
     fn apply(&self, committed: &CommittedEntry, relieve: Relieve<'_>) -> Result<(), EngineError> {
+        if committed.payload.is_empty() {
+            // An entry of consensus itself.
+            self.tenants.set_applied_index(committed.index);
+            return Ok(());
+        }
         let (boot, sequence, timestamp) = decode_entry_head(&committed.payload)?;
         let waiting = if boot == self.boot {
             self.waiting.lock().remove(&sequence)

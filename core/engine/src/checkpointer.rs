@@ -77,7 +77,8 @@ impl Checkpointer {
         // A state that was behind the last checkpoint, and has caught up since, is committed to as well.
         let committed = head.state_checkpoint.map_or(0, |last| last.size);
         let caught_up = records_min == 1 && committed < head.data_end.get() && tenant.state.end() >= head.data_end;
-        if moved || caught_up {
+        // One node signs for all.
+        if (moved || caught_up) && self.node.leads() {
             checkpoint(&self.node, tenant).await?;
         }
         Ok(())

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use craton_consensus::{Consensus, ConsensusError, SingleNode};
+use craton_consensus::{Consensus, ConsensusError, SingleNode, interrupted_install};
 use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes, SigningKey};
 use craton_kernel::{Command, Operation, Refusal};
-use craton_log::{Disk, DiskLock, Wal, WalOptions, WalRecovery};
+use craton_log::{Disk, DiskLock, OnDamage, Wal, WalOptions, WalRecovery};
 use craton_proof::{KeyName, SignerKey};
 use craton_types::{
     ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, LogIndex, NodeId, RecoveryArea, TenantId,
@@ -21,6 +21,7 @@ use crate::applier::Applier;
 use crate::background::Background;
 use crate::checkpointer::Checkpointer;
 use crate::clock::random_array;
+use crate::cluster::{Cluster, EngineMachine, Member};
 use crate::epoch_starts::EpochStarts;
 use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
@@ -31,6 +32,7 @@ use crate::recoveries::Recoveries;
 use crate::scrub::{ScrubOptions, ScrubStatus, Scrubbed, Scrubber};
 use crate::tenant::SharedTenant;
 use crate::tenants::{KnownHeads, Resources, SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
+use crate::traces::Traces;
 use crate::writeback::WritebackQueue;
 use crate::{Clock, Commit, EngineError, Options, Random, Session, SyncPolicy, Tenant, Wait};
 
@@ -70,6 +72,7 @@ pub(crate) struct Node {
     pub(crate) health: Arc<Health>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) closing: Arc<Closing>,
+    pub(crate) cluster: Option<Arc<Cluster>>,
     signing: SigningKey,
     origin: String,
 }
@@ -94,13 +97,38 @@ impl Node {
             correlation_id,
             idempotency_id,
         } = request;
-        self.proposer.propose(Command {
+        let command = Command {
             tenant,
             actor,
             correlation_id,
             idempotency_id,
             operation,
-        })
+        };
+        self.proposer.propose(command, self.cluster.as_ref())
+    }
+
+    /// Waits until this node has applied everything that was acknowledged anywhere in its cluster before now.
+    pub(crate) async fn catch_up(&self) -> Result<(), EngineError> {
+        match &self.cluster {
+            None => Ok(()),
+            Some(cluster) => cluster.catch_up().await.unwrap_or(Err(EngineError::NotLeader)),
+        }
+    }
+
+    /// Waits until this node has applied an entry.
+    pub(crate) async fn wait_applied(&self, index: LogIndex) -> Result<(), EngineError> {
+        match &self.cluster {
+            Some(cluster) if self.tenants.applied_index() < index => cluster
+                .wait_until_applied(index)
+                .await
+                .unwrap_or(Err(EngineError::NotLeader)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this node does what one node of the cluster does for all.
+    pub(crate) fn leads(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.leads())
     }
 }
 
@@ -161,6 +189,7 @@ impl Craton {
         let opened = Opened::open(data_dir, options, Background::Threads, &mut |wal, applied| {
             Ok(Arc::new(SingleNode::new(wal, applied)?))
         })?;
+        let is_alone = opened.node.cluster.is_none();
         let (checkpointer, scrubber) = (opened.checkpointer(), opened.scrubber());
         let proposer = Arc::clone(&opened.proposer);
         let applier = Arc::clone(&opened.applier);
@@ -175,7 +204,9 @@ impl Craton {
             spawn("craton-scrub", move || scrubber.run())?,
         ];
         let craton = opened.craton(threads);
-        craton.finish_erasures().wait()?;
+        if is_alone {
+            craton.finish_erasures().wait()?;
+        }
         Ok(craton)
     }
 
@@ -249,7 +280,8 @@ impl Craton {
         match self.propose_to_system(ActorId::NIL, operation).await {
             // Somebody else may have been quicker, which serves as well.
             Ok(_) | Err(EngineError::Refused(Refusal::DatabaseExists { .. })) => {
-                Ok(self.tenant(name.as_str()).expect("a tenant that was created is open"))
+                let name = name.to_string();
+                self.tenant(&name).ok_or(EngineError::DatabaseMissing { name })
             }
             Err(error) => Err(error),
         }
@@ -359,6 +391,15 @@ impl Craton {
         }
     }
 
+    /// The node as a member of its cluster, if it is one.
+    #[must_use]
+    pub fn member(&self) -> Option<Member> {
+        let cluster = self.0.opened.node.cluster.as_ref()?;
+        Some(Member {
+            replicated: Arc::clone(&cluster.replicated),
+        })
+    }
+
     /// What reading the logs through in the background found.
     #[must_use]
     pub fn scrub_status(&self) -> ScrubStatus {
@@ -421,6 +462,7 @@ impl Opened {
             disk,
             sync_policy,
             scrub,
+            cluster,
             wal_segment_bytes,
             log_options,
             #[cfg(feature = "simulation")]
@@ -446,6 +488,7 @@ impl Opened {
             SYSTEM_TENANT,
             master_key.as_ref(),
             Arc::clone(&random),
+            cluster.as_ref().and_then(|cluster| cluster.keys.as_ref()),
         )?;
         let recoveries = Arc::new(Recoveries::default());
         let (keyring, is_new) = match opened {
@@ -465,7 +508,23 @@ impl Opened {
         }
         let wal_options = WalOptions {
             segment_bytes: wal_segment_bytes,
-            ..WalOptions::new(LONE_NODE, keyring.wal())
+            // A member gets back from the others what it lost.
+            on_damage: match cluster {
+                Some(_) => OnDamage::SetAside,
+                None => OnDamage::Refuse,
+            },
+            ..WalOptions::new(
+                cluster.as_ref().map_or(LONE_NODE, |cluster| cluster.node),
+                keyring.wal(),
+            )
+        };
+        let cluster_directory = data_dir.join(crate::cluster::DIRECTORY);
+        let interrupted = match &cluster {
+            Some(_) => interrupted_install(Arc::clone(&disk), &cluster_directory)?,
+            None if is_member(&*disk, &cluster_directory) => {
+                return Err(EngineError::ClusterMember { directory: data_dir });
+            }
+            None => None,
         };
         let (wal, recovery) = open_wal(
             &data_dir.join("wal"),
@@ -475,7 +534,7 @@ impl Opened {
         )?;
         recoveries.note_wal(&recovery);
         let resources = Resources {
-            disk,
+            disk: Arc::clone(&disk),
             log_options,
             random: Arc::clone(&random),
             keyring: Arc::clone(&keyring),
@@ -487,8 +546,19 @@ impl Opened {
         if is_new {
             tenants.note_fresh(SYSTEM_TENANT);
         }
-        check_not_rolled_back(&wal, &tenants)?;
-        let consensus = consensus(wal, tenants.oldest_applied())?;
+        check_not_rolled_back(&wal, &tenants, interrupted)?;
+        let replicated;
+        let consensus = match cluster {
+            None => {
+                replicated = None;
+                consensus(wal, tenants.oldest_applied())?
+            }
+            Some(cluster) => {
+                let opened = Cluster::open(cluster, wal, disk, &cluster_directory, &tenants)?;
+                replicated = Some(Arc::clone(&opened));
+                opened
+            }
+        };
         let closing = Arc::new(Closing::default());
         let waiting = Arc::new(WaitingEntries::default());
         let boot = u64::from_be_bytes(random_array(random.as_ref()));
@@ -498,6 +568,7 @@ impl Opened {
             tenants: Arc::clone(&tenants),
             health: Arc::clone(&health),
             closing: Arc::clone(&closing),
+            traces: Traces::new(replicated.clone()),
         });
         let applier = Arc::new(Applier {
             order: Mutex::default(),
@@ -527,7 +598,15 @@ impl Opened {
         });
         applier.recover()?;
         health.space.set_may_wait(true);
+        consensus.start(Arc::new(EngineMachine {
+            tenants: Arc::clone(&tenants),
+            keyring: Arc::clone(&keyring),
+            applier: Arc::clone(&applier),
+            proposer: Arc::clone(&proposer),
+        }));
+        let cluster = replicated.map(|replicated| Arc::new(Cluster::new(replicated, Arc::clone(&tenants))));
         let node = Arc::new(Node {
+            cluster,
             tenants,
             proposer: Arc::clone(&proposer),
             clock,
@@ -663,6 +742,11 @@ fn default_master_key(
     Ok(Arc::new(key?))
 }
 
+/// Whether the directory is of a member of a cluster.
+fn is_member(disk: &dyn Disk, cluster_directory: &Path) -> bool {
+    disk.list(cluster_directory).is_ok_and(|names| !names.is_empty())
+}
+
 fn open_wal(
     directory: &Path,
     disk: Arc<dyn Disk>,
@@ -675,8 +759,9 @@ fn open_wal(
 }
 
 /// An entry is applied only once it is durable: a log that ends before what was applied is not the one it was.
-fn check_not_rolled_back(wal: &Wal, tenants: &Tenants) -> Result<(), EngineError> {
-    let last = wal.last_index().unwrap_or_default();
+/// A snapshot that was coming in is the exception: what it brought is newer.
+fn check_not_rolled_back(wal: &Wal, tenants: &Tenants, interrupted: Option<LogIndex>) -> Result<(), EngineError> {
+    let last = wal.last_index().max(interrupted).unwrap_or_default();
     let applied = tenants.newest_applied();
     match applied > last {
         true => Err(EngineError::WriteAheadLogRolledBack { last, applied }),

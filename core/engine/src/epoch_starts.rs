@@ -70,6 +70,12 @@ impl EpochStarts {
         })
     }
 
+    /// Forgets which epochs were begun: an entry that was taken may have come to nothing. To begin one again is harmless.
+    pub(crate) fn begin_again(&mut self) {
+        self.last = None;
+        self.begun.clear();
+    }
+
     /// Notes what became of the entry: when the log did not take it, its tenants have not begun their epochs.
     pub(crate) fn finish_entry(&mut self, taken: bool) {
         for tenant in self.beginning.drain(..) {

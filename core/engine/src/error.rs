@@ -194,6 +194,27 @@ pub enum EngineError {
     /// The disk is full. Nothing was written; reads go on.
     #[error("the disk is full")]
     DiskFull,
+    /// The directory belongs to a member of a cluster, and was opened as a node alone.
+    #[error("{directory} belongs to a member of a cluster and is opened as one only", directory = directory.display())]
+    ClusterMember {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// This node has not applied yet what was acknowledged elsewhere. Try again.
+    #[error("this node has applied entry {applied}, the statement must see entry {wanted}, try again")]
+    Behind {
+        /// The last entry that it has applied.
+        applied: craton_types::LogIndex,
+        /// The one that is wanted.
+        wanted: craton_types::LogIndex,
+    },
+    /// This node does not order commands, and nobody was found who does. Nothing was written. Try again.
+    #[error("no leader was found that takes the command, try again")]
+    NotLeader,
+    /// The node lost its leadership, or the way to the leader, while the command was under way: it may have been
+    /// applied, or be applied later. A retry with the same idempotency id applies it once.
+    #[error("it is not known whether the command was applied: the leader changed or was not reached")]
+    OutcomeUnknown,
     /// The node stopped after a failure that it may not survive.
     #[error("the node has stopped: {reason}")]
     Stopped {
@@ -298,6 +319,9 @@ impl EngineError {
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Overloaded | Self::DiskFull | Self::StateBehind { .. })
+        matches!(
+            self,
+            Self::Overloaded | Self::DiskFull | Self::NotLeader | Self::Behind { .. } | Self::StateBehind { .. }
+        )
     }
 }

@@ -15,6 +15,7 @@ use crate::EngineError;
 use crate::applier::chain;
 use crate::health::Health;
 use crate::tenants::Tenants;
+use crate::traces::Traces;
 
 /// How often tenants are looked at.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -98,6 +99,7 @@ pub(crate) struct Flusher {
     pub(crate) tenants: Arc<Tenants>,
     pub(crate) health: Arc<Health>,
     pub(crate) closing: Arc<Closing>,
+    pub(crate) traces: Traces,
 }
 
 impl Flusher {
@@ -120,7 +122,11 @@ impl Flusher {
         if everything {
             *periods = 0;
         }
-        match self.flush(everything) {
+        let flushed = self.flush(everything).and_then(|()| match everything {
+            true => self.traces.look(&self.tenants),
+            false => Ok(()),
+        });
+        match flushed {
             Ok(()) => {
                 for reply in waiting {
                     // Whoever asked may have gone; then nobody needs the answer.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use craton_crypto::MasterKeyProvider;
 use craton_log::{Disk, RealDisk, TenantLogOptions, WAL_SEGMENT_BYTES_DEFAULT};
 
-use crate::{Clock, Craton, EngineError, Random, ScrubOptions, SyncPolicy, SystemClock, SystemRandom};
+use crate::{Clock, ClusterOptions, Craton, EngineError, Random, ScrubOptions, SyncPolicy, SystemClock, SystemRandom};
 
 /// What the logs' checkpoints begin with unless another origin is set.
 const ORIGIN_DEFAULT: &str = "craton.localhost";
@@ -35,6 +35,7 @@ pub struct Options {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) sync_policy: SyncPolicy,
     pub(crate) scrub: ScrubOptions,
+    pub(crate) cluster: Option<ClusterOptions>,
     pub(crate) wal_segment_bytes: u64,
     pub(crate) log_options: TenantLogOptions,
     #[cfg(feature = "simulation")]
@@ -51,6 +52,7 @@ impl Default for Options {
             disk: Arc::new(RealDisk),
             sync_policy: SyncPolicy::default(),
             scrub: ScrubOptions::default(),
+            cluster: None,
             wal_segment_bytes: WAL_SEGMENT_BYTES_DEFAULT,
             log_options: TenantLogOptions::default(),
             #[cfg(feature = "simulation")]

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use craton_consensus::{Alone, Consensus, ConsensusError};
+use craton_consensus::{Alone, Consensus, ConsensusError, Lost, LostReason};
 use craton_kernel::{Command, Outcome};
 use craton_types::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::applier::{Applier, chain};
+use crate::cluster::Cluster;
 use crate::entry::encode_entry;
 use crate::epoch_starts::EpochStarts;
 use crate::health::Health;
@@ -45,7 +47,14 @@ pub(crate) struct Proposed(Progress);
 
 enum Progress {
     Failed(Option<EngineError>),
-    Waiting { answer: Answer, proposer: Arc<Proposer> },
+    Waiting {
+        answer: Answer,
+        proposer: Arc<Proposer>,
+        /// Where the command goes when this node turns out not to lead.
+        elsewhere: Option<(Arc<Cluster>, Arc<Command>)>,
+    },
+    /// Another node orders it, or this one when it leads again.
+    Routed(JoinHandle<Result<Outcome, EngineError>>),
     Answered,
 }
 
@@ -55,7 +64,11 @@ impl Future for Proposed {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = match &mut self.0 {
             Progress::Failed(error) => Err(error.take().expect("a future is not polled again")),
-            Progress::Waiting { answer, proposer } => {
+            Progress::Waiting {
+                answer,
+                proposer,
+                elsewhere,
+            } => {
                 let mut polled = Pin::new(&mut *answer).poll(context);
                 if polled.is_pending() {
                     if may_block() && proposer.try_alone() {
@@ -64,11 +77,22 @@ impl Future for Proposed {
                         proposer.queue.wake();
                     }
                 }
-                match polled {
+                let outcome = match polled {
                     Poll::Ready(outcome) => outcome.unwrap_or_else(|_| Err(proposer.health.stopped())),
                     Poll::Pending => return Poll::Pending,
+                };
+                if matches!(outcome, Err(EngineError::NotLeader))
+                    && let Some((cluster, command)) = elsewhere.take()
+                {
+                    self.0 = Progress::Routed(cluster.route(Arc::clone(proposer), command));
+                    return self.poll(context);
                 }
+                outcome
             }
+            Progress::Routed(routed) => match Pin::new(routed).poll(context) {
+                Poll::Ready(outcome) => outcome.unwrap_or(Err(EngineError::OutcomeUnknown)),
+                Poll::Pending => return Poll::Pending,
+            },
             Progress::Answered => unreachable!("a future is not polled again"),
         };
         self.0 = Progress::Answered;
@@ -146,12 +170,30 @@ struct Entry {
 }
 
 impl Proposer {
-    /// Hands a command over.
-    pub(crate) fn propose(self: &Arc<Self>, command: Command) -> Proposed {
+    /// Hands a command over to be ordered by this node.
+    pub(crate) fn propose_here(self: &Arc<Self>, command: Arc<Command>) -> Proposed {
+        self.push(command, None)
+    }
+
+    /// Hands a command over, here or to another member.
+    pub(crate) fn propose(self: &Arc<Self>, command: Command, cluster: Option<&Arc<Cluster>>) -> Proposed {
+        let command = Arc::new(command);
+        match cluster {
+            None => self.push(command, None),
+            Some(cluster) if cluster.leads() => {
+                let elsewhere = (Arc::clone(cluster), Arc::clone(&command));
+                self.push(command, Some(elsewhere))
+            }
+            Some(cluster) => Proposed(Progress::Routed(cluster.route(Arc::clone(self), command))),
+        }
+    }
+
+    fn push(self: &Arc<Self>, command: Arc<Command>, elsewhere: Option<(Arc<Cluster>, Arc<Command>)>) -> Proposed {
         Proposed(match self.queue.push(command) {
             Ok(answer) => Progress::Waiting {
                 answer,
                 proposer: Arc::clone(self),
+                elsewhere,
             },
             Err(error) => Progress::Failed(Some(error)),
         })
@@ -165,7 +207,7 @@ impl Proposer {
     }
 
     /// The proposer thread: runs until the queue is closed and empty, the node stops, or the log fails.
-    pub(crate) fn run(&self) {
+    pub(crate) fn run(self: &Arc<Self>) {
         while let Some((turn, batch)) = self.queue.take() {
             let few = (1..=ALONE_COMMANDS_MAX).contains(&batch.proposals.len());
             if !self.propose_taken(turn, batch, few) {
@@ -176,7 +218,7 @@ impl Proposer {
 
     /// Takes what waits into the log, if anything does; whether it did. With `alone`, little may go all the way.
     #[cfg(feature = "simulation")]
-    pub(crate) fn step(&self, alone: bool) -> bool {
+    pub(crate) fn step(self: &Arc<Self>, alone: bool) -> bool {
         let Some((turn, batch)) = self.queue.take_now() else {
             return false;
         };
@@ -185,7 +227,7 @@ impl Proposer {
         true
     }
 
-    fn propose_taken(&self, turn: Turn<'_>, batch: Batch, alone: bool) -> bool {
+    fn propose_taken(self: &Arc<Self>, turn: Turn<'_>, batch: Batch, alone: bool) -> bool {
         if batch.begun.is_some() {
             self.consensus.begin_segment();
         }
@@ -197,7 +239,7 @@ impl Proposer {
     }
 
     /// Takes what waits all the way on this thread, if it is little and nobody has the turn. Whether it did.
-    fn try_alone(&self) -> bool {
+    fn try_alone(self: &Arc<Self>) -> bool {
         let Some((turn, batch)) = self.queue.try_take(ALONE_COMMANDS_MAX) else {
             return false;
         };
@@ -208,7 +250,7 @@ impl Proposer {
     }
 
     /// Brings one entry into the log, and all the way when it may be `alone` and is; whether to go on.
-    fn propose_batch(&self, turn: Turn<'_>, batch: Batch, alone: bool) -> bool {
+    fn propose_batch(self: &Arc<Self>, turn: Turn<'_>, batch: Batch, alone: bool) -> bool {
         let mut forming = self.forming.lock();
         let mut entry = self.form(&mut forming, batch);
         if alone && let Some(order) = self.applier.try_order() {
@@ -237,19 +279,37 @@ impl Proposer {
         } = entry;
         self.waiting.lock().insert(sequence, waiting);
         let started = self.clock.now();
-        let appended = self.consensus.append(payload);
+        let proposed = self.consensus.propose(payload, self.when_lost(sequence));
         self.note_wait(started);
-        forming.epochs.finish_entry(appended.is_ok());
-        match appended {
-            Ok(_) => {
+        forming.epochs.finish_entry(proposed.is_ok());
+        match proposed {
+            Ok(()) => {
                 self.counters.entries.fetch_add(1, Ordering::Relaxed);
                 true
             }
             Err(error) => match self.waiting.lock().remove(&sequence) {
                 Some(waiting) => self.refuse(waiting, &error),
-                None => error.is_out_of_space(),
+                None => error.is_out_of_space() || matches!(error, ConsensusError::NotLeader { .. }),
             },
         }
+    }
+
+    /// Answers those whose entry this node will not apply, as far as it knows.
+    fn when_lost(self: &Arc<Self>, sequence: u64) -> Lost {
+        let proposer = Arc::clone(self);
+        Box::new(move |reason| {
+            // What the entry would have begun was not begun.
+            proposer.forming.lock().epochs.begin_again();
+            let Some(waiting) = proposer.waiting.lock().remove(&sequence) else {
+                return;
+            };
+            for reply in waiting.replies {
+                reply.send(Err(match reason {
+                    LostReason::NotLeader { .. } => EngineError::NotLeader,
+                    LostReason::Unknown => EngineError::OutcomeUnknown,
+                }));
+            }
+        })
     }
 
     /// Puts commands into an entry.
@@ -294,18 +354,18 @@ impl Proposer {
 
     /// Answers those whose entry the log did not take; whether to go on.
     fn refuse(&self, waiting: Waiting, error: &ConsensusError) -> bool {
-        let out_of_space = error.is_out_of_space();
-        if !out_of_space {
+        let goes_on = error.is_out_of_space() || matches!(error, ConsensusError::NotLeader { .. });
+        if !goes_on {
             self.health
                 .stop(format!("the write-ahead log failed: {}", chain(error)));
         }
         for reply in waiting.replies {
-            reply.send(Err(if out_of_space {
-                EngineError::DiskFull
-            } else {
-                self.health.stopped()
+            reply.send(Err(match error {
+                ConsensusError::NotLeader { .. } => EngineError::NotLeader,
+                error if error.is_out_of_space() => EngineError::DiskFull,
+                _ => self.health.stopped(),
             }));
         }
-        out_of_space
+        goes_on
     }
 }

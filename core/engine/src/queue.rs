@@ -107,10 +107,10 @@ impl ProposalQueue {
     }
 
     /// Puts a command into the queue. The proposer is not woken for it before [`Self::wake`], or before there are many.
-    pub(crate) fn push(&self, command: Command) -> Result<Answer, EngineError> {
+    pub(crate) fn push(&self, command: Arc<Command>) -> Result<Answer, EngineError> {
         self.health.check()?;
         self.health.space.check()?;
-        let encoded = minicbor::to_vec(&command).expect("writing to memory does not fail");
+        let encoded = minicbor::to_vec(&*command).expect("writing to memory does not fail");
         let bytes = encoded.len();
         let (sender, answer) = oneshot::channel();
         let in_flight = self.in_flight.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -120,7 +120,7 @@ impl ProposalQueue {
             bytes,
         };
         let proposal = Proposal {
-            command: Arc::new(command),
+            command,
             encoded,
             reply,
         };
@@ -297,8 +297,8 @@ mod tests {
 
     use super::*;
 
-    fn append(bytes: usize) -> Command {
-        Command {
+    fn append(bytes: usize) -> Arc<Command> {
+        Arc::new(Command {
             tenant: TenantId::NIL,
             actor: ActorId::NIL,
             correlation_id: CorrelationId::NIL,
@@ -308,7 +308,7 @@ mod tests {
                 expected: ExpectedSequence::Any,
                 events: vec![vec![0; bytes].into()],
             },
-        }
+        })
     }
 
     fn is_overloaded(pushed: &Result<Answer, EngineError>) -> bool {

@@ -36,7 +36,7 @@ const REBUILD_RECORDS_MAX: usize = 256;
 /// Bytes that a rebuild reads at once; at least one record is read.
 const REBUILD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A rebuild flushes whenever this many bytes of rows wait in memory.
-const REBUILD_FLUSH_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const REBUILD_FLUSH_BYTES: usize = 32 * 1024 * 1024;
 
 /// What a view's unflushed rows may take in memory. The applier holds batches back long before; this is room
 /// for the largest one.
@@ -244,7 +244,22 @@ impl TenantWriter {
         .into()
     }
 
+    /// Takes a record that another member's log has next, and what it changes. It is visible with [`Self::publish`].
+    pub(crate) fn take_record(&mut self, record: &LinkedRecord) -> Result<(), EngineError> {
+        let space = Arc::clone(&self.space);
+        space.retry(EngineError::is_out_of_space, || self.append(record))?;
+        self.replay_unpublished(record.record())
+    }
+
     fn replay_record(&mut self, record: &Record) -> Result<(), EngineError> {
+        self.replay_unpublished(record)?;
+        self.tenant
+            .projection
+            .publish(self.state.end)
+            .map_err(|source| self.tenant.projection_error(source))
+    }
+
+    fn replay_unpublished(&mut self, record: &Record) -> Result<(), EngineError> {
         let tenant = Arc::clone(&self.tenant);
         let rows = CurrentRows {
             tenant: &tenant,
@@ -261,11 +276,7 @@ impl TenantWriter {
         if let Some(rotated) = key_epoch_of(record) {
             tenant.keys.begin(&rotated)?;
         }
-        self.store(record.header.offset, replayed.writes, replayed.stream)?;
-        tenant
-            .projection
-            .publish(self.state.end)
-            .map_err(|source| tenant.projection_error(source))
+        self.store(record.header.offset, replayed.writes, replayed.stream)
     }
 
     pub(crate) fn store(

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use craton_log::{Disk, LogHead, TenantLogOptions, WalRecovery};
-use craton_types::{DatabaseDefinition, LogIndex, TenantId};
+use craton_types::{DatabaseDefinition, LogIndex, Offset, TenantId};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 use crate::disk_space::DiskSpace;
 use crate::keyring::Keyring;
@@ -84,7 +84,7 @@ pub(crate) struct Tenants {
     system: Arc<SharedTenant>,
     by_name: RwLock<BTreeMap<String, Arc<SharedTenant>>>,
     writers: RwLock<BTreeMap<TenantId, Arc<Mutex<TenantWriter>>>>,
-    applied: AtomicU64,
+    applied: watch::Sender<LogIndex>,
     /// The tenants whose keys were drawn since the node was opened.
     fresh: RwLock<HashSet<TenantId>>,
 }
@@ -103,13 +103,13 @@ impl Tenants {
             system: Arc::clone(&writer.tenant),
             by_name: RwLock::default(),
             writers: RwLock::new(BTreeMap::from([(SYSTEM_TENANT, Arc::new(Mutex::new(writer)))])),
-            applied: AtomicU64::new(0),
+            applied: watch::Sender::new(LogIndex::ZERO),
             fresh: RwLock::default(),
         };
         for database in &databases {
             tenants.open(database)?;
         }
-        tenants.applied.store(tenants.oldest_applied().get(), Ordering::Release);
+        tenants.set_applied_index(tenants.oldest_applied());
         Ok(tenants)
     }
 
@@ -167,11 +167,44 @@ impl Tenants {
 
     /// The last consensus entry that was applied.
     pub(crate) fn applied_index(&self) -> LogIndex {
-        LogIndex::new(self.applied.load(Ordering::Acquire))
+        *self.applied.borrow()
+    }
+
+    /// For waiting until an entry is applied.
+    pub(crate) fn applied_watch(&self) -> watch::Receiver<LogIndex> {
+        self.applied.subscribe()
     }
 
     pub(crate) fn set_applied_index(&self, index: LogIndex) {
-        self.applied.store(index.get(), Ordering::Release);
+        self.applied.send_if_modified(|applied| {
+            let is_newer = index > *applied;
+            *applied = index.max(*applied);
+            is_newer
+        });
+    }
+
+    /// Takes note that every tenant has the effects of all entries up to an index, which came otherwise than as entries.
+    pub(crate) fn skip_to(&self, index: LogIndex) {
+        for writer in self.writers() {
+            let mut writer = writer.lock();
+            writer.applied = writer.applied.max(index);
+        }
+        self.set_applied_index(index);
+    }
+
+    /// Opens a tenant that the system tenant knows.
+    pub(crate) fn open_listed(&self, tenant: TenantId) -> Result<(), EngineError> {
+        if self.writer(tenant).is_some() {
+            return Ok(());
+        }
+        let system = self.writer(SYSTEM_TENANT).expect("the system tenant is open");
+        let databases = system.lock().state.databases.clone();
+        let database = databases.values().find(|database| database.tenant == tenant);
+        let database = database.ok_or(EngineError::TenantMissing {
+            tenant,
+            end: Offset::ZERO,
+        })?;
+        self.open(database)
     }
 
     /// How far every tenant's log and view are on disk.

@@ -252,7 +252,11 @@ impl Node {
         let through = LogIndex::new(self.applied);
         let heads = self.heads(through);
         let purged = match exactly {
-            true => self.wal.purge_exactly(through, heads),
+            true => match self.wal.term_at(through) {
+                Some(term) => self.wal.purge_exactly((through, term), heads),
+                // It was forgotten before.
+                None => Ok(()),
+            },
             false => self.wal.purge(through, heads),
         };
         match purged {

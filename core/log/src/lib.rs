@@ -19,7 +19,7 @@ mod wal;
 pub use disk::{Disk, DiskFile, DiskLock, RealDisk};
 pub use tenant::{
     LogReader, ScrubStep, SyncJob, TENANT_SEGMENT_BYTES_DEFAULT, TenantLog, TenantLogError, TenantLogOptions,
-    TenantLogRecovery, TornRecords, Writeback,
+    TenantLogRecovery, TornRecords, Writeback, check_body,
 };
 pub use wal::{
     BATCH_BYTES_MAX, CoveredPurge, Damage, HeadsDamage, LogHead, LogHeadMismatch, OnDamage, Placement, PreparedPurge,

@@ -109,6 +109,10 @@ sql_states! {
     TOO_MANY_COLUMNS = "54011";
     /// Too much waits already; try again.
     INSUFFICIENT_RESOURCES = "53000";
+    /// It is not known whether a statement took effect.
+    STATEMENT_COMPLETION_UNKNOWN = "40003";
+    /// The server cannot serve this now; another one can, or this one later.
+    CANNOT_CONNECT_NOW = "57P03";
     /// The disk is full; reads go on.
     DISK_FULL = "53100";
     /// A result that takes more memory than allowed.

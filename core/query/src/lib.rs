@@ -49,4 +49,4 @@ pub use plan::{
 pub use recovery::RecoveryEntry;
 pub use source::{RowSource, Scan, SourceError};
 pub use statement::{AsOf, Statement};
-pub use variables::{SERVER_VERSION, Variables};
+pub use variables::{CONSISTENCY_TOKEN, Consistency, SERVER_VERSION, Variables};

@@ -13,6 +13,10 @@ pub const SERVER_VERSION: &str = "16.0";
 const SERVER_VERSION_NUMBER: &str = "160000";
 /// The setting that turns a session to the past.
 const AS_OF_POSITION: &str = "craton.as_of_position";
+/// What a session's reads must see of what was written through other nodes.
+const CONSISTENCY: &str = "craton.consistency";
+/// Up to where a causally consistent session must see what others wrote.
+pub const CONSISTENCY_TOKEN: &str = "craton.consistency_token";
 /// How long a receipt waits for witnesses.
 const COSIGNATURE_TIMEOUT: &str = "craton.cosignature_timeout";
 /// The longest value of a setting in bytes.
@@ -63,6 +67,12 @@ const DEFINITIONS: &[Definition] = &[
         ]),
     ),
     define(AS_OF_POSITION, "", Domain::Position),
+    define(
+        CONSISTENCY,
+        "linearizable",
+        Domain::OneOf(&["linearizable", "causal", "eventual"]),
+    ),
+    define(CONSISTENCY_TOKEN, "0", Domain::Integer { min: 0, max: i64::MAX }),
     define(COSIGNATURE_TIMEOUT, "2000", Domain::Milliseconds),
     define(
         "DateStyle",
@@ -110,6 +120,17 @@ const DEFINITIONS: &[Definition] = &[
 ];
 
 const ISOLATION_LEVELS: &[&str] = &["serializable", "repeatable read", "read committed", "read uncommitted"];
+
+/// What reads must see of what was written through other nodes of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Everything that was acknowledged anywhere before the read began.
+    Linearizable,
+    /// Everything that the token stands for, and what the session itself wrote.
+    Causal(u64),
+    /// Whatever this node has.
+    Eventual,
+}
 
 /// The settings of one session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -168,6 +189,24 @@ impl Variables {
             Some(position) => AsOf::Position(position),
             None => AsOf::Now,
         }
+    }
+
+    /// What the session's reads must see of what was written through other nodes.
+    #[must_use]
+    pub fn consistency(&self) -> Consistency {
+        match self.get(CONSISTENCY) {
+            Some("eventual") => Consistency::Eventual,
+            Some("causal") => {
+                let token = self.get(CONSISTENCY_TOKEN).and_then(|text| text.parse().ok());
+                Consistency::Causal(token.unwrap_or(0))
+            }
+            _ => Consistency::Linearizable,
+        }
+    }
+
+    /// Sets the token that `SHOW craton.consistency_token` gives to other sessions.
+    pub fn set_consistency_token(&mut self, token: u64) {
+        self.changed.insert(CONSISTENCY_TOKEN, token.to_string());
     }
 
     /// How long a receipt waits for witnesses' signatures, in milliseconds; zero for not at all.

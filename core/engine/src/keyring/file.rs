@@ -46,6 +46,9 @@ pub(super) struct SavedKeyring {
     /// The tenants' keys, ascending by tenant.
     #[n(5)]
     pub(super) tenants: Vec<SavedTenant>,
+    /// What keys are wrapped under on their way to other nodes and through the write-ahead log.
+    #[cbor(n(6), with = "minicbor::bytes")]
+    pub(super) transport: Vec<u8>,
 }
 
 /// A tenant's keys in a copy.

@@ -1,7 +1,8 @@
 //! The node's keys, in one small file that can be rewritten.
 //!
 //! ```text
-//! master key ── wraps ──> root key ── wraps ──┬─> keys of the node: write-ahead log, checkpoint signing, derivation
+//! master key ── wraps ──> root key ── wraps ──┬─> key of the node: write-ahead log
+//!                                             ├─> keys of the cluster: checkpoint signing, derivation, transport
 //!                                             └─> key-encryption key (tenant) ── wraps ──┬─> secret of the tenant
 //!                                                                                        └─> data keys, by number
 //! ```
@@ -17,6 +18,7 @@ mod file;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod saved;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +37,8 @@ use parking_lot::Mutex;
 use crate::clock::random_array;
 use crate::{EngineError, Random};
 use file::Copy;
+pub use shared::ClusterKeys;
+pub(crate) use shared::TenantKeys;
 
 /// The most data keys of one tenant.
 pub(crate) const DATA_KEYS_MAX: usize = 4_096;
@@ -125,6 +129,7 @@ struct Open {
     wal: SecretBytes,
     signing_seed: SecretBytes,
     derivation: SecretBytes,
+    transport: SecretBytes,
     tenants: BTreeMap<TenantId, TenantEntry>,
 }
 
@@ -166,6 +171,7 @@ impl Keyring {
         system_tenant: TenantId,
         master: &dyn MasterKeyProvider,
         random: Arc<dyn Random>,
+        cluster_keys: Option<&ClusterKeys>,
     ) -> Result<Opened, KeyringError> {
         let io = |source| KeyringError::Io {
             directory: directory.to_owned(),
@@ -180,7 +186,14 @@ impl Keyring {
             });
         }
         let (open, rewritten) = match is_new {
-            true => (Open::create(system_tenant, master, random.as_ref())?, Vec::new()),
+            true => {
+                let created = Open::create(system_tenant, master, random.as_ref())?;
+                let created = match cluster_keys {
+                    Some(keys) => created.joining(keys, system_tenant)?,
+                    None => created,
+                };
+                (created, Vec::new())
+            }
             false => Open::unwrap_newest(directory, copies, master)?,
         };
         let keyring = Self {
@@ -358,10 +371,9 @@ impl Keyring {
         })
     }
 
-    /// What wraps keys in commands. It derives from the write-ahead log's key, which no rotation replaces: a command
-    /// is readable for as long as the log that holds it.
+    /// What wraps keys in commands. No rotation replaces it: a command is readable for as long as the log that holds it.
     fn transport(&self) -> WrappingKey {
-        WrappingKey::new(&craton_crypto::derive(&self.open.lock().wal, &[TRANSPORT_INFO]))
+        WrappingKey::new(&craton_crypto::derive(&self.open.lock().transport, &[TRANSPORT_INFO]))
     }
 
     /// Changes the keys on disk, then in memory; neither when the change or the write fails.

@@ -12,6 +12,7 @@ use std::path::Path;
 const WAL_CONTEXT: &[u8] = b"craton node write-ahead log key v1";
 const SIGNING_CONTEXT: &[u8] = b"craton node checkpoint signing seed v1";
 const DERIVATION_CONTEXT: &[u8] = b"craton node derivation secret v1";
+const TRANSPORT_CONTEXT: &[u8] = b"craton transport key v1";
 
 /// What a tenant's key-encryption key is wrapped for.
 fn kek_context(tenant: TenantId) -> Vec<u8> {
@@ -51,6 +52,7 @@ impl Open {
             wal: draw(),
             signing_seed: draw(),
             derivation: draw(),
+            transport: draw(),
             tenants: [(system_tenant, system)].into(),
         })
     }
@@ -101,6 +103,7 @@ impl Open {
             wal: root.unwrap(&saved.wal, WAL_CONTEXT)?,
             signing_seed: root.unwrap(&saved.signing_seed, SIGNING_CONTEXT)?,
             derivation: root.unwrap(&saved.derivation, DERIVATION_CONTEXT)?,
+            transport: root.unwrap(&saved.transport, TRANSPORT_CONTEXT)?,
             tenants: tenants.collect::<Result<_, WrapError>>()?,
             root,
         })
@@ -115,6 +118,7 @@ impl Open {
             wal: wrap(&self.wal, WAL_CONTEXT),
             signing_seed: wrap(&self.signing_seed, SIGNING_CONTEXT),
             derivation: wrap(&self.derivation, DERIVATION_CONTEXT),
+            transport: wrap(&self.transport, TRANSPORT_CONTEXT),
             tenants: self
                 .tenants
                 .iter()

@@ -25,7 +25,7 @@ fn open(directory: &Path, master: &dyn MasterKeyProvider) -> Result<Keyring, Key
 }
 
 fn open_on(disk: Arc<dyn Disk>, directory: &Path, master: &dyn MasterKeyProvider) -> Result<Keyring, KeyringError> {
-    let opened = Keyring::open(disk, directory, SYSTEM, master, Arc::new(SystemRandom));
+    let opened = Keyring::open(disk, directory, SYSTEM, master, Arc::new(SystemRandom), None);
     opened.map(|opened| match opened {
         Opened::Existing(keyring, _) | Opened::Created(keyring) => keyring,
     })

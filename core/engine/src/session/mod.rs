@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use craton_kernel::{Catalogue, Operation, Outcome, Refusal, SchemaWrite};
 use craton_query::{
-    AsOf, Catalog as _, Context, InsertCheck, Plan, PlanKind, ResultColumn, ResultSet, SqlError, SqlState, Statement,
-    Variables, WriteSet,
+    AsOf, CONSISTENCY_TOKEN, Catalog as _, Consistency, Context, InsertCheck, Plan, PlanKind, ResultColumn, ResultSet,
+    SqlError, SqlState, Statement, Variables, WriteSet,
 };
 use craton_types::{
-    ActorId, ColumnType, CorrelationId, IdempotencyId, Offset, RowWrite, TableId, TableSchema, Timestamp,
+    ActorId, ColumnType, CorrelationId, IdempotencyId, LogIndex, Offset, RowWrite, TableId, TableSchema, Timestamp,
     UserDefinition, Value,
 };
 
@@ -213,6 +213,8 @@ impl Session {
             let message = format!("one statement at a time, not {}", statements.len());
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
         };
+        // What it names may be new as well.
+        self.catch_up().await?;
         let prepared = self.prepare(statement, &[]).inspect_err(|_| self.fail_transaction())?;
         self.execute(&prepared, parameters).await
     }
@@ -240,12 +242,42 @@ impl Session {
         result
     }
 
+    /// Waits until this node has what the session's next statement must see, as `craton.consistency` says. Inside a
+    /// transaction, what it sees is settled.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn catch_up(&self) -> Result<(), SqlError> {
+        if self.transaction.is_some() {
+            return Ok(());
+        }
+        let node = &self.database.node;
+        let caught_up = match self.variables.consistency() {
+            Consistency::Linearizable => node.catch_up().await,
+            Consistency::Causal(token) => node.wait_applied(LogIndex::new(token)).await,
+            Consistency::Eventual => Ok(()),
+        };
+        caught_up.map_err(sql_error)
+    }
+
     async fn dispatch(&mut self, prepared: &Prepared, parameters: &[Value]) -> Result<Response, SqlError> {
         let kind = prepared.plan.kind();
         if self.transaction_status() == TransactionStatus::Failed
             && !matches!(kind, PlanKind::Commit | PlanKind::Rollback)
         {
             return Err(SqlError::in_failed_transaction());
+        }
+        let reads = matches!(
+            kind,
+            PlanKind::Begin(_)
+                | PlanKind::Select(_)
+                | PlanKind::CopyOut(_)
+                | PlanKind::Write(_)
+                | PlanKind::CreateTable(_)
+                | PlanKind::DropTable(_)
+        );
+        if reads {
+            self.catch_up().await?;
         }
         match kind {
             PlanKind::Begin(modes) => Ok(self.begin(modes.read_only, prepared.plan.tag())),
@@ -274,6 +306,13 @@ impl Session {
                 Ok(Response::command(prepared.plan.tag()))
             }
             PlanKind::Show(name) => {
+                if name
+                    .as_deref()
+                    .is_some_and(|name| name.eq_ignore_ascii_case(CONSISTENCY_TOKEN))
+                {
+                    let applied = self.database.node.tenants.applied_index();
+                    self.variables.set_consistency_token(applied.get());
+                }
                 let result = self.variables.show(name.as_deref())?;
                 Ok(Response::Rows {
                     result,
@@ -744,6 +783,8 @@ pub(crate) fn sql_error(error: EngineError) -> SqlError {
     let state = match &error {
         EngineError::Overloaded | EngineError::StateBehind { .. } => SqlState::INSUFFICIENT_RESOURCES,
         EngineError::DiskFull => SqlState::DISK_FULL,
+        EngineError::NotLeader | EngineError::Behind { .. } => SqlState::CANNOT_CONNECT_NOW,
+        EngineError::OutcomeUnknown => SqlState::STATEMENT_COMPLETION_UNKNOWN,
         EngineError::Stopped { .. } => SqlState::ADMIN_SHUTDOWN,
         EngineError::Refused(refusal) => return refusal_error(refusal),
         _ => SqlState::IO_ERROR,

@@ -314,6 +314,33 @@ impl SubjectKeys {
         self.keys.write().pending.insert(key.id(), key);
     }
 
+    /// How many keys there are, destroyed ones included.
+    pub(crate) fn count(&self) -> Result<u64, EngineError> {
+        if let Some((last, _)) = self.keys.read().pending.last_key_value() {
+            return Ok(last.get() + 1);
+        }
+        let Some(files) = self.files.read().clone() else {
+            return Ok(0);
+        };
+        let bytes = files.copies[0].len().map_err(self.io(FILES[0]))?;
+        let slots = bytes.saturating_sub(slot_position(SubjectKeyId::new(0)));
+        Ok(slots / SLOT_BYTES as u64)
+    }
+
+    /// Takes the next key from another member; none when its subject was erased.
+    pub(crate) fn bring_in(&self, id: SubjectKeyId, key: Option<SubjectKey>) -> Result<(), EngineError> {
+        match key {
+            Some(key) => self.insert(key),
+            None => {
+                // Numbers have no gaps; nothing was ever sealed under this one.
+                let nothing = SecretBytes::new(random_array(self.random.as_ref()));
+                self.insert(SubjectKey::new(nothing, id, self.tenant));
+                self.condemn(id)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Condemns a key: durably noted before anybody may see the erasure.
     pub(crate) fn condemn(&self, id: SubjectKeyId) -> Result<(), EngineError> {
         let mut keys = self.keys.write();

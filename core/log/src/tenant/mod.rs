@@ -39,6 +39,7 @@ use craton_types::{Hash, Offset, Record, RecordHeader, SegmentFooter};
 pub use error::TenantLogError;
 pub use open::{TenantLogRecovery, TornRecords};
 pub use reader::LogReader;
+pub use records::check_body;
 pub use scrub::ScrubStep;
 
 use index::{ClosedSegment, write_index};

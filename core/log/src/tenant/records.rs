@@ -114,7 +114,10 @@ pub(super) fn read_body(
 }
 
 /// Divides a body into chunks and checks them against the header's `payload_hash`.
-pub(super) fn check_body(header: &RecordHeader, body: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
+///
+/// # Errors
+/// The name of the header's field that the body does not fit.
+pub fn check_body(header: &RecordHeader, body: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     let chunks = Record::decode_body(header, body).map_err(|error| error.field)?;
     let leaves: Vec<Hash> = chunks.iter().map(|chunk| chunk_hash(chunk)).collect();
     if merkle_tree_hash(&leaves) == header.payload_hash {

@@ -167,6 +167,12 @@ pub enum WalError {
         /// The limit.
         bytes_max: u64,
     },
+    /// An entry is whole, and not of a kind that its reader knows: a newer version wrote it.
+    #[error("entry {index} is of no kind that this version knows")]
+    Unknown {
+        /// Which one.
+        index: LogIndex,
+    },
     /// An entry that is to be removed is committed.
     #[error("entry {index} cannot be removed, entries up to {committed} are committed")]
     Committed {

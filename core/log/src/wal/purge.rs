@@ -18,14 +18,16 @@ use super::{LogHead, Wal, WalError};
 pub struct PreparedPurge {
     storage: Arc<Storage>,
     through: LogIndex,
-    is_exact: bool,
+    /// The term of the last entry to forget, of an exact purge.
+    exact: Option<Term>,
 }
 
 /// Segments that can be removed: it is noted how far the tenants' logs reach.
 #[must_use]
 pub struct CoveredPurge {
     through: LogIndex,
-    is_exact: bool,
+    /// The term of the last entry to forget, of an exact purge.
+    exact: Option<Term>,
 }
 
 /// Segments that left the log and are still on disk.
@@ -53,14 +55,14 @@ impl Wal {
         self.begin_purge(covered).run()
     }
 
-    /// Forgets exactly the entries up to `through`, or up to the last one when that is before, having noted the tenants'
+    /// Forgets exactly the entries up to `last`, or up to the log's last one when that is before, having noted the tenants'
     /// `heads`, and removes the segments that hold no others. The newest segment stays.
     ///
     /// # Errors
     /// As for [`PreparedPurge::write_heads`] and [`WalPurge::run`].
-    pub fn purge_exactly(&mut self, through: LogIndex, heads: Vec<LogHead>) -> Result<(), WalError> {
+    pub fn purge_exactly(&mut self, last: (LogIndex, Term), heads: Vec<LogHead>) -> Result<(), WalError> {
         self.storage.check_poison()?;
-        let Some(prepared) = self.prepare_exact_purge(through) else {
+        let Some(prepared) = self.prepare_exact_purge(last) else {
             return Ok(());
         };
         let covered = prepared.write_heads(heads)?;
@@ -72,17 +74,17 @@ impl Wal {
         self.is_oldest_removable(through).then(|| PreparedPurge {
             storage: Arc::clone(&self.storage),
             through,
-            is_exact: false,
+            exact: None,
         })
     }
 
     /// Whether [`Self::purge_exactly`] would forget anything, and the first step of it.
-    pub fn prepare_exact_purge(&self, through: LogIndex) -> Option<PreparedPurge> {
-        let through = through.min(self.last_index()?);
+    pub fn prepare_exact_purge(&self, last: (LogIndex, Term)) -> Option<PreparedPurge> {
+        let (through, term) = last.min((self.last_index()?, self.last_term()?));
         (through > self.purged_through()).then(|| PreparedPurge {
             storage: Arc::clone(&self.storage),
             through,
-            is_exact: true,
+            exact: Some(term),
         })
     }
 
@@ -93,9 +95,9 @@ impl Wal {
             removed.push(self.segments.remove(0).header.sequence);
         }
         let oldest = self.segments.first().expect("never empty").header;
-        if covered.is_exact {
-            let through = covered.through.min(self.last_index().unwrap_or_default());
-            self.purged = self.purged.max(self.term_at(through).map(|term| (through, term)));
+        if let Some(term) = covered.exact {
+            let last = self.active().last;
+            self.purged = self.purged.max(last.min(Some((covered.through, term))));
         }
         self.purged = self.purged.max(oldest.previous);
         self.terms.forget_through(oldest.previous.unwrap_or_default().0);
@@ -130,7 +132,7 @@ impl PreparedPurge {
         self.storage.poison_unless_full(written)?;
         Ok(CoveredPurge {
             through: self.through,
-            is_exact: self.is_exact,
+            exact: self.exact,
         })
     }
 }

@@ -213,7 +213,7 @@ fn what_is_forgotten_is_not_needed() {
     let disk = closed();
     let (mut wal, _) = open(&disk).expect("opened");
     let purged = (LogIndex::new(12), wal.term_at(LogIndex::new(12)).expect("an entry"));
-    wal.purge_exactly(purged.0, Vec::new()).expect("purged");
+    wal.purge_exactly(purged, Vec::new()).expect("purged");
     wal.mark_synced().expect("marked");
     drop(wal);
     let files = segment_files(&disk);

@@ -49,6 +49,16 @@ fn open(disk: &MemoryDisk) -> Result<(Wal, WalRecovery), WalError> {
     Wal::open(Arc::new(disk.clone()), Path::new(DIR), options(), random())
 }
 
+/// Forgets exactly the entries up to one that is in the log.
+fn purge_exactly(wal: &mut Wal, through: u64) -> Result<(), WalError> {
+    let through = LogIndex::new(through);
+    match wal.term_at(through).or(wal.last_term()) {
+        Some(term) => wal.purge_exactly((through, term), Vec::new()),
+        // There are no entries.
+        None => Ok(()),
+    }
+}
+
 fn entry(index: u64) -> WalEntry {
     let length = usize::try_from(index % 5 * 20).expect("short");
     WalEntry {

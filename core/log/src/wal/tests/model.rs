@@ -190,7 +190,7 @@ impl Pair {
                 let through = LogIndex::new(self.model.purged.0.get() + through.index(reach) as u64);
                 if is_exact {
                     self.model.purge(through);
-                    self.wal.purge_exactly(through, Vec::new())?;
+                    purge_exactly(&mut self.wal, through.get())?;
                 } else {
                     let result = self.wal.purge(through, Vec::new());
                     let purged = self.wal.purged().unwrap_or_default().0;

@@ -41,7 +41,7 @@ fn a_range_is_read_in_bites_while_the_log_goes_on() {
     // Nothing that happens to the log concerns it.
     wal.append(&entries(40..43)).expect("appended");
     wal.truncate_from(LogIndex::new(20)).expect("cut");
-    wal.purge_exactly(LogIndex::new(19), Vec::new()).expect("purged");
+    purge_exactly(&mut wal, 19).expect("purged");
     wal.reset((LogIndex::new(90), Term::new(90)), Vec::new())
         .expect("reset");
     drop(wal);

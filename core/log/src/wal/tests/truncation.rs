@@ -105,7 +105,7 @@ fn cutting_again_and_again_leaves_no_segments_behind() {
 fn what_is_forgotten_or_committed_is_not_cut_off() {
     let disk = MemoryDisk::new();
     let mut wal = log_of_batches(&disk);
-    wal.purge_exactly(LogIndex::new(7), Vec::new()).expect("purged");
+    purge_exactly(&mut wal, 7).expect("purged");
     let refused = wal.truncate_from(LogIndex::new(7));
     assert!(matches!(refused, Err(WalError::Purged { first, .. }) if first == LogIndex::new(8)));
     wal.note_committed(LogIndex::new(12));
@@ -159,7 +159,7 @@ fn a_purge_that_is_exact_forgets_part_of_a_segment() {
     let disk = MemoryDisk::new();
     let mut wal = log_of_batches(&disk);
     for through in [1, 6, 7, 20, 29, 40] {
-        wal.purge_exactly(LogIndex::new(through), Vec::new()).expect("purged");
+        purge_exactly(&mut wal, through).expect("purged");
         let through = through.min(29);
         let purged = entry(through);
         let (reopened, _) = after_power_cut(&disk);
@@ -178,13 +178,16 @@ fn a_purge_that_is_exact_forgets_part_of_a_segment() {
             let refused = wal.range(purged.index..LogIndex::new(30));
             assert!(matches!(refused, Err(WalError::Purged { first, .. }) if first == purged.index.next()));
         }
-        assert!(wal.prepare_exact_purge(purged.index).is_none(), "it is done");
+        assert!(
+            wal.prepare_exact_purge((purged.index, purged.term)).is_none(),
+            "it is done"
+        );
     }
     // What stays of a batch is cut off at the same place.
     let disk = MemoryDisk::new();
     for through in 1..29 {
         let mut wal = log_of_batches(&disk.fork());
-        wal.purge_exactly(LogIndex::new(through), Vec::new()).expect("purged");
+        purge_exactly(&mut wal, through).expect("purged");
         wal.truncate_from(LogIndex::new(through + 1)).expect("cut");
         assert_eq!(
             (wal.first_index(), wal.last_index()),
@@ -265,7 +268,7 @@ fn tell(disk: &MemoryDisk) -> Story {
                 let forgotten = expected.len() / 3;
                 expected.drain(..forgotten);
                 purged += forgotten as u64;
-                wal.purge_exactly(LogIndex::new(purged), Vec::new())
+                purge_exactly(&mut wal, purged)
             }
             7 if step == 15 => {
                 purged += expected.len() as u64 + 7;

@@ -1,0 +1,100 @@
+//! What a member answers others.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use craton_types::NodeId;
+use openraft::Snapshot;
+use openraft::raft::VoteResponse;
+
+use super::Inner;
+use super::log::LogStore;
+use super::types::SnapshotOffer;
+use super::wire::{Request, Response};
+use crate::ConsensusError;
+
+impl Inner {
+    pub(super) async fn answer(self: &Arc<Self>, from: NodeId, request: Bytes) -> Bytes {
+        let response = match Request::decode(&request) {
+            Ok(request) => self.respond(from, request).await,
+            Err(error) => Response::Failed {
+                reason: error.to_string(),
+            },
+        };
+        response.encode()
+    }
+
+    async fn respond(self: &Arc<Self>, from: NodeId, request: Request) -> Response {
+        // The application answers those as well who are not members yet.
+        if let Request::Application(request) = request {
+            return match self.machine.load_full() {
+                Some(machine) => Response::Application(machine.answer(from, request).await),
+                None => stopped(),
+            };
+        }
+        let Some(raft) = self.raft() else {
+            return stopped();
+        };
+        match request {
+            Request::Append(request) => match raft.append_entries(request).await {
+                Ok(response) => Response::Append(response),
+                Err(error) => failed(&error),
+            },
+            Request::Vote(request) => {
+                if self.log.with_wal(|wal| wal.is_incomplete()) {
+                    return self.refuse_vote().await;
+                }
+                match raft.vote(request).await {
+                    Ok(response) => Response::Vote(response),
+                    Err(error) => failed(&error),
+                }
+            }
+            Request::Snapshot { vote, meta, manifest } => {
+                let from = from.get();
+                let snapshot = Box::new(SnapshotOffer { from, manifest });
+                match raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await {
+                    Ok(response) => Response::Snapshot { vote: response.vote },
+                    Err(error) => failed(&error),
+                }
+            }
+            Request::ReadIndex => match self.confirm().await {
+                Ok(index) => Response::ReadIndex(index),
+                Err(ConsensusError::NotLeader { leader }) => Response::NotLeader {
+                    leader: leader.map(NodeId::get),
+                },
+                Err(error) => failed(&error),
+            },
+            Request::Campaign => match raft.trigger().elect().await {
+                Ok(()) => Response::Done,
+                Err(error) => failed(&error),
+            },
+            Request::Application(_) => unreachable!("answered above"),
+        }
+    }
+
+    /// A member that may have lost what it acknowledged must not help to elect somebody who lacks it too.
+    async fn refuse_vote(&self) -> Response {
+        use openraft::storage::RaftLogStorage;
+        let mut store = LogStore(Arc::clone(&self.log));
+        match store.read_vote().await {
+            Ok(vote) => Response::Vote(VoteResponse {
+                vote: vote.unwrap_or_default(),
+                vote_granted: false,
+                last_log_id: self.log.last(),
+            }),
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+fn stopped() -> Response {
+    Response::Failed {
+        reason: "the node is being started".to_owned(),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> Response {
+    Response::Failed {
+        reason: error.to_string(),
+    }
+}

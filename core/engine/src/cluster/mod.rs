@@ -1,0 +1,259 @@
+//! A node among others: commands go to whoever leads, reads wait for what was acknowledged elsewhere, and members give
+//! each other what they lack.
+
+mod machine;
+mod message;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use craton_consensus::{
+    AppliedLog, ClusterStatus, Consensus, ConsensusError, Lane, MemberList, Peer, Replicated, ReplicatedOptions, Role,
+    Transport, TransportError,
+};
+use craton_kernel::{Command, Outcome};
+use craton_log::{Disk, Wal};
+use craton_types::{IdempotencyId, LogIndex, NodeId};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::keyring::ClusterKeys;
+use crate::proposer::Proposer;
+use crate::tenants::Tenants;
+use crate::{EngineError, Options};
+pub(crate) use machine::EngineMachine;
+use message::{Answer, Ask, NotTaken};
+
+/// How long a command waits for somebody to lead.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long it waits before it looks again who leads.
+const LEADER_PAUSE: Duration = Duration::from_millis(50);
+/// How long a read, or a client whose command another node took, waits until this node has applied what it must see.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The folder of what a member knows beside its log.
+pub(crate) const DIRECTORY: &str = "consensus";
+
+/// How a node takes part in a cluster, see [`Options::cluster`].
+#[derive(Clone)]
+pub struct ClusterOptions {
+    /// The node's number, at least one, unlike every other node's that ever was in the cluster.
+    pub node: NodeId,
+    /// Whether it forms the cluster, unless it is a member of one already. One node of a new cluster does.
+    pub bootstrap: bool,
+    /// The members that the cluster shall have.
+    pub members: MemberList,
+    /// How the others are reached.
+    pub transport: Arc<dyn Transport>,
+    /// The keys of the cluster, from [`fetch_cluster_keys`], for a node that joins and has no data yet.
+    pub keys: Option<ClusterKeys>,
+    /// What consensus runs on; a runtime of its own when there is none.
+    pub runtime: Option<Handle>,
+}
+
+/// A node as a member of its cluster.
+#[derive(Clone)]
+pub struct Member {
+    pub(crate) replicated: Arc<Replicated>,
+}
+
+impl Member {
+    /// Answers a request of another member that showed who it is.
+    pub async fn answer(&self, from: NodeId, request: bytes::Bytes) -> bytes::Bytes {
+        self.replicated.answer(from, request).await
+    }
+
+    /// Sets who shall be a member. An older list than the one that is known is ignored; whether it was taken.
+    pub fn set_members(&self, members: MemberList) -> bool {
+        self.replicated.set_members(members)
+    }
+
+    /// Takes no more commands here, and hands leadership to another member.
+    pub async fn drain(&self) {
+        self.replicated.drain().await;
+    }
+
+    /// What the node knows of its cluster.
+    #[must_use]
+    pub fn status(&self) -> ClusterStatus {
+        self.replicated.status()
+    }
+}
+
+/// Asks a member for the keys of the cluster, for a node that joins it. Whoever answers checks nothing but what the
+/// transport has checked: that the other end is a member's certificate.
+///
+/// # Errors
+/// When it cannot be reached, or has no keys yet.
+pub async fn fetch_cluster_keys(transport: &dyn Transport, peer: Peer) -> Result<ClusterKeys, ConsensusError> {
+    let id = peer.id;
+    let request = Replicated::application_request(message::encode(&Ask::ClusterKeys).into());
+    let answer = transport.call(peer, Lane::Transfer, request).await?;
+    let reason = match Replicated::application_answer(&answer) {
+        Ok(answer) => match message::decode(&answer) {
+            Ok(Answer::ClusterKeys(keys)) => return Ok(ClusterKeys::from_bytes(keys.into())),
+            Ok(Answer::Failed(reason)) => reason,
+            Ok(_) => "something else than was asked for".to_owned(),
+            Err(error) => error.to_string(),
+        },
+        Err(reason) => reason,
+    };
+    Err(TransportError::Answer { peer: id, reason }.into())
+}
+
+/// What the rest of the engine needs of the cluster.
+pub(crate) struct Cluster {
+    pub(crate) replicated: Arc<Replicated>,
+    pub(crate) tenants: Arc<Tenants>,
+    /// Where forwarded commands are waited for: whoever waits for them may be on no runtime.
+    handle: Handle,
+}
+
+impl Cluster {
+    pub(crate) fn open(
+        options: ClusterOptions,
+        wal: Wal,
+        disk: Arc<dyn Disk>,
+        directory: &std::path::Path,
+        tenants: &Tenants,
+    ) -> Result<Arc<Replicated>, ConsensusError> {
+        let applied = AppliedLog {
+            oldest: tenants.oldest_applied(),
+            newest: tenants.newest_applied(),
+            heads: tenants.flushed_heads(),
+        };
+        let replicated = ReplicatedOptions {
+            node: options.node,
+            bootstrap: options.bootstrap,
+            members: options.members,
+            transport: options.transport,
+            runtime: options.runtime,
+        };
+        Replicated::open(wal, disk, directory, applied, replicated).map(Arc::new)
+    }
+
+    pub(crate) fn new(replicated: Arc<Replicated>, tenants: Arc<Tenants>) -> Self {
+        let handle = replicated.runtime();
+        Self {
+            replicated,
+            tenants,
+            handle,
+        }
+    }
+
+    /// Whether commands are to be handed over here.
+    pub(crate) fn leads(&self) -> bool {
+        self.replicated.role() == Role::Leader
+    }
+
+    /// Sends a command to whoever leads, here or elsewhere, until somebody takes it.
+    pub(crate) fn route(
+        self: &Arc<Self>,
+        proposer: Arc<Proposer>,
+        command: Arc<Command>,
+    ) -> tokio::task::JoinHandle<Result<Outcome, EngineError>> {
+        let cluster = Arc::clone(self);
+        self.handle.spawn(async move {
+            let deadline = Instant::now() + LEADER_TIMEOUT;
+            loop {
+                let result = cluster.attempt(&proposer, &command).await;
+                let again = match &result {
+                    Err(EngineError::NotLeader) => true,
+                    // It is applied once, however often it is sent.
+                    Err(EngineError::OutcomeUnknown) => command.idempotency_id != IdempotencyId::NIL,
+                    _ => false,
+                };
+                if !again || Instant::now() >= deadline {
+                    return result;
+                }
+                cluster.replicated.leader_changed(None, LEADER_PAUSE).await;
+                tokio::time::sleep(LEADER_PAUSE).await;
+            }
+        })
+    }
+
+    async fn attempt(&self, proposer: &Arc<Proposer>, command: &Arc<Command>) -> Result<Outcome, EngineError> {
+        match self.replicated.role() {
+            Role::Leader => proposer.propose_here(Arc::clone(command)).await,
+            Role::Follower { leader: None } => Err(EngineError::NotLeader),
+            Role::Follower { leader: Some(_) } => self.forward(command).await,
+        }
+    }
+
+    async fn forward(&self, command: &Command) -> Result<Outcome, EngineError> {
+        let encoded = minicbor::to_vec(command).expect("writing to memory does not fail");
+        let request = message::encode(&Ask::Command(encoded.into()));
+        let answer = match self.replicated.ask_leader(request.into()).await {
+            Ok(answer) => answer,
+            Err(ConsensusError::Peer(TransportError::Unreachable { .. } | TransportError::Refused { .. })) => {
+                return Err(EngineError::NotLeader);
+            }
+            Err(ConsensusError::Peer(_)) => return Err(EngineError::OutcomeUnknown),
+            Err(ConsensusError::NotLeader { .. }) => return Err(EngineError::NotLeader),
+            Err(error) => return Err(error.into()),
+        };
+        match message::decode(&answer) {
+            Ok(Answer::Outcome { outcome, applied }) => {
+                // The client shall find here what it wrote. What it wrote stands, though, when this node is slow.
+                let _ = self.wait_applied(applied).await;
+                Ok(outcome)
+            }
+            Ok(Answer::NotTaken(NotTaken::NotLeader)) => Err(EngineError::NotLeader),
+            Ok(Answer::NotTaken(NotTaken::Overloaded)) => Err(EngineError::Overloaded),
+            Ok(Answer::NotTaken(NotTaken::DiskFull)) => Err(EngineError::DiskFull),
+            Ok(Answer::Failed(reason)) => Err(EngineError::Stopped { reason }),
+            Ok(_) | Err(_) => Err(EngineError::OutcomeUnknown),
+        }
+    }
+
+    /// Waits until this node has applied everything that was acknowledged anywhere before now.
+    pub(crate) fn catch_up(self: &Arc<Self>) -> tokio::task::JoinHandle<Result<(), EngineError>> {
+        let cluster = Arc::clone(self);
+        self.handle.spawn(async move {
+            let deadline = Instant::now() + LEADER_TIMEOUT;
+            loop {
+                match cluster.replicated.read_index().await {
+                    Ok(index) => return cluster.wait_applied(index).await,
+                    Err(ConsensusError::NotLeader { .. } | ConsensusError::Peer(_)) if Instant::now() < deadline => {
+                        cluster.replicated.leader_changed(None, LEADER_PAUSE).await;
+                        tokio::time::sleep(LEADER_PAUSE).await;
+                    }
+                    Err(ConsensusError::NotLeader { .. } | ConsensusError::Peer(_)) => {
+                        return Err(EngineError::NotLeader);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        })
+    }
+
+    /// As [`Self::wait_applied`], for whoever is on no runtime.
+    pub(crate) fn wait_until_applied(
+        self: &Arc<Self>,
+        index: LogIndex,
+    ) -> tokio::task::JoinHandle<Result<(), EngineError>> {
+        let cluster = Arc::clone(self);
+        self.handle.spawn(async move { cluster.wait_applied(index).await })
+    }
+
+    /// Waits until an entry is applied here.
+    pub(crate) async fn wait_applied(&self, index: LogIndex) -> Result<(), EngineError> {
+        let mut applied = self.tenants.applied_watch();
+        let waited = tokio::time::timeout(APPLY_TIMEOUT, applied.wait_for(|applied| *applied >= index));
+        match waited.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(EngineError::Behind {
+                applied: self.tenants.applied_index(),
+                wanted: index,
+            }),
+        }
+    }
+}
+
+impl Options {
+    /// Makes the node a member of a cluster. A directory of a node that was alone becomes the cluster's first member.
+    #[must_use]
+    pub fn cluster(mut self, cluster: ClusterOptions) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+}
