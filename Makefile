@@ -9,10 +9,13 @@ MAKEFLAGS += --no-print-directory
 ARGS ?=
 PACKAGE ?=
 CAMPAIGN ?=
+SEEDS ?= 1000
+FIRST ?= 0
 SECONDS ?= 600
 TARGET ?=
 
 FAULTS := $(or $(CARGO_TARGET_DIR),target)/release/craton-faults
+SIM := $(or $(CARGO_TARGET_DIR),target)/release/craton-sim
 
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
@@ -86,6 +89,16 @@ else
 	$(FAULTS) kill-nine $(ARGS)
 	$(FAULTS) power-cut $(ARGS)
 endif
+
+.PHONY: sim
+sim: setup ## The simulator, SEEDS=1000 seeds from FIRST=0 on; ARGS='--twice' compares each with a second run of it
+	cargo build --release --locked --package craton-sim
+	$(SIM) --first $(FIRST) --seeds $(SEEDS) $(ARGS)
+
+.PHONY: sim-bugs
+sim-bugs: setup ## Plants one bug after another; the simulator finds each within SEEDS=1000 seeds
+	cargo build --release --locked --package craton-sim --features planted-bugs
+	$(SIM) --planted all --first $(FIRST) --seeds $(SEEDS)
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target in turn, SECONDS=600 each; TARGET=receipts for one

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use craton_consensus::{CommittedEntry, Consensus, ConsensusError};
 use craton_kernel::{Command, Operation, Outcome};
+use craton_types::planted::{Bug, is_planted};
 use craton_types::{LogIndex, TenantId, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -168,7 +169,10 @@ impl Applier {
             groups.entry(command.tenant).or_default().push(position);
         }
         let mut outcomes = vec![None; entry.commands.len()];
-        for (tenant, positions) in groups {
+        for (tenant, mut positions) in groups {
+            if is_own && is_planted(Bug::ApplyOutOfOrder) {
+                positions.reverse();
+            }
             // A tenant that is not known was proposed to by a node that knew it; its keys are gone.
             let Some(writer) = self.tenants.writer(tenant) else {
                 continue;
@@ -178,7 +182,7 @@ impl Applier {
                 relieve(&shared)?;
             }
             let mut writer = writer.lock();
-            if committed.index <= writer.applied {
+            if committed.index <= writer.applied && !is_planted(Bug::ApplyAgain) {
                 continue;
             }
             writer.apply_batch(

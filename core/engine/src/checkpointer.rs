@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use craton_kernel::{Operation, Outcome, Refusal, StateCheckpoint};
 use craton_proof::Checkpoint;
-use craton_types::{ActorId, CorrelationId, IdempotencyId, Offset, Timestamp};
+use craton_types::planted::{Bug, is_planted};
+use craton_types::{ActorId, CorrelationId, Hash, IdempotencyId, Offset, Timestamp};
 
 use crate::EngineError;
 use crate::applier::chain;
@@ -139,10 +140,14 @@ async fn checkpoint(node: &Node, tenant: &SharedTenant) -> Result<(), EngineErro
         head
     };
     let size = head.end.get();
+    let mut tree = head.frontier.clone();
+    if is_planted(Bug::CheckpointOfAnotherTree) {
+        tree.push(Hash::ZERO);
+    }
     let note = Checkpoint {
         origin: signer.verifier().name().clone(),
         size,
-        root: head.frontier.root(),
+        root: tree.root(),
     }
     .sign(&signer);
     let request = Request {

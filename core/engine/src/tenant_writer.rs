@@ -13,6 +13,7 @@ use craton_kernel::{
 use craton_log::{Disk, LogHead, LogReader, SyncJob, TenantLog, TenantLogRecovery, Writeback};
 use craton_projection::{Applied, Flush, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_proof::HashReader;
+use craton_types::planted::{Bug, is_planted};
 use craton_types::{
     LogIndex, Offset, PrimaryKey, Record, Recovered, RecoveryAction, RecoveryArea, StreamHead, SubjectKeyId, TableId,
     TenantId, VersionedRow,
@@ -460,9 +461,13 @@ impl TenantFlush {
     /// no view is ever ahead of its log. Then nothing is applied again under condemned keys, and they are destroyed.
     /// Returns the entry that is now on disk.
     pub(crate) fn finish(self) -> Result<LogIndex, EngineError> {
-        self.log.run().map_err(|source| self.tenant.log_error(source))?;
-        self.space
-            .retry(EngineError::is_out_of_space, || self.tenant.subject_keys.flush())?;
+        if !is_planted(Bug::FlushWithoutLogSync) {
+            self.log.run().map_err(|source| self.tenant.log_error(source))?;
+        }
+        if !is_planted(Bug::FlushWithoutSubjectKeys) {
+            self.space
+                .retry(EngineError::is_out_of_space, || self.tenant.subject_keys.flush())?;
+        }
         self.space.retry(EngineError::is_out_of_space, || {
             self.mark.lock().set(self.applied.end, self.applied.log_index)
         })?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use craton_crypto::SubjectKey;
 use craton_proof::{Checkpoint, StateCommitment};
+use craton_types::planted::{Bug, is_planted};
 use craton_types::{
     Change, DatabaseDefinition, Expected, Hash, IdempotencyId, KeysRotated, Offset, PrimaryKey, RecordHeader,
     RecordKind, RecordSummary, Recovered, Retention, RotationReason, Row, RowChange, RowWrite, StreamHead, StreamId,
@@ -117,7 +118,10 @@ pub fn decide(
     if let Some(offset) = known_idempotency_id(rows, command)? {
         return Ok(Decided::Answered(Outcome::Duplicate { offset }));
     }
-    let timestamp = timestamp.max(state.last_timestamp);
+    let timestamp = match is_planted(Bug::TimeGoesBack) {
+        true => timestamp,
+        false => timestamp.max(state.last_timestamp),
+    };
     let decision = match decide_operation(state, rows, timestamp, command)? {
         Ok(decision) => decision,
         Err(refusal) => return Ok(Decided::Answered(Outcome::Refused(refusal))),
@@ -273,6 +277,10 @@ fn decide_write(
             key: write.key.clone(),
         }));
     }
+    let row_writes = match row_writes {
+        [kept @ .., _] if kept.len() == 2 && is_planted(Bug::HalfTransaction) => kept,
+        all => all,
+    };
     let tables = catalogue.as_ref().unwrap_or(&state.catalogue);
     let mut summaries = BTreeMap::new();
     let place = SealPlace {
@@ -415,6 +423,7 @@ fn change_row(
             key: write.key.clone(),
         }),
         (Expected::Version(version), Some(row)) if row.version == version => None,
+        (Expected::Version(_), Some(_)) if is_planted(Bug::SkipVersionCheck) => None,
         (Expected::Version(_), _) => Some(Refusal::RowChanged {
             table: write.table,
             key: write.key.clone(),
@@ -752,7 +761,11 @@ pub(crate) fn remember_idempotency_id(
     if id == IdempotencyId::NIL {
         return Ok(());
     }
-    let slot = ring_key(state.idempotency_count % IDEMPOTENCY_IDS_MAX);
+    let ids_max = match is_planted(Bug::ForgetIdempotencyIds) {
+        true => 2,
+        false => IDEMPOTENCY_IDS_MAX,
+    };
+    let slot = ring_key(state.idempotency_count % ids_max);
     let oldest = rows
         .row(IDEMPOTENCY_RING_TABLE, &slot)?
         .and_then(|row| ring_id(&row.row));

@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use craton_types::planted::{Bug, is_planted};
 use craton_types::{Hash, LogIndex, Offset, PrimaryKey, Row, StreamId, StreamSequence, TableId, decode_whole};
 use redb::{Database, OwnedRange, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
@@ -123,6 +124,9 @@ impl Stored {
                         .insert(history_key(table, key, version.version), value.as_slice())
                         .map_err(ProjectionError::from_store)?;
                 }
+                if is_planted(Bug::FlushWithoutRows) && newest.version.get() % 5 == 4 {
+                    return Ok(());
+                }
                 value.clear();
                 value.extend_from_slice(&newest.version.get().to_be_bytes());
                 encode_row(newest.row.as_deref(), &mut value);
@@ -137,7 +141,9 @@ impl Stored {
                 }
                 Ok(())
             })?;
-            write_streams(&transaction, &layer.streams())?;
+            if !is_planted(Bug::FlushWithoutStreams) {
+                write_streams(&transaction, &layer.streams())?;
+            }
             let mut meta = transaction.open_table(META).map_err(ProjectionError::from_store)?;
             meta.insert(APPLIED, encode_applied(applied).as_slice())
                 .map_err(ProjectionError::from_store)?;

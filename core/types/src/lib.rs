@@ -14,6 +14,7 @@ mod change;
 mod hash;
 mod id;
 mod key;
+pub mod planted;
 mod range;
 mod record;
 mod schema;

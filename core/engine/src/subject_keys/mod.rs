@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use craton_crypto::{SecretBytes, SubjectKey, SubjectKeysKey};
 use craton_log::{Disk, DiskFile};
+use craton_types::planted::{Bug, is_planted};
 use craton_types::{Recovered, RecoveryAction, RecoveryArea, SubjectKeyId, TenantId};
 use parking_lot::{Mutex, RwLock};
 
@@ -400,7 +401,8 @@ impl SubjectKeys {
         }
         let _turn = self.flushing.lock();
         let mut keys = self.keys.write();
-        if let Some(files) = self.files.read().as_ref() {
+        let files = self.files.read().clone();
+        if let Some(files) = files.filter(|_| !is_planted(Bug::KeepErasedKey)) {
             for (copy, name) in files.copies.iter().zip(FILES) {
                 for id in ids {
                     copy.write_all_at(&encode_slot(*id, &Slot::Destroyed), slot_position(*id))

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use craton_types::planted::{Bug, is_planted};
 use craton_types::{LogIndex, Term};
 
 use super::cipher::SegmentCipher;
@@ -132,7 +133,14 @@ impl SealedBatch {
         let Placement { file, path, .. } = &self.placement;
         file.write_all_at(&self.bytes, self.placement.position)
             .map_err(WalError::io("write", path))?;
-        file.sync_data().map_err(WalError::failed("sync", path))
+        if is_planted(Bug::AcknowledgeBeforeSync) {
+            return Ok(());
+        }
+        let mut synced = file.sync_data();
+        if is_planted(Bug::RetryFailedSync) && synced.is_err() {
+            synced = file.sync_data();
+        }
+        synced.map_err(WalError::failed("sync", path))
     }
 
     fn write_segment(&self, beginning: &Beginning) -> Result<(), WalError> {

@@ -1,5 +1,6 @@
 //! Reading a segment through, and telling a torn tail from corruption.
 
+use craton_types::planted::{Bug, is_planted};
 use craton_types::{LogIndex, Term};
 
 use super::entries::split_entries;
@@ -73,6 +74,14 @@ impl Segment {
         while bound != Bound::Synced(self.end) && bound != Bound::Kept(self.end) {
             match self.read_record(self.end, limit, &mut payload)? {
                 Found::Record(header) => self.take(header, &mut payload, &mut scan)?,
+                Found::Damage { reason, .. } if is_planted(Bug::TruncateOnDamage) => {
+                    scan.torn = Some(Torn {
+                        start: self.end,
+                        end: self.end + 1,
+                        reason,
+                    });
+                    return Ok(scan);
+                }
                 Found::Damage { reason, may_be_torn } => {
                     if !may_be_torn || self.end < synced_end {
                         return Err(self.corrupt(self.end, reason));

@@ -1,0 +1,103 @@
+//! What goes wrong, by name, and how often it did.
+
+use std::collections::BTreeMap;
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Something that goes wrong in a run.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Fault {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Its name on the command line.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// The process dies between two steps; what it wrote stays in the page cache.
+    ProcessCrash = "process-crash",
+    /// The power is cut; nothing that was not synced is left.
+    PowerCut = "power-cut",
+    /// The power is cut; each unsynced sector is there by the toss of a coin.
+    TornWrites = "torn-writes",
+    /// The power is cut; each unsynced write is there by the toss of a coin.
+    ReorderedWrites = "reordered-writes",
+    /// The power is cut; everything up to some moment is there.
+    OrderedWrites = "ordered-writes",
+    /// The crash comes within a call to the disk instead of between two steps.
+    CrashInCall = "crash-in-call",
+    /// The crash comes while the node opens.
+    CrashInOpening = "crash-in-opening",
+    /// A call to the disk fails with an input or output error.
+    IoError = "io-error",
+    /// A write writes a part and says so.
+    ShortWrite = "short-write",
+    /// The disk is full, for a while.
+    DiskFull = "disk-full",
+    /// A call to the disk takes long.
+    SlowDisk = "slow-disk",
+    /// A read returns the bytes of another place.
+    MisdirectedRead = "misdirected-read",
+    /// A bit of a file flips on the medium.
+    Rot = "rot",
+    /// The clock jumps ahead.
+    ClockForward = "clock-forward",
+    /// The clock jumps back.
+    ClockBack = "clock-back",
+    /// A client goes away without waiting for its answer, and asks again.
+    ImpatientClient = "impatient-client",
+}
+
+impl Fault {
+    /// A fault by its name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|fault| fault.name() == name)
+    }
+
+    /// Whether it damages what was stored or read. A node that notices may refuse to open and to answer.
+    #[must_use]
+    pub const fn is_damage(self) -> bool {
+        matches!(self, Self::MisdirectedRead | Self::Rot)
+    }
+}
+
+/// How often things happened, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(BTreeMap<&'static str, u64>);
+
+impl Counts {
+    pub(crate) fn add(&mut self, name: &'static str, count: u64) {
+        *self.0.entry(name).or_default() += count;
+    }
+
+    /// How often.
+    #[must_use]
+    pub fn get(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+
+    /// Adds those of another run.
+    pub fn merge(&mut self, other: &Self) {
+        for (name, count) in &other.0 {
+            self.add(name, *count);
+        }
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(name, count)| (*name, *count))
+    }
+}

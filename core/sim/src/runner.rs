@@ -1,0 +1,104 @@
+//! Runs a seed, and makes a failing run smaller.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::fault::{Counts, Fault};
+use crate::swarm::Swarm;
+use crate::trace::Trace;
+use crate::world::{Ending, Violation, World};
+
+/// Which run it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Decides everything.
+    pub seed: u64,
+    /// Faults that are left out of what the seed decides.
+    pub without: Vec<Fault>,
+    /// How many steps the safety phase has, instead of what the seed decides.
+    pub steps: Option<u64>,
+    /// Tells every event on standard error.
+    pub print: bool,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The promise that was broken, or how it ended.
+    pub ended: Result<Ending, Violation>,
+    /// The hash of everything that happened.
+    pub trace_hash: u64,
+    /// How many things happened.
+    pub events: u64,
+    /// How much time passed, in nanoseconds.
+    pub simulated_ns: u64,
+    /// The last of them.
+    pub recent: Vec<String>,
+    /// How often each fault struck.
+    pub faults: Counts,
+    /// How many facts each checker has compared.
+    pub facts: Counts,
+    /// How many requests of each kind were done.
+    pub requests: Counts,
+    /// How often the node was opened.
+    pub lives: u64,
+    /// How many steps the safety phase had.
+    pub steps: u64,
+    /// The faults that could strike.
+    pub enabled: Vec<Fault>,
+}
+
+/// Runs a seed to its end. A panic is a broken promise as well.
+#[must_use]
+pub fn run(options: &Options) -> Report {
+    let swarm = Swarm::of(options.seed, &options.without, options.steps);
+    let trace = Trace::new(options.print);
+    let (steps, enabled) = (swarm.steps, swarm.rates.keys().copied().collect());
+    let mut world = World::new(options.seed, swarm, &trace);
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(Violation {
+            checker: "panic",
+            what: text.unwrap_or("without a text").to_owned(),
+        })
+    });
+    Report {
+        ended,
+        trace_hash: trace.hash(),
+        events: trace.events(),
+        simulated_ns: world.elapsed_ns(),
+        recent: trace.recent(),
+        faults: world.counts.clone(),
+        facts: world.facts.clone(),
+        requests: world.done.clone(),
+        lives: world.lives(),
+        steps,
+        enabled,
+    }
+}
+
+/// The smallest run found that breaks a promise as well, by leaving out faults one after another, and then steps.
+#[must_use]
+pub fn smaller(options: &Options) -> Options {
+    let mut smallest = options.clone();
+    let mut report = run(&smallest);
+    for fault in report.enabled.clone() {
+        let mut candidate = smallest.clone();
+        candidate.without.push(fault);
+        let tried = run(&candidate);
+        if tried.ended.is_err() {
+            (smallest, report) = (candidate, tried);
+        }
+    }
+    let mut steps = report.steps;
+    while steps > 1 {
+        let mut candidate = smallest.clone();
+        candidate.steps = Some(steps / 2);
+        if run(&candidate).ended.is_ok() {
+            break;
+        }
+        smallest = candidate;
+        steps /= 2;
+    }
+    smallest
+}

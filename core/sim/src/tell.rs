@@ -1,0 +1,77 @@
+//! What runs came to, for people.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use craton_sim::{Counts, Fault, Options, Report, Summary, checker_names, run, smaller};
+
+/// Tells what all runs came to.
+pub(crate) fn summary(out: &mut impl Write, summary: &Summary, took: Duration, hashes: bool) -> io::Result<()> {
+    if hashes {
+        for (seed, hash) in &summary.hashes {
+            writeln!(out, "{seed} {hash:016x}")?;
+        }
+    }
+    let simulated = Duration::from_nanos(summary.simulated_ns);
+    writeln!(
+        out,
+        "{} runs in {:.1} s: {} events, {} lives of a node, {:.0} s of simulated time ({:.0} for each second)",
+        summary.runs,
+        took.as_secs_f64(),
+        summary.events,
+        summary.lives,
+        simulated.as_secs_f64(),
+        simulated.as_secs_f64() / took.as_secs_f64().max(0.001),
+    )?;
+    writeln!(out, "{} of them ended by damage that the node noticed", summary.refused)?;
+    let faults = Fault::ALL.iter().map(|fault| fault.name()).collect();
+    counts(out, "fault", faults, &summary.faults)?;
+    counts(out, "checker", checker_names(), &summary.facts)?;
+    let requests = summary.requests.iter().map(|(name, _)| name).collect();
+    counts(out, "request", requests, &summary.requests)
+}
+
+/// The faults that never struck and the checkers that never had anything to compare.
+pub(crate) fn never_seen(summary: &Summary) -> Vec<&'static str> {
+    let faults = Fault::ALL.iter().map(|fault| fault.name());
+    let faults = faults.filter(|name| summary.faults.get(name) == 0);
+    let checkers = checker_names().into_iter().filter(|name| summary.facts.get(name) == 0);
+    faults.chain(checkers).collect()
+}
+
+fn counts(out: &mut impl Write, what: &str, names: Vec<&'static str>, counts: &Counts) -> io::Result<()> {
+    for name in names {
+        writeln!(out, "  {what} {name}: {}", counts.get(name))?;
+    }
+    Ok(())
+}
+
+/// Tells how a promise was broken, and the command that repeats it.
+pub(crate) fn failure(out: &mut impl Write, options: &Options, report: &Report, is_reduced: bool) -> io::Result<()> {
+    let (mut smallest, mut report) = (options.clone(), report.clone());
+    if is_reduced {
+        smallest = smaller(options);
+        report = run(&smallest);
+    }
+    let Err(violation) = &report.ended else {
+        return writeln!(out, "seed {} fails only now and then", options.seed);
+    };
+    for event in &report.recent {
+        writeln!(out, "    {event}")?;
+    }
+    writeln!(out, "seed {}: {}: {}", smallest.seed, violation.checker, violation.what)?;
+    writeln!(out, "again: {}", command(&smallest))
+}
+
+/// The command that repeats a run.
+fn command(options: &Options) -> String {
+    let mut command = format!("craton-sim --seed {} --as-is", options.seed);
+    if !options.without.is_empty() {
+        let names: Vec<&str> = options.without.iter().map(|fault| fault.name()).collect();
+        command.push_str(&format!(" --without {}", names.join(",")));
+    }
+    if let Some(steps) = options.steps {
+        command.push_str(&format!(" --steps {steps}"));
+    }
+    command
+}

@@ -1,0 +1,9 @@
+//! The clients of a node: what they ask for, one request at a time each, and what they write down of the answers.
+
+mod client;
+mod requests;
+mod schema;
+
+pub(crate) use client::Client;
+pub(crate) use requests::Request;
+pub(crate) use schema::{ACCOUNT_BALANCE, create_schema, tenant_name};

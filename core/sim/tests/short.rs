@@ -1,0 +1,39 @@
+//! The simulator in its short form: some seeds hold every promise, and each makes the same run again.
+
+use std::process::Command;
+
+use craton_sim::{Options, campaign};
+
+const SEEDS: u64 = 10;
+/// Seeds whose traces are compared with those of another process.
+const SEEDS_COMPARED: u64 = 3;
+
+#[test]
+fn some_seeds_hold_every_promise_and_leave_the_same_trace_twice() {
+    let summary = campaign(0..SEEDS, &Options::default(), true, 2);
+    let failures: Vec<_> = summary
+        .failures
+        .iter()
+        .map(|(options, report)| format!("craton-sim --seed {}: {:?}", options.seed, report.ended))
+        .collect();
+    assert_eq!(failures, Vec::<String>::new());
+    assert_eq!(summary.runs, SEEDS);
+    let compared: u64 = summary.facts.iter().map(|(_, facts)| facts).sum();
+    assert!(compared > 1_000, "{compared} facts were compared");
+}
+
+#[test]
+fn another_process_leaves_the_same_trace() {
+    let hashes = campaign(0..SEEDS_COMPARED, &Options::default(), false, 1).hashes;
+    let output = Command::new(env!("CARGO_BIN_EXE_craton-sim"))
+        .args(["--hashes", "--seeds", &SEEDS_COMPARED.to_string()])
+        .output()
+        .expect("the simulator runs");
+    let told = String::from_utf8(output.stdout).expect("text");
+    let expected: Vec<String> = hashes
+        .iter()
+        .map(|(seed, hash)| format!("{seed} {hash:016x}"))
+        .collect();
+    let told: Vec<&str> = told.lines().take(expected.len()).collect();
+    assert_eq!(told, expected);
+}
