@@ -8,7 +8,7 @@ use craton_crypto::{
     sha256,
 };
 use craton_log::testing::MemoryDisk;
-use craton_log::{TenantLog, TenantLogError, TenantLogOptions, Vote, Wal, WalEntry, WalError, WalOptions};
+use craton_log::{OnDamage, TenantLog, TenantLogError, TenantLogOptions, Vote, Wal, WalEntry, WalError, WalOptions};
 use craton_proof::{
     Checkpoint, Cosigner, Frontier, KeyName, OtherLeaf, Receipt, ReceiptParts, STATE_TABLE_NAMES, SignerKey,
     StateCommitment, StateLeafValue, StateReceipt, StateReceiptParts, StateTreeProof, StatedChange, consistency_proof,
@@ -396,9 +396,10 @@ fn with_crc(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Opens the write-ahead log on a disk.
-pub(crate) fn open_wal(disk: &MemoryDisk) -> Result<Wal, WalError> {
+pub(crate) fn open_wal(disk: &MemoryDisk, on_damage: OnDamage) -> Result<Wal, WalError> {
     let options = WalOptions {
         segment_bytes: 2_048,
+        on_damage,
         ..WalOptions::new(NodeId::new(1), SecretBytes::new([9; 32]))
     };
     let mut number = 0u64;
@@ -421,23 +422,27 @@ pub(crate) fn wal_entries() -> Vec<WalEntry> {
     (0..WAL_ENTRIES).map(entry).collect()
 }
 
+/// An entry that was appended after the others, and cut off again.
+pub(crate) fn cut_off_entry() -> WalEntry {
+    WalEntry {
+        index: LogIndex::new(WAL_ENTRIES as u64 + 1),
+        term: Term::new(8),
+        payload: b"of another leader".to_vec(),
+    }
+}
+
 /// The files of the write-ahead log, closed.
 pub(crate) fn wal_files() -> &'static [File] {
     static FILES: OnceLock<Vec<File>> = OnceLock::new();
     FILES.get_or_init(|| {
         let disk = MemoryDisk::new();
-        let mut wal = open_wal(&disk).expect("an empty disk takes a log");
+        let mut wal = open_wal(&disk, OnDamage::Refuse).expect("an empty disk takes a log");
         for entry in wal_entries() {
             wal.append(&[entry]).expect("an empty disk takes an entry");
         }
         let next = wal.next_index();
         wal.note_committed(LogIndex::new(WAL_ENTRIES as u64 / 2));
-        let conflicting = WalEntry {
-            index: next,
-            term: Term::new(8),
-            payload: b"of another leader".to_vec(),
-        };
-        wal.append(&[conflicting]).expect("an empty disk takes an entry");
+        wal.append(&[cut_off_entry()]).expect("an empty disk takes an entry");
         wal.truncate_from(next).expect("an empty disk takes a segment");
         let vote = Vote {
             term: Term::new(9),

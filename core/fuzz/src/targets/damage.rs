@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use craton_log::testing::MemoryDisk;
-use craton_log::{TenantLogError, WalError};
+use craton_log::{OnDamage, TenantLogError, WalEntry, WalError};
 use craton_proof::{LogAssembly, LogSummary, LogVerifyOptions, SegmentSource, digest_segment, verify_log};
 use craton_types::{LogIndex, Offset};
 
 use super::Parser;
 use crate::edits::{Edit, apply, edits};
-use crate::world::{File, LOG_DIR, WAL_DIR, open_tenant_log, open_wal, tenant_files, wal_entries, wal_files, world};
+use crate::world::{
+    File, LOG_DIR, WAL_DIR, cut_off_entry, open_tenant_log, open_wal, tenant_files, wal_entries, wal_files, world,
+};
 
 pub(super) const PARSERS: &[Parser] = &[
     Parser {
@@ -66,14 +68,17 @@ fn disk_of(dir: &str, files: &[File]) -> MemoryDisk {
 }
 
 /// Records are encrypted and authenticated under a key that no input has: however many bytes are changed, the entries are
-/// served as they were appended, or not at all.
+/// served as they were appended, or not at all. Where damage is set aside, the first of them are, and the log says that it
+/// is incomplete.
 fn write_ahead_log(input: &[u8]) -> bool {
     let (files, _) = changed(wal_files(), input);
-    let wal = match open_wal(&disk_of(WAL_DIR, &files)) {
+    let wal = match open_wal(&disk_of(WAL_DIR, &files), OnDamage::Refuse) {
         Ok(wal) => wal,
-        Err(
-            WalError::Corrupt { .. } | WalError::WrongKey { .. } | WalError::Superblock { .. } | WalError::Heads { .. },
-        ) => return false,
+        Err(WalError::Corrupt { .. }) => {
+            check_set_aside(&files);
+            return false;
+        }
+        Err(WalError::WrongKey { .. } | WalError::Superblock { .. } | WalError::Heads { .. }) => return false,
         Err(error) => panic!("an error that does not name the damage: {error}"),
     };
     let expected = wal_entries();
@@ -92,6 +97,24 @@ fn write_ahead_log(input: &[u8]) -> bool {
         Err(error) => panic!("an error that does not name the damage: {error}"),
     }
     true
+}
+
+fn check_set_aside(files: &[File]) {
+    let wal = match open_wal(&disk_of(WAL_DIR, files), OnDamage::SetAside) {
+        Ok(wal) => wal,
+        Err(WalError::WrongKey { .. }) => return,
+        Err(error) => panic!("damage is not set aside: {error}"),
+    };
+    assert!(wal.is_incomplete(), "nobody is told that entries may be missing");
+    let read = wal.entries_from(LogIndex::new(1)).expect("nothing was purged");
+    let read: Vec<WalEntry> = read.map(|entry| entry.expect("what is left is whole")).collect();
+    let mut appended = wal_entries();
+    appended.push(cut_off_entry());
+    assert!(appended.starts_with(&read), "other entries than were appended");
+    assert!(
+        wal.committed() < cut_off_entry().index,
+        "what was cut off passes for committed"
+    );
 }
 
 /// A single change is found or mended. Whoever changes more can also make the checksums match, and only signed checkpoints
