@@ -102,7 +102,12 @@ pub fn plan(desired: &DesiredState, local: &BTreeMap<InstanceId, LocalInstance>)
 
 fn run(local: Option<&LocalInstance>, wanted: &DesiredInstance) -> Vec<Action> {
     let Some(local) = local else {
-        return vec![Action::Prepare];
+        // What was established and is gone is lost: the platform gives the cluster another member.
+        return if wanted.established {
+            vec![]
+        } else {
+            vec![Action::Prepare]
+        };
     };
     let mut actions = Vec::new();
     if local.certificate != CertificateCondition::Current {
@@ -181,6 +186,7 @@ mod tests {
             token_verification_key: String::new(),
             witnesses: vec![],
             time_stamp_authority: None,
+            established: false,
             membership: None,
             server_version: None,
         };
@@ -272,6 +278,17 @@ mod tests {
             };
             assert_eq!(actions(&desired, Some(local.clone())), *steps, "{local:?}");
         }
+    }
+
+    #[test]
+    fn what_was_established_and_is_gone_is_not_begun_anew() {
+        let established = with(DesiredInstance {
+            established: true,
+            ..desired(RunState::Running).instances[0].clone()
+        });
+        assert_eq!(actions(&established, None), []);
+        let stopped = ProcessCondition::Stopped { start_allowed: true };
+        assert_eq!(actions(&established, Some(local(stopped))), [Action::Start]);
     }
 
     #[test]

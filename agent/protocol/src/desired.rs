@@ -159,6 +159,9 @@ pub struct DesiredInstance {
     pub witnesses: Vec<DesiredWitness>,
     /// Who stamps the time on checkpoints that were cosigned.
     pub time_stamp_authority: Option<DesiredTimeStampAuthority>,
+    /// Whether its directory has been there. If it is gone, what the member promised is gone with it, so that it must not
+    /// begin anew under its number.
+    pub established: bool,
     /// Its part in the cluster's consensus group; none for a server that stands alone.
     pub membership: Option<DesiredMembership>,
     /// The installed version that it shall run; the agent's own choice when absent.
@@ -478,6 +481,7 @@ pub(crate) mod tests {
                 url: "https://tsa.example".into(),
                 certificates: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".into(),
             }),
+            established: true,
             membership: Some(DesiredMembership {
                 bootstrap: true,
                 generation: 3,

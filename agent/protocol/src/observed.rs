@@ -34,6 +34,8 @@ pub enum InstancePhase {
     Running,
     /// The process ended and waits for its next start.
     Backoff,
+    /// Its directory was there and is gone.
+    Lost,
     /// The instance is being removed.
     Removing,
     /// It runs here but the desired state does not list it. It is left alone.

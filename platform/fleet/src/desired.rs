@@ -80,6 +80,8 @@ pub(crate) fn desired_instance(
         token_verification_key: settings.token_verification_key.clone(),
         witnesses: std::iter::once(settings.witness.clone()).chain(external).collect(),
         time_stamp_authority,
+        // An agent says where a member listens when it has made the directory.
+        established: member.endpoint.is_some(),
         membership: cluster.replicated.then(|| membership(cluster, member_id)),
         server_version: member.server_version.clone(),
     })

@@ -96,7 +96,16 @@ async fn place(
     if look.snapshot.is_mass_failure {
         return Ok(Progress::Failed(Unplaceable::FleetUnsettled.to_string()));
     }
-    let taken: Vec<NodeId> = cluster.members.values().map(|member| member.node_id).collect();
+    let taken: Vec<NodeId> = cluster
+        .members
+        .iter()
+        .filter(|(member_id, member)| {
+            // Where only its directory was lost, its successor may be on the same node.
+            let instance = look.snapshot.instance(member.node_id, cluster.cluster_id, **member_id);
+            !instance.is_some_and(|instance| instance.phase == InstancePhase::Lost)
+        })
+        .map(|(_, member)| member.node_id)
+        .collect();
     let request = PlacementRequest {
         region: &cluster.region,
         node_count: missing,

@@ -7,6 +7,8 @@ use std::{
 
 use craton_agent_protocol::{InstancePhase, MemberId, ObservedInstance, ObservedMembership, Role};
 
+use craton_platform_kernel::NodeId;
+
 use crate::{
     aggregate::{
         cluster::ClusterState,
@@ -77,6 +79,21 @@ impl<'a> Group<'a> {
         leaders.max_by_key(|(_, membership)| membership.term)
     }
 
+    /// A member that does not come back: its directory is gone, or its node has been silent for too long. Nobody is
+    /// replaced while nobody leads, because nobody could let the lost one go.
+    pub(crate) fn lost(&self, is_silent: impl Fn(NodeId) -> bool) -> Option<MemberId> {
+        self.leader()?;
+        let is_lost = |member_id: &MemberId, member: &Member| {
+            let seen = self.members.get(member_id).and_then(|seen| seen.instance);
+            let is_gone = seen.is_some_and(|instance| instance.phase == InstancePhase::Lost);
+            is_gone || is_silent(member.node_id)
+        };
+        let mut wanted = self.cluster.wanted();
+        wanted
+            .find(|(member_id, member)| is_lost(member_id, member))
+            .map(|(member_id, _)| member_id)
+    }
+
     /// Whether every member that the cluster shall have takes part, but for one that is being replaced.
     ///
     /// # Errors
@@ -131,11 +148,13 @@ impl<'a> Group<'a> {
         let mut wanted: Vec<MemberId> = self.cluster.wanted().map(|(member_id, _)| member_id).collect();
         let surplus = wanted.len().saturating_sub(node_count);
         wanted.sort_by_key(|member_id| {
-            let is_online = self
-                .members
-                .get(member_id)
-                .is_some_and(|seen| seen.health == Health::Online);
-            (Some(*member_id) == leader, is_online, Reverse(*member_id))
+            let is_there = self.members.get(member_id).is_some_and(|seen| {
+                let is_lost = seen
+                    .instance
+                    .is_some_and(|instance| instance.phase == InstancePhase::Lost);
+                seen.health == Health::Online && !is_lost
+            });
+            (Some(*member_id) == leader, is_there, Reverse(*member_id))
         });
         wanted.truncate(surplus);
         wanted
@@ -248,7 +267,7 @@ fn numbers(ids: &BTreeSet<MemberId>) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use craton_agent_protocol::{NotReady, ObservedState};
-    use craton_platform_kernel::{NodeId, testing};
+    use craton_platform_kernel::testing;
 
     use super::*;
     use crate::{
@@ -436,6 +455,26 @@ pub(crate) mod tests {
         assert_eq!(surplus(&story, 2), [member(1)]);
         story.silence(2);
         assert_eq!(surplus(&story, 2), [member(2)], "who led is not known to lead");
+    }
+
+    #[test]
+    fn who_is_lost_is_replaced_while_somebody_leads() {
+        let lost = |story: &Story, silent: Option<u64>| {
+            let silent = silent.map(|number| story.cluster.members[&member(number)].node_id);
+            story.ask(|group| group.lost(|node_id| Some(node_id) == silent))
+        };
+        let mut story = Story::new();
+        assert_eq!(lost(&story, None), None);
+        assert_eq!(
+            lost(&story, Some(3)),
+            Some(member(3)),
+            "its node is silent for too long"
+        );
+        story.change(1, |i| i.phase = InstancePhase::Lost);
+        assert_eq!(lost(&story, None), Some(member(1)), "its directory is gone");
+        assert_eq!(story.ask(|group| group.surplus(2)), [member(1)]);
+        story.silence(2);
+        assert_eq!(lost(&story, None), None, "nobody leads");
     }
 
     #[test]

@@ -209,22 +209,20 @@ pub(crate) fn is_removed(cluster: &ClusterState) -> bool {
     cluster.lifecycle == Lifecycle::Deleted || cluster.members.is_empty()
 }
 
-/// Asks for a new member in the place of one whose node has been out of reach for long, if the others can do it.
+/// Asks for a new member in the place of one that is lost, if the others can do it.
 async fn replace_lost(fleet: &Inner, cluster: &ClusterState, look: &Look) -> Result<(), WorkflowError> {
     let is_settled = cluster.lifecycle == Lifecycle::Ready && cluster.change.is_none();
     if !cluster.replicated || !is_settled || look.snapshot.is_mass_failure {
         return Ok(());
     }
-    let is_lost = |node_id| {
+    let is_silent = |node_id| {
         look.snapshot.health(node_id) == Health::Offline
             && look.snapshot.silent_for(node_id) >= fleet.config.replace_offline_after
     };
-    let lost = cluster.wanted().find(|(_, member)| is_lost(member.node_id));
-    let has_leader = Group::new(cluster, &look.snapshot).leader().is_some();
-    let Some((member_id, member)) = lost.filter(|_| has_leader) else {
+    let Some(member_id) = Group::new(cluster, &look.snapshot).lost(is_silent) else {
         return Ok(());
     };
-    tracing::warn!(cluster_id = %cluster.cluster_id, %member_id, node_id = %member.node_id, "a lost member is replaced");
+    tracing::warn!(cluster_id = %cluster.cluster_id, %member_id, "a lost member is replaced");
     let (org_id, cluster_id) = (cluster.org_id, cluster.cluster_id);
     change::request(
         fleet,
@@ -398,6 +396,7 @@ pub(crate) const fn phase_name(phase: InstancePhase) -> &'static str {
         InstancePhase::Configuring => "configuring",
         InstancePhase::Running => "running",
         InstancePhase::Backoff => "backoff",
+        InstancePhase::Lost => "lost",
         InstancePhase::Removing => "removing",
         InstancePhase::Unlisted => "unlisted",
     }

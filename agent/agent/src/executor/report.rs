@@ -60,9 +60,16 @@ impl Executor {
             membership: status.and_then(|status| status.cluster.clone()),
             applied: look.and_then(|look| look.local.applied),
             databases: status.map_or(vec![], |status| status.databases.clone()),
-            error: memory.and_then(|memory| memory.error.clone()),
+            error: memory
+                .and_then(|memory| memory.error.clone())
+                .or_else(|| lost(wanted, look)),
         }
     }
+}
+
+fn lost(wanted: Option<&DesiredInstance>, look: Option<&Look>) -> Option<String> {
+    let is_lost = wanted.is_some_and(|wanted| wanted.established && wanted.run_state == RunState::Running);
+    (is_lost && look.is_none()).then(|| "its directory is gone, with everything that was in it".to_owned())
 }
 
 fn phase(wanted: Option<&DesiredInstance>, local: Option<&LocalInstance>) -> InstancePhase {
@@ -73,7 +80,11 @@ fn phase(wanted: Option<&DesiredInstance>, local: Option<&LocalInstance>) -> Ins
         return InstancePhase::Removing;
     }
     let Some(local) = local else {
-        return InstancePhase::Starting;
+        return if wanted.established {
+            InstancePhase::Lost
+        } else {
+            InstancePhase::Starting
+        };
     };
     let membership = wanted.membership.as_ref();
     let lacks_certificate = local.certificate == CertificateCondition::Missing

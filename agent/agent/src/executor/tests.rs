@@ -138,6 +138,7 @@ fn instance(run_state: RunState, users: &[&str]) -> DesiredInstance {
         token_verification_key: "key".into(),
         witnesses: vec![],
         time_stamp_authority: None,
+        established: false,
         membership: None,
         server_version: None,
     }
@@ -365,6 +366,33 @@ async fn an_instance_that_is_not_listed_is_reported_and_left_alone() {
     let observed = world.want(vec![]).await;
     assert_eq!(phases(&observed), [InstancePhase::Unlisted]);
     assert!(world.told().is_empty());
+}
+
+#[tokio::test]
+async fn an_instance_whose_directory_is_gone_is_reported_as_lost_and_not_begun_anew() {
+    let mut world = World::new();
+    let established = DesiredInstance {
+        established: true,
+        ..instance(RunState::Running, &[])
+    };
+    world.want(vec![instance(RunState::Running, &[])]).await;
+    let observed = world.want(vec![established.clone()]).await;
+    assert_eq!(phases(&observed), [InstancePhase::AwaitingCertificate], "it is there");
+    std::fs::remove_dir_all(world.executor.directory(&id()).path()).unwrap();
+    let observed = world.pass().await;
+    assert_eq!(phases(&observed), [InstancePhase::Lost]);
+    assert!(
+        observed.instances[0]
+            .error
+            .as_ref()
+            .is_some_and(|error| error.contains("is gone"))
+    );
+    assert!(!world.executor.directory(&id()).path().exists());
+    let deleted = DesiredInstance {
+        run_state: RunState::Deleted,
+        ..established
+    };
+    assert_eq!(phases(&world.want(vec![deleted]).await), []);
 }
 
 #[tokio::test]

@@ -92,6 +92,7 @@ fn desired() -> DesiredState {
             url: "https://tsa.example".to_owned(),
             certificates: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_owned(),
         }),
+        established: true,
         membership: Some(DesiredMembership {
             bootstrap: true,
             generation: 3,

@@ -115,7 +115,7 @@ pub(crate) struct ClusterNode {
     /// `wanted`; `leaving` until the others go on without it; `removing` until nothing is left of it.
     pub(crate) standing: String,
     /// `offline`, `unknown` until it has reported, or what its agent reports: `awaiting_certificate`,
-    /// `awaiting_members`, `starting`, `joining`, `configuring`, `running`, `backoff`, `removing`.
+    /// `awaiting_members`, `starting`, `joining`, `configuring`, `running`, `backoff`, `lost`, `removing`.
     pub(crate) state: String,
     /// What it is in the cluster's group; null while that is not known, and for a cluster that stands alone.
     #[schema(required)]

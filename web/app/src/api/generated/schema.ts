@@ -919,7 +919,7 @@ export interface components {
             standing: string;
             /**
              * @description `offline`, `unknown` until it has reported, or what its agent reports: `awaiting_certificate`,
-             *     `awaiting_members`, `starting`, `joining`, `configuring`, `running`, `backoff`, `removing`.
+             *     `awaiting_members`, `starting`, `joining`, `configuring`, `running`, `backoff`, `lost`, `removing`.
              */
             state: string;
             /** @description The installed version that it shall run; null for its agent's own choice. */
