@@ -4,10 +4,10 @@
 //! a whole one.
 
 use super::chain::{Chain, Reach, Tail, read_log};
-use super::format::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, SEGMENT_HEADER_LENGTH};
+use super::format::SEGMENT_HEADER_LENGTH;
 use super::recovery::{TornTail, keep_aside};
-use super::segment::{Found, Segment, Storage};
-use super::superblock::{Superblock, Vote};
+use super::segment::Storage;
+use super::superblock::Superblock;
 use super::{Damage, WalError};
 
 /// Where a log is damaged first, and what is lost with it.
@@ -78,17 +78,6 @@ impl Lost {
         }
     }
 
-    /// The latest vote that can still be read behind the damage, or `vote`.
-    pub(super) fn latest_vote(&self, storage: &Storage, vote: Vote) -> Vote {
-        let partly = (self.position > 0).then_some(self.segment);
-        let segments = partly.into_iter().chain(self.segments.iter().copied());
-        let opened = segments.filter_map(|sequence| storage.open_segment(sequence).ok());
-        opened.fold(vote, |latest, segment| match segment.latest_vote() {
-            Some(vote) if vote.may_follow(&latest) => vote,
-            _ => latest,
-        })
-    }
-
     /// Keeps what is lost beside the log, durably, and reports it.
     pub(super) fn set_aside(&self, storage: &Storage, generation: u64) -> Result<Vec<TornTail>, WalError> {
         let report = |segment, start, end| TornTail {
@@ -138,31 +127,5 @@ impl Lost {
         let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         bytes.truncate(used);
         Ok(bytes)
-    }
-}
-
-impl Segment {
-    /// The latest vote, past damaged records as far as their headers say where the next one is.
-    fn latest_vote(&self) -> Option<Vote> {
-        let mut latest: Option<Vote> = None;
-        let mut payload = Vec::new();
-        let mut position = SEGMENT_HEADER_LENGTH;
-        loop {
-            let mut bytes = [0; RECORD_HEADER_BYTES];
-            let read = self.read(&mut bytes, position);
-            let header = read.ok().and_then(|()| RecordHeader::decode(&bytes).ok());
-            let is_mine = |header: &RecordHeader| header.position == position && header.salt == self.header.salt;
-            let Some(header) = header.filter(is_mine) else {
-                return latest;
-            };
-            if header.kind == RecordKind::Vote
-                && let Ok(Found::Record(_)) = self.read_record(position, self.header.capacity, &mut payload)
-                && let Ok(text) = self.open_record(&header, &mut payload)
-                && let Some(vote) = Vote::decode(text)
-            {
-                latest = latest.filter(|latest| !vote.may_follow(latest)).or(Some(vote));
-            }
-            position = header.end();
-        }
     }
 }

@@ -13,7 +13,8 @@
 //!   that it is incomplete until it is told otherwise.
 //! - A failed write or sync poisons the log, except that a full disk refuses the batch and nothing else.
 //! - What a tenant's log must hold is noted before the entries that it came from are forgotten.
-//! - The node's vote is a record like any other: vote and entries reach the disk in one order.
+//! - The node's vote is a record like any other: vote and entries reach the disk in one order. It is in the superblock as
+//!   well before anybody is told of it, so that no damage to the records makes the node vote twice.
 //! - Payloads are encrypted under a random key per segment, with the position as nonce. A position is never
 //!   written twice: a new segment starts after every opening and after every refused batch. One that got no entry is
 //!   left out of the log by the next opening.
@@ -249,10 +250,9 @@ impl Wal {
         self.storage.superblock.lock().get().node
     }
 
-    /// Whether entries and votes were lost that may have been acknowledged, and [`Self::mark_complete`] was not called
-    /// since. A node with such a log must not vote, nor stand for election, until it has everything back that a quorum may
-    /// count on: its vote may be older than one that it gave, and entries before the damage may be among its last ones that
-    /// were cut off before.
+    /// Whether entries were lost that may have been acknowledged, and [`Self::mark_complete`] was not called since. A node
+    /// with such a log must not vote, nor stand for election, until it has everything back that a quorum may count on. Its
+    /// last entries may be ones that had been cut off.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         self.storage.superblock.lock().get().incomplete
@@ -347,7 +347,8 @@ impl Wal {
         self.storage.check_poison()?;
         let placement = self.place_record(Content::Vote(vote), VOTE_BYTES)?;
         let batch = placement.seal_with(Vec::new(), |text| text.extend_from_slice(&vote.encode()));
-        self.write_now(&batch)
+        self.write_now(&batch)?;
+        self.storage.update_superblock(|superblock| superblock.vote = vote)
     }
 
     fn write_now(&mut self, batch: &SealedBatch) -> Result<(), WalError> {

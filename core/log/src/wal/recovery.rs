@@ -109,7 +109,7 @@ impl Wal {
         };
         storage.recover_spare(options.segment_bytes)?;
         let read = read_log(&storage, &sequences, &known, Reach::Everything);
-        let (mut chain, mut tail, damage) = match (read, options.on_damage) {
+        let (mut chain, tail, damage) = match (read, options.on_damage) {
             (Ok((chain, tail)), _) => (chain, tail, None),
             (Err(error), OnDamage::SetAside) => {
                 let (damage, chain, tail) = read_prefix(&storage, &sequences, &known, error)?;
@@ -135,9 +135,6 @@ impl Wal {
         let reports = chain.segments.iter().flat_map(|segment| &segment.reports);
         recovery.earlier.extend(reports.map(|(_, torn)| torn));
         let newest_sequence = sequences.last().copied().unwrap_or(0).max(known.newest_segment);
-        if let Some(damage) = &damage {
-            tail.vote = damage.latest_vote(&storage, tail.vote);
-        }
         storage.update_superblock(|superblock| {
             superblock.generation = recovery.generation;
             superblock.vote = tail.vote;

@@ -164,16 +164,26 @@ fn missing_and_cut_segments_leave_an_incomplete_prefix() {
 }
 
 #[test]
-fn a_vote_behind_the_damage_counts_as_long_as_it_can_be_read() {
+fn a_vote_is_not_lost_with_the_records_behind_the_damage() {
     let disk = closed();
-    let files = segment_files(&disk);
-    for (number, path) in files.iter().enumerate() {
-        let damaged = disk.fork();
-        // A byte of the first record's payload.
-        damaged.flip(path, (SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES + 3) as u64, 1);
-        let (wal, _) = open_aside(&damaged).expect("opened");
-        assert!(wal.is_incomplete());
-        assert_eq!(wal.vote(), vote(60), "segment {number}");
+    let (mut wal, _) = open(&disk).expect("opened");
+    wal.record_vote(vote(70)).expect("voted");
+    wal.begin_segment();
+    wal.append(&[WalEntry {
+        term: Term::new(70),
+        ..entry(29)
+    }])
+    .expect("appended");
+    drop(wal);
+    disk.crash(Crash::DropUnsynced);
+    for (number, path) in segment_files(&disk).iter().enumerate() {
+        for position in [20, SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES + 3] {
+            let damaged = disk.fork();
+            damaged.flip(path, position as u64, 1);
+            let (wal, _) = open_aside(&damaged).expect("opened");
+            assert!(wal.is_incomplete());
+            assert_eq!(wal.vote(), vote(70), "segment {number}");
+        }
     }
 }
 
