@@ -9,7 +9,7 @@ use std::time::Duration;
 use craton_consensus::{Consensus, ConsensusError, SingleNode, interrupted_install};
 use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes, SigningKey};
 use craton_kernel::{Command, Operation, Refusal};
-use craton_log::{Disk, DiskLock, OnDamage, Wal, WalOptions, WalRecovery};
+use craton_log::{Disk, DiskLock, OnDamage, RealDisk, Wal, WalOptions, WalRecovery};
 use craton_proof::{KeyName, SignerKey};
 use craton_types::{
     ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, LogIndex, NodeId, RecoveryArea, TenantId,
@@ -177,6 +177,12 @@ impl Craton {
     /// As [`Options::open`].
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, EngineError> {
         Self::options().open(directory)
+    }
+
+    /// Whether a node was ever opened in a directory.
+    #[must_use]
+    pub fn exists(directory: &Path) -> bool {
+        Keyring::exists(&RealDisk, directory)
     }
 
     /// How to open a data directory otherwise.
@@ -389,6 +395,12 @@ impl Craton {
             read_only_reason: self.read_only_reason(),
             stop_reason: node.health.stop_reason().map(str::to_owned),
         }
+    }
+
+    /// The last entry that was applied here.
+    #[must_use]
+    pub fn applied(&self) -> LogIndex {
+        self.0.opened.node.tenants.applied_index()
     }
 
     /// The node as a member of its cluster, if it is one.

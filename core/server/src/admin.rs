@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use craton_crypto::ScramVerifier;
 use craton_types::{ActorId, DatabaseName, UserDefinition};
@@ -16,6 +16,7 @@ use craton_witness::FileCosigning;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::ADMIN_BODY_BYTES_MAX;
+use crate::member::{MembersBody, MembershipStatus};
 use crate::problem::Problem;
 use crate::shared::Shared;
 use crate::token::PROBE_USER;
@@ -26,6 +27,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/databases/{name}", put(put_database))
         .route("/v1/users/{name}", put(put_user).delete(delete_user))
+        .route("/v1/members", put(put_members))
+        .route("/v1/drain", post(drain))
         .merge(crate::admin_keys::router())
         .merge(crate::http::operator_routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource"))
@@ -51,6 +54,9 @@ struct Status {
     /// What went wrong with the last request for a time stamp, while it is still wrong.
     time_stamp_error: Option<String>,
     poisoned: bool,
+    /// The server's part in its cluster; absent for one that stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<MembershipStatus>,
 }
 
 /// A witness of a database as the API shows it.
@@ -85,7 +91,36 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {
         witnesses: witnesses(cosigning.witnesses),
         time_stamp_error: cosigning.time_stamp_error,
         poisoned: status.stop_reason.is_some(),
+        cluster: shared
+            .membership
+            .as_ref()
+            .map(|membership| membership.status(shared.engine.applied().get())),
     })
+}
+
+fn not_a_member() -> Problem {
+    let detail = "the server stands alone";
+    Problem::new(StatusCode::CONFLICT, "not_a_member", detail)
+}
+
+/// `PUT /v1/members`: who shall be a member. An older list than the one that is known changes nothing.
+async fn put_members(
+    State(shared): State<Arc<Shared>>,
+    body: Result<Json<MembersBody>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let membership = shared.membership.as_ref().ok_or_else(not_a_member)?;
+    let Json(body) = body?;
+    membership
+        .member
+        .set_members(body.into_list().map_err(Problem::validation)?);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/drain`: hands leadership to another member. This one leads no more until it is started again.
+async fn drain(State(shared): State<Arc<Shared>>) -> Result<StatusCode, Problem> {
+    let membership = shared.membership.as_ref().ok_or_else(not_a_member)?;
+    membership.member.drain().await;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn witnesses(witnesses: Vec<craton_witness::WitnessStatus>) -> Vec<WitnessStatus> {

@@ -21,6 +21,9 @@ pub struct Endpoints {
     pub https: SocketAddr,
     /// `/metrics`, `/health` and `/ready` in plain HTTP, if they are served on an address.
     pub metrics: Option<SocketAddr>,
+    /// Where other members of the cluster connect, if the server is in one.
+    #[serde(default)]
+    pub peer: Option<SocketAddr>,
     /// The administrative API's Unix socket.
     pub admin_socket: PathBuf,
 }
@@ -72,6 +75,7 @@ mod tests {
             postgres: "127.0.0.1:5433".parse().expect("an address"),
             https: "[::1]:8080".parse().expect("an address"),
             metrics: None,
+            peer: None,
             admin_socket: "/run/craton/admin.sock".into(),
         };
         endpoints.write(directory.path()).expect("writable");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use craton_engine::{ScrubOptions, SyncPolicy};
-use craton_server::{Limits, MasterKeySource, Options, Server, TokenOptions, VaultSettings};
+use craton_server::{Limits, MasterKeySource, MemberOptions, Options, Server, TokenOptions, VaultSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
@@ -73,9 +73,32 @@ struct Arguments {
     /// Authority of Vault's certificate, in PEM [default: the system's authorities]
     #[arg(long, value_name = "FILE")]
     vault_ca_file: Option<PathBuf>,
-    /// The cluster's id, which the probe's tokens must name
-    #[arg(long, value_name = "ID", requires = "token_key_file")]
+    /// The cluster's id, which the probe's tokens and the members' certificates must name
+    #[arg(long, value_name = "ID")]
     cluster_id: Option<String>,
+    /// The node's number in its cluster: at least 1, unlike every other that ever was in it. The server stands alone without
+    /// it
+    #[arg(long, value_name = "NUMBER", requires_all = ["cluster_id", "peer_listen", "peer_cert", "peer_key", "peer_ca", "members"])]
+    node_id: Option<u64>,
+    /// Address where other members connect, with mutual TLS
+    #[arg(long, value_name = "ADDRESS", requires = "node_id")]
+    peer_listen: Option<SocketAddr>,
+    /// Certificate chain for other members, in PEM; it names node-<number>.<cluster id>.peer.craton.internal
+    #[arg(long, value_name = "FILE", requires = "node_id")]
+    peer_cert: Option<PathBuf>,
+    /// Private key of that certificate, in PEM, readable by its owner only
+    #[arg(long, value_name = "FILE", requires = "node_id")]
+    peer_key: Option<PathBuf>,
+    /// Authority of the members' certificates, in PEM
+    #[arg(long, value_name = "FILE", requires = "node_id")]
+    peer_ca: Option<PathBuf>,
+    /// JSON file of the members that the cluster shall have, read again on SIGHUP: {"generation": 1, "members": [{"node_id": 1,
+    /// "peer_address": "host:port", "sql_address": "host:port"}]}. An older generation is ignored
+    #[arg(long, value_name = "FILE", requires = "node_id")]
+    members: Option<PathBuf>,
+    /// Form a new cluster, as its first member; harmless on a node that has data
+    #[arg(long, requires = "node_id")]
+    bootstrap: bool,
     /// Ed25519 public key, in PEM, of the issuer of the probe's tokens
     #[arg(long, value_name = "FILE", requires = "cluster_id")]
     token_key_file: Option<PathBuf>,
@@ -118,6 +141,9 @@ struct Arguments {
     log_format: LogFormat,
 }
 
+/// What is logged unless RUST_LOG says otherwise. openraft tells of each request that a dead member does not answer; what
+/// matters of it, consensus says itself.
+const LOG_FILTER: &str = "info,openraft=off";
 /// The fewest threads that serve sessions.
 const WORKER_THREADS_MIN: usize = 4;
 
@@ -150,7 +176,7 @@ fn main() -> ExitCode {
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -177,6 +203,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 fn options(arguments: Arguments) -> anyhow::Result<Options> {
+    let member = member(&arguments);
     std::fs::create_dir_all(&arguments.data_dir)
         .with_context(|| format!("cannot create {}", arguments.data_dir.display()))?;
     let admin_socket = arguments
@@ -213,6 +240,7 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         tls_certificate: arguments.tls_cert,
         tls_key: arguments.tls_key,
         token,
+        member,
         witness_file: arguments.witness_file,
         sync_policy: arguments.sync_policy,
         scrub: ScrubOptions {
@@ -228,6 +256,20 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
             shutdown_timeout: Duration::from_secs(arguments.shutdown_timeout),
             ..Limits::default()
         },
+    })
+}
+
+/// The server's part in a cluster, if it has one.
+fn member(arguments: &Arguments) -> Option<MemberOptions> {
+    Some(MemberOptions {
+        node_id: arguments.node_id?,
+        cluster_id: arguments.cluster_id.clone()?,
+        listen: arguments.peer_listen?,
+        certificate: arguments.peer_cert.clone()?,
+        key: arguments.peer_key.clone()?,
+        authority: arguments.peer_ca.clone()?,
+        members_file: arguments.members.clone()?,
+        bootstrap: arguments.bootstrap,
     })
 }
 

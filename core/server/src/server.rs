@@ -23,7 +23,9 @@ use crate::endpoints::Endpoints;
 use crate::http::Passwords;
 use crate::limits::{CONNECTIONS_OPENING_EXTRA, Limits};
 use crate::master_key::VaultSettings;
+use crate::member::{Joining, MemberError, MemberOptions, Membership};
 use crate::metrics::Metrics;
+use crate::peers::PeerListener;
 use crate::postgres::{self, MockVerifiers};
 use crate::shared::Shared;
 use crate::tls::{Certificate, TlsError};
@@ -62,6 +64,8 @@ pub struct Options {
     pub tls_key: PathBuf,
     /// Whose tokens are accepted from the probe; without it the probe cannot log in.
     pub token: Option<TokenOptions>,
+    /// How the server takes part in a cluster; it stands alone without it.
+    pub member: Option<MemberOptions>,
     /// Who cosigns the databases' checkpoints, as JSON; nobody without it.
     pub witness_file: Option<PathBuf>,
     /// How many commands share one `fdatasync`.
@@ -86,6 +90,9 @@ pub enum StartError {
     /// The certificate is not usable.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The server cannot be a member of its cluster.
+    #[error(transparent)]
+    Member(#[from] MemberError),
     /// The token key is not usable.
     #[error(transparent)]
     TokenKey(#[from] TokenKeyError),
@@ -158,6 +165,7 @@ impl Server {
             tls_certificate,
             tls_key,
             token,
+            member,
             witness_file,
             sync_policy,
             scrub,
@@ -173,9 +181,21 @@ impl Server {
             .master_key(master_key)
             .sync_policy(sync_policy)
             .scrub(scrub);
+        let joining = member.map(Joining::load).transpose()?;
+        let peer_listener = match &joining {
+            Some(joining) => Some(bind_peers(joining).await?),
+            None => None,
+        };
+        let options = match &joining {
+            Some(joining) => options.cluster(joining.engine_options(Craton::exists(&data_dir)).await),
+            None => options,
+        };
         let engine_dir = data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || options.open(engine_dir)).await;
         let engine = opened.expect("opening the engine does not panic")?;
+        let membership = joining
+            .zip(engine.member())
+            .map(|(joining, member)| joining.membership(member));
         let mock_verifiers = MockVerifiers::new(engine.derive_secret("craton server mock authentication v1"));
         let passwords = Passwords::new(engine.derive_secret("craton server password cache v1"));
         let witnesses = match witness_file {
@@ -189,6 +209,7 @@ impl Server {
         let started_at = Instant::now();
         let shared = Arc::new(Shared {
             engine,
+            membership,
             certificate,
             tokens,
             mock_verifiers,
@@ -216,8 +237,19 @@ impl Server {
             postgres: local_address(&postgres_listener)?,
             https: public.address(),
             metrics: operator.as_ref().map(Listener::address),
+            peer: peer_listener
+                .as_ref()
+                .map(PeerListener::address)
+                .transpose()
+                .map_err(|source| StartError::Listen {
+                    address: "a bound socket".to_owned(),
+                    source,
+                })?,
             admin_socket,
         };
+        if let (Some(listener), Some(membership)) = (peer_listener, &shared.membership) {
+            http.spawn(listener.serve(membership.member.clone(), http_end.clone()));
+        }
         http.spawn(public.serve(http::public_router(shared.clone()), http_end.clone()));
         if let Some(operator) = operator {
             http.spawn(operator.serve(http::operator_router(shared.clone()), http_end.clone()));
@@ -284,6 +316,10 @@ impl Server {
             tracing::info!("stopping");
         }
         self.shared.stopping.cancel();
+        if let (None, Some(membership)) = (&failed, &self.shared.membership) {
+            // Another member leads before this one is gone.
+            membership.member.drain().await;
+        }
         if let Err(error) = Endpoints::remove(&self.data_dir) {
             tracing::warn!(%error, "endpoints.json was not removed");
         }
@@ -340,7 +376,7 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Reads the certificate, its key, the token key and the witnesses again. New connections and checkpoints use them;
+    /// Reads the certificates, their keys, the members, the token key and the witnesses again. New connections and checkpoints use them;
     /// what cannot be read is logged and stays as it was.
     pub fn reload(&self) {
         match self.shared.certificate.reload() {
@@ -349,6 +385,9 @@ impl Reloader {
         }
         if let Some(Err(error)) = self.shared.tokens.as_ref().map(TokenVerifier::reload) {
             tracing::error!(%error, "the token key was not read again, the old one stays in use");
+        }
+        if let Some(Err(error)) = self.shared.membership.as_ref().map(Membership::reload) {
+            tracing::error!(%error, "the members or the certificate for them were not read again, the old ones stay");
         }
         if let Some(Err(error)) = self.shared.witnesses.as_ref().map(FileCosigning::reload) {
             tracing::error!(%error, "the witnesses were not read again, the old ones are asked");
@@ -398,6 +437,14 @@ async fn bind_http(address: SocketAddr, tls: Option<TlsSource>, limits: &Limits)
     let bound = Listener::bind(address, tls, limits).await;
     bound.map_err(|source| StartError::Listen {
         address: address.to_string(),
+        source,
+    })
+}
+
+async fn bind_peers(joining: &Joining) -> Result<PeerListener, StartError> {
+    let bound = PeerListener::bind(joining.listen, Arc::clone(&joining.identity)).await;
+    bound.map_err(|source| StartError::Listen {
+        address: joining.listen.to_string(),
         source,
     })
 }

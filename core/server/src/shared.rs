@@ -12,6 +12,7 @@ use crate::connections::Connections;
 use crate::http::Passwords;
 use crate::limits::Limits;
 use crate::master_key::VaultSettings;
+use crate::member::{Membership, NotReady};
 use crate::metrics::Metrics;
 use crate::postgres::MockVerifiers;
 use crate::tls::Certificate;
@@ -21,6 +22,8 @@ use crate::token::TokenVerifier;
 pub(crate) struct Shared {
     /// The databases.
     pub(crate) engine: Craton,
+    /// Its part in a cluster; `None` for a server that stands alone.
+    pub(crate) membership: Option<Membership>,
     /// The certificate in use.
     pub(crate) certificate: Certificate,
     /// Checks the probe's tokens, when a key is configured.
@@ -48,12 +51,14 @@ pub(crate) struct Shared {
 }
 
 /// Whether statements are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
     /// They are.
     Ready,
     /// Those that read are; the others are refused for this reason until it is gone.
     ReadOnly(&'static str),
+    /// The member lacks something, see [`Membership::not_ready`].
+    NotServing(Vec<NotReady>),
     /// The server is stopping.
     Stopping,
     /// The engine has failed for good.
@@ -67,12 +72,19 @@ impl Shared {
             Readiness::Poisoned
         } else if self.stopping.is_cancelled() {
             Readiness::Stopping
+        } else if let Some(reasons) = self.not_serving() {
+            Readiness::NotServing(reasons)
         } else {
             match self.engine.read_only_reason() {
                 Some(reason) => Readiness::ReadOnly(reason),
                 None => Readiness::Ready,
             }
         }
+    }
+
+    fn not_serving(&self) -> Option<Vec<NotReady>> {
+        let reasons = self.membership.as_ref()?.not_ready();
+        (!reasons.is_empty()).then_some(reasons)
     }
 
     /// How long the server has been running.

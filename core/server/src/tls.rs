@@ -118,27 +118,9 @@ impl Certificate {
 }
 
 fn read(certificate_path: &Path, key_path: &Path) -> Result<Loaded, TlsError> {
-    let read_file = |path: &Path| {
-        fs::read(path).map_err(|source| TlsError::File {
-            path: path.to_owned(),
-            source,
-        })
-    };
-    let pem_error = |path: &Path, expected| {
-        let path = path.to_owned();
-        move |source| TlsError::Pem { path, expected, source }
-    };
     let certificate_pem = read_file(certificate_path)?;
-    let chain = CertificateDer::pem_slice_iter(&certificate_pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(pem_error(certificate_path, "certificate"))?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate {
-            path: certificate_path.to_owned(),
-        });
-    }
-    check_private(key_path)?;
-    let key = PrivateKeyDer::from_pem_slice(&read_file(key_path)?).map_err(pem_error(key_path, "private key"))?;
+    let chain = parse_chain(certificate_path, &certificate_pem)?;
+    let key = read_key(key_path)?;
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, key)
@@ -160,6 +142,39 @@ fn read(certificate_path: &Path, key_path: &Path) -> Result<Loaded, TlsError> {
         https: TlsAcceptor::from(Arc::new(https)),
         scram,
     })
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn pem_error(path: &Path, expected: &'static str) -> impl FnOnce(rustls_pki_types::pem::Error) -> TlsError {
+    let path = path.to_owned();
+    move |source| TlsError::Pem { path, expected, source }
+}
+
+fn parse_chain(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(pem_error(path, "certificate"))?;
+    match chain.is_empty() {
+        true => Err(TlsError::NoCertificate { path: path.to_owned() }),
+        false => Ok(chain),
+    }
+}
+
+/// Reads a certificate chain.
+pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    parse_chain(path, &read_file(path)?)
+}
+
+/// Reads a private key that only its owner may read.
+pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    check_private(path)?;
+    PrivateKeyDer::from_pem_slice(&read_file(path)?).map_err(pem_error(path, "private key"))
 }
 
 fn check_private(path: &Path) -> Result<(), TlsError> {

@@ -33,7 +33,7 @@ pub enum Lane {
 }
 
 /// A member that a request goes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
     /// Its id.
     pub id: NodeId,

@@ -178,6 +178,24 @@ impl Session {
         })
     }
 
+    /// As [`Self::prepare`]; what another node knows and this one not yet is waited for.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub async fn prepare_latest(
+        &self,
+        statement: &Statement,
+        parameter_types: &[Option<ColumnType>],
+    ) -> Result<Prepared, SqlError> {
+        match self.prepare(statement, parameter_types) {
+            Err(_) if self.database.node.cluster.is_some() => {
+                self.catch_up().await?;
+                self.prepare(statement, parameter_types)
+            }
+            prepared => prepared,
+        }
+    }
+
     /// Where the session stands.
     #[must_use]
     pub fn transaction_status(&self) -> TransactionStatus {
@@ -213,9 +231,8 @@ impl Session {
             let message = format!("one statement at a time, not {}", statements.len());
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
         };
-        // What it names may be new as well.
-        self.catch_up().await?;
-        let prepared = self.prepare(statement, &[]).inspect_err(|_| self.fail_transaction())?;
+        let prepared = self.prepare_latest(statement, &[]).await;
+        let prepared = prepared.inspect_err(|_| self.fail_transaction())?;
         self.execute(&prepared, parameters).await
     }
 

@@ -83,6 +83,10 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     match shared.readiness() {
         Readiness::Ready => Json(json!({ "status": "ready" })).into_response(),
         Readiness::ReadOnly(reason) => Json(json!({ "status": "read_only", "detail": reason })).into_response(),
+        Readiness::NotServing(reasons) => {
+            let details: Vec<_> = reasons.iter().map(|reason| reason.detail.as_str()).collect();
+            not_ready(&details.join("; "))
+        }
         Readiness::Stopping => not_ready("the server is stopping"),
         Readiness::Poisoned => not_ready("the engine has stopped after a failure that it may not survive"),
     }

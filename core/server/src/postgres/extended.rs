@@ -70,7 +70,7 @@ pub(crate) struct PendingExecute {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
     /// `Parse`.
-    pub(super) fn parse(&mut self, name: String, sql: &str, object_ids: &[u32]) -> Result<Next, Stop> {
+    pub(super) async fn parse(&mut self, name: String, sql: &str, object_ids: &[u32]) -> Result<Next, Stop> {
         if !name.is_empty() && self.statements.contains_key(&name) {
             return Err(Failure::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
@@ -82,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
         let statements = self.session.parse(sql)?;
         let prepared = match &statements[..] {
             [] => None,
-            [statement] => Some(self.session.prepare(statement, &parameter_types)?),
+            [statement] => Some(self.session.prepare_latest(statement, &parameter_types).await?),
             _ => {
                 return Err(
                     Failure::error("42601", "cannot insert multiple commands into a prepared statement").into(),

@@ -237,7 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
                 statement,
                 sql,
                 parameter_types,
-            } => self.parse(statement, &sql, &parameter_types),
+            } => self.parse(statement, &sql, &parameter_types).await,
             Message::Bind {
                 portal,
                 statement,
@@ -294,8 +294,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
     }
 
     /// Binds a statement that comes without parameters.
-    pub(super) fn prepare(&self, statement: &Statement) -> Result<Prepared, Stop> {
-        let prepared = self.session.prepare(statement, &[])?;
+    pub(super) async fn prepare(&self, statement: &Statement) -> Result<Prepared, Stop> {
+        let prepared = self.session.prepare_latest(statement, &[]).await?;
         if prepared.parameter_types().is_empty() {
             Ok(prepared)
         } else {
@@ -306,7 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
     /// Runs a statement of the server's own, such as the `BEGIN` of an implicit transaction.
     pub(super) async fn run_own(&mut self, sql: &'static str) -> Result<(), Stop> {
         for statement in self.session.parse(sql)? {
-            let prepared = self.prepare(&statement)?;
+            let prepared = self.prepare(&statement).await?;
             self.session.execute(&prepared, &[]).await?;
         }
         Ok(())

@@ -37,7 +37,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SessionLoop<S> {
         }
         let last = statements.len() - 1;
         for (index, statement) in statements.iter().enumerate() {
-            let prepared = self.prepare(statement)?;
+            let prepared = self.prepare(statement).await?;
             let role = match prepared.kind() {
                 PlanKind::Begin(_) => Role::Begins,
                 PlanKind::Commit | PlanKind::Rollback => Role::Ends,

@@ -1,6 +1,7 @@
 //! The server as its clients see it: a real process, real `psql`, real drivers, over TLS with the name checked.
 
 mod authentication;
+mod cluster;
 mod copying;
 mod erasure;
 mod isolation;

@@ -154,19 +154,29 @@ impl World {
                 "--generate-master-key",
             ])
             .args(&self.arguments)
-            .env("RUST_LOG", "info,craton_server=debug")
+            .env("RUST_LOG", "info,craton_server=debug,openraft=off")
             .stdin(Stdio::null());
         command
     }
 
-    /// Starts the process and waits until it serves.
-    pub(crate) fn spawn(&mut self) {
+    /// Starts a process that the test looks after itself.
+    pub(crate) fn start_process(&self) -> Child {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.path("server.log"))
             .expect("writable");
-        let child = self.command().stderr(log).spawn().expect("the server's binary");
+        self.command().stderr(log).spawn().expect("the server's binary")
+    }
+
+    /// Whether a process was started and not ended by the test.
+    pub(crate) const fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Starts the process and waits until it serves.
+    pub(crate) fn spawn(&mut self) {
+        let child = self.start_process();
         let process_id = child.id();
         self.process = Some(child);
         self.endpoints = Some(self.wait_for("endpoints.json of the new process", || {

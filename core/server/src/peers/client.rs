@@ -1,0 +1,213 @@
+//! The way to other members: one connection to each for each lane, made when it is needed, with many requests in flight.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use craton_consensus::{Lane, Peer, Transport, TransportError};
+use craton_types::NodeId;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+use super::tls::PeerIdentity;
+use super::wire::{Hello, VERSION, Welcome, WireError, read_frame, read_hello, write_frame, write_hello};
+
+/// How long connecting may take, hellos included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Requests on one connection that have no answer yet; further ones wait.
+const IN_FLIGHT_MAX: usize = 1_024;
+
+/// Carries requests to other members.
+pub(crate) struct PeerTransport {
+    identity: Arc<PeerIdentity>,
+    connections: Mutex<HashMap<(Peer, Lane), Arc<Slot>>>,
+}
+
+/// Where the connection to a member is, or is made by one request at a time.
+#[derive(Default)]
+struct Slot(tokio::sync::Mutex<Option<Arc<Connection>>>);
+
+struct Connection {
+    writer: tokio::sync::Mutex<WriteHalf<TlsStream<TcpStream>>>,
+    waiting: Mutex<Waiting>,
+    next_number: AtomicU64,
+    room: Semaphore,
+}
+
+/// Who waits for which answer; nobody once the connection ended.
+#[derive(Default)]
+struct Waiting {
+    answers: HashMap<u64, oneshot::Sender<Bytes>>,
+    ended: bool,
+}
+
+impl PeerTransport {
+    pub(crate) fn new(identity: Arc<PeerIdentity>) -> Self {
+        Self {
+            identity,
+            connections: Mutex::default(),
+        }
+    }
+
+    fn slot(&self, peer: &Peer, lane: Lane) -> Arc<Slot> {
+        let mut connections = self.connections.lock();
+        // A member that got another address leaves nothing behind.
+        connections.retain(|(known, _), _| known.id != peer.id || known.address == peer.address);
+        Arc::clone(connections.entry((peer.clone(), lane)).or_default())
+    }
+}
+
+impl Transport for PeerTransport {
+    fn call(&self, peer: Peer, lane: Lane, request: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let slot = self.slot(&peer, lane);
+        let identity = Arc::clone(&self.identity);
+        async move {
+            let connection = slot.connection(&identity, &peer).await?;
+            connection.call(peer.id, &request).await
+        }
+        .boxed()
+    }
+}
+
+impl Slot {
+    async fn connection(&self, identity: &PeerIdentity, peer: &Peer) -> Result<Arc<Connection>, TransportError> {
+        let mut slot = self.0.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| !connection.waiting.lock().ended) {
+            return Ok(Arc::clone(connection));
+        }
+        let connected = timeout(CONNECT_TIMEOUT, connect(identity, peer)).await;
+        let connection = connected.unwrap_or_else(|_| Err(unreachable(peer.id, "connecting took too long")))?;
+        *slot = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+}
+
+fn unreachable(peer: NodeId, reason: impl ToString) -> TransportError {
+    TransportError::Unreachable {
+        peer,
+        reason: reason.to_string(),
+    }
+}
+
+async fn connect(identity: &PeerIdentity, peer: &Peer) -> Result<Arc<Connection>, TransportError> {
+    let failed = |error: &dyn std::error::Error| unreachable(peer.id, error);
+    let name = identity.name_of(peer.id).map_err(|error| failed(&error))?;
+    let tcp = TcpStream::connect(&peer.address)
+        .await
+        .map_err(|error| failed(&error))?;
+    tcp.set_nodelay(true).map_err(|error| failed(&error))?;
+    let mut stream = identity
+        .connector()
+        .connect(name, tcp)
+        .await
+        .map_err(|error| failed(&error))?;
+    let hello = Hello {
+        version: VERSION,
+        cluster_id: identity.cluster_id.clone(),
+        from: identity.node,
+        to: peer.id,
+    };
+    write_hello(&mut stream, &hello).await.map_err(|error| failed(&error))?;
+    match read_hello(&mut stream).await.map_err(|error| failed(&error))? {
+        Welcome::Accepted => {}
+        Welcome::Refused(reason) => {
+            tracing::warn!(peer = %peer.id, reason, "a member refuses this node");
+            return Err(TransportError::Refused { peer: peer.id, reason });
+        }
+    }
+    let (reader, writer) = tokio::io::split(stream);
+    let connection = Arc::new(Connection {
+        writer: tokio::sync::Mutex::new(writer),
+        waiting: Mutex::default(),
+        next_number: AtomicU64::new(0),
+        room: Semaphore::new(IN_FLIGHT_MAX),
+    });
+    tokio::spawn(read_answers(Arc::downgrade(&connection), reader));
+    Ok(connection)
+}
+
+/// Hands answers over until the connection ends or nobody has it any more.
+async fn read_answers(connection: std::sync::Weak<Connection>, mut reader: ReadHalf<TlsStream<TcpStream>>) {
+    let ended: Result<(), WireError> = async {
+        loop {
+            let (number, answer) = read_frame(&mut reader).await?;
+            let Some(connection) = connection.upgrade() else {
+                return Ok(());
+            };
+            let waiting = connection.waiting.lock().answers.remove(&number);
+            if let Some(waiting) = waiting {
+                // Whoever asked may have given up.
+                let _ = waiting.send(answer);
+            }
+        }
+    }
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to a member ended");
+    }
+    if let Some(connection) = connection.upgrade() {
+        connection.end();
+    }
+}
+
+impl Connection {
+    async fn call(&self, peer: NodeId, request: &[u8]) -> Result<Bytes, TransportError> {
+        let broken = || TransportError::Answer {
+            peer,
+            reason: "the connection ended".to_owned(),
+        };
+        let _room = self.room.acquire().await.map_err(|_| broken())?;
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        {
+            let mut waiting = self.waiting.lock();
+            if waiting.ended {
+                return Err(unreachable(peer, "the connection ended"));
+            }
+            waiting.answers.insert(number, sender);
+        }
+        let _forgets = Forgets {
+            connection: self,
+            number,
+        };
+        {
+            let mut writer = self.writer.lock().await;
+            if let Err(error) = write_frame(&mut *writer, number, request).await {
+                self.end();
+                return Err(TransportError::Answer {
+                    peer,
+                    reason: error.to_string(),
+                });
+            }
+        }
+        answer.await.map_err(|_| broken())
+    }
+
+    /// Nothing comes any more: everybody who waits is told.
+    fn end(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.ended = true;
+        waiting.answers.clear();
+    }
+}
+
+/// Forgets a request that nobody waits for any more. A write that was given up in the middle would leave half a frame, so
+/// the connection is not used again then.
+struct Forgets<'a> {
+    connection: &'a Connection,
+    number: u64,
+}
+
+impl Drop for Forgets<'_> {
+    fn drop(&mut self) {
+        self.connection.waiting.lock().answers.remove(&self.number);
+    }
+}

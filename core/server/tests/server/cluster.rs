@@ -1,0 +1,245 @@
+//! Three server processes that form a cluster over TLS: statements through any of them, the leader killed, refusals of
+//! whoever does not belong.
+
+use std::fs;
+use std::net::TcpListener;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use serde_json::{Value, json};
+
+use crate::support::{CLUSTER, World, write_private};
+
+/// Who signs the members' certificates.
+struct PeerAuthority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl PeerAuthority {
+    fn new() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut parameters = CertificateParams::new(Vec::new()).expect("no names");
+        parameters.distinguished_name.push(DnType::CommonName, "Members");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Self {
+            pem: parameters.self_signed(&key).expect("signable").pem(),
+            issuer: Issuer::new(parameters, key),
+        }
+    }
+
+    /// Gives a member its certificate.
+    fn issue(&self, world: &World, id: u64, cluster: &str) {
+        let key = KeyPair::generate().expect("a key");
+        let name = format!("node-{id}.{cluster}.peer.craton.internal");
+        let mut parameters = CertificateParams::new(vec![name]).expect("a name");
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = parameters.signed_by(&key, &self.issuer).expect("signable");
+        fs::write(world.path("peer.crt"), certificate.pem()).expect("writable");
+        write_private(&world.path("peer.key"), &key.serialize_pem());
+        fs::write(world.path("peer.ca"), &self.pem).expect("writable");
+    }
+}
+
+struct Cluster {
+    authority: PeerAuthority,
+    ports: Vec<u16>,
+    nodes: Vec<World>,
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+    listener.local_addr().expect("bound").port()
+}
+
+impl Cluster {
+    fn prepare(count: usize) -> Self {
+        let mut cluster = Self {
+            authority: PeerAuthority::new(),
+            ports: (0..count).map(|_| free_port()).collect(),
+            nodes: Vec::new(),
+        };
+        for id in 1..=count {
+            let world = cluster.prepare_node(id);
+            cluster.nodes.push(world);
+        }
+        cluster
+    }
+
+    fn start(count: usize) -> Self {
+        let mut cluster = Self::prepare(count);
+        // The first one forms the cluster, the others wait for its keys.
+        cluster.nodes.iter_mut().for_each(World::spawn);
+        cluster.wait_until_all_serve();
+        cluster
+    }
+
+    fn members(&self) -> Value {
+        let members: Vec<_> = (1..)
+            .zip(&self.ports)
+            .map(|(id, port)| json!({"node_id": id, "peer_address": format!("127.0.0.1:{port}"), "sql_address": ""}))
+            .collect();
+        json!({"generation": 1, "members": members})
+    }
+
+    fn prepare_node(&self, id: usize) -> World {
+        let mut world = World::prepare(&[]);
+        fs::write(world.path("members.json"), self.members().to_string()).expect("writable");
+        self.authority.issue(&world, id as u64, CLUSTER);
+        let file = |name: &str| world.path(name).display().to_string();
+        let listen = format!("127.0.0.1:{}", self.ports[id - 1]);
+        let id = id.to_string();
+        let (certificate, key, authority, members) = (
+            file("peer.crt"),
+            file("peer.key"),
+            file("peer.ca"),
+            file("members.json"),
+        );
+        let mut arguments = vec![
+            "--node-id",
+            &id,
+            "--peer-listen",
+            &listen,
+            "--peer-cert",
+            &certificate,
+            "--peer-key",
+            &key,
+            "--peer-ca",
+            &authority,
+            "--members",
+            &members,
+        ];
+        if id == "1" {
+            arguments.push("--bootstrap");
+        }
+        world.add_arguments(&arguments);
+        world
+    }
+
+    fn wait_until_all_serve(&self) {
+        let all = self.nodes.len();
+        for world in &self.nodes {
+            world.wait_for("readiness of every member", || {
+                let voters = status(world)["voters"].as_array().map_or(0, Vec::len);
+                (voters == all && world.http("/ready").status == 200).then_some(())
+            });
+        }
+    }
+
+    /// The place of the leader among the nodes that run.
+    fn leader(&self) -> usize {
+        self.nodes[0].wait_for("a leader", || {
+            self.nodes
+                .iter()
+                .position(|world| world.is_running() && status(world)["role"] == "leader")
+        })
+    }
+}
+
+fn status(world: &World) -> Value {
+    world.admin("GET", "/v1/status", None).json()["cluster"].clone()
+}
+
+#[test]
+fn statements_go_through_any_member_and_survive_the_leader() {
+    let mut cluster = Cluster::start(3);
+    cluster.nodes[1].put_database("main");
+    cluster.nodes[2].put_user("app", crate::support::PASSWORD, &["main"], false);
+    cluster.nodes[0].psql("CREATE TABLE visits (id bigint PRIMARY KEY, note text)");
+    for (id, world) in (1..).zip(&cluster.nodes) {
+        world.psql(&format!("INSERT INTO visits VALUES ({id}, 'through member {id}')"));
+        assert_eq!(world.psql("SELECT count(*) FROM visits"), id.to_string());
+    }
+    let leader = cluster.leader();
+    cluster.nodes[leader].kill();
+    let others: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
+    for (id, place) in (4..).zip(&others) {
+        cluster.nodes[*place].psql(&format!("INSERT INTO visits VALUES ({id}, 'after the leader died')"));
+    }
+    assert_eq!(cluster.nodes[others[0]].psql("SELECT count(*) FROM visits"), "5");
+    cluster.nodes[leader].spawn();
+    cluster.wait_until_all_serve();
+    assert_eq!(cluster.nodes[leader].psql("SELECT count(*) FROM visits"), "5");
+    let token = cluster.nodes[others[0]].psql("SHOW craton.consistency_token");
+    let seen = cluster.nodes[others[1]].psql(&format!(
+        "SET craton.consistency = 'causal'; SET craton.consistency_token = '{token}'; SELECT count(*) FROM visits"
+    ));
+    assert_eq!(seen.lines().last(), Some("5"));
+}
+
+#[test]
+fn a_member_that_drains_hands_over_and_no_write_fails() {
+    let cluster = Cluster::start(3);
+    cluster.nodes[0].put_database("main");
+    cluster.nodes[0].put_user("app", crate::support::PASSWORD, &["main"], false);
+    cluster.nodes[0].psql("CREATE TABLE visits (id bigint PRIMARY KEY)");
+    let leader = cluster.leader();
+    let reply = cluster.nodes[leader].admin("POST", "/v1/drain", None);
+    assert_eq!(reply.status, 204, "{reply:?}");
+    cluster.nodes[leader].psql("INSERT INTO visits VALUES (1)");
+    let other = cluster.nodes[leader].wait_for("another leader", || {
+        let now = cluster.leader();
+        (now != leader).then_some(now)
+    });
+    assert_eq!(cluster.nodes[other].psql("SELECT count(*) FROM visits"), "1");
+}
+
+#[test]
+fn whoever_does_not_belong_is_refused() {
+    let mut cluster = Cluster::start(1);
+    let members = cluster.members();
+    // Certificates of another authority, of another cluster, and of a number that another node has.
+    let strange_authority = PeerAuthority::new();
+    for (what, authority, cluster_in_name) in [
+        ("another authority", Some(&strange_authority), CLUSTER),
+        ("another cluster's name", None, "clu_other"),
+    ] {
+        let mut world = World::prepare(&[]);
+        fs::write(world.path("members.json"), members.to_string()).expect("writable");
+        authority
+            .unwrap_or(&cluster.authority)
+            .issue(&world, 2, cluster_in_name);
+        let file = |name: &str| world.path(name).display().to_string();
+        let (certificate, key, authority, list) = (
+            file("peer.crt"),
+            file("peer.key"),
+            file("peer.ca"),
+            file("members.json"),
+        );
+        world.add_arguments(&[
+            "--node-id",
+            "2",
+            "--peer-listen",
+            "127.0.0.1:0",
+            "--peer-cert",
+            &certificate,
+            "--peer-key",
+            &key,
+            "--peer-ca",
+            &authority,
+            "--members",
+            &list,
+        ]);
+        let mut child = world.start_process();
+        let refused = world.wait_for(what, || {
+            let log = world.log();
+            let ended = child.try_wait().expect("a child").is_some();
+            (ended || log.contains("waiting for another member")).then_some(log)
+        });
+        let expected = ["is not that of node-2", "cannot be reached", "refuses this node"];
+        assert!(expected.iter().any(|part| refused.contains(part)), "{what}: {refused}");
+        child.kill().expect("a child");
+        child.wait().expect("a child");
+        world.expect_in_log("is not that of node-2");
+    }
+    cluster.nodes[0].expect_in_log("a connection between members was refused");
+    let alone = cluster.nodes[0].admin(
+        "PUT",
+        "/v1/members",
+        Some(r#"{"generation": 2, "members": [{"node_id": 0}]}"#),
+    );
+    assert_eq!(alone.status, 422, "{alone:?}");
+}
