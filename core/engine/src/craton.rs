@@ -403,6 +403,12 @@ impl Craton {
         self.0.opened.node.tenants.applied_index()
     }
 
+    /// Whether this node does what one node of a cluster does for all. A node alone does.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.0.opened.node.leads()
+    }
+
     /// The node as a member of its cluster, if it is one.
     #[must_use]
     pub fn member(&self) -> Option<Member> {

@@ -207,6 +207,10 @@ impl Shared {
     /// Queues a round for every database with a checkpoint that a witness has not cosigned and may be asked about.
     fn look(&self, queue: &SyncSender<String>) {
         let policy = self.policy.load();
+        if !self.engine.leads() {
+            // One member of a cluster asks for all; the cosignatures come through the log.
+            return;
+        }
         for name in self.engine.tenants() {
             let Some(tenant) = self.engine.tenant(&name) else {
                 continue;

@@ -1,17 +1,24 @@
 //! What a member answers others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use craton_types::NodeId;
 use openraft::Snapshot;
-use openraft::raft::VoteResponse;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteResponse};
 
 use super::Inner;
 use super::log::LogStore;
-use super::types::SnapshotOffer;
+use super::types::{LogId, Raft, SnapshotOffer, TypeConfig};
 use super::wire::{Request, Response};
 use crate::ConsensusError;
+
+/// The most entries that a follower keeps that it has not applied. A leader proposes far fewer at once; more come only when
+/// this node catches up, or applies more slowly than the others.
+const UNAPPLIED_ENTRIES_MAX: u64 = 256;
+/// How long a leader waits before it sends again what was not taken.
+const FULL_PAUSE: Duration = Duration::from_millis(20);
 
 impl Inner {
     pub(super) async fn answer(self: &Arc<Self>, from: NodeId, request: Bytes) -> Bytes {
@@ -36,10 +43,7 @@ impl Inner {
             return stopped();
         };
         match request {
-            Request::Append(request) => match raft.append_entries(request).await {
-                Ok(response) => Response::Append(response),
-                Err(error) => failed(&error),
-            },
+            Request::Append(request) => self.take_entries(&raft, request).await,
             Request::Vote(request) => {
                 if self.log.with_wal(|wal| wal.is_incomplete()) {
                     return self.refuse_vote().await;
@@ -70,6 +74,30 @@ impl Inner {
             },
             Request::Application(_) => unreachable!("answered above"),
         }
+    }
+
+    /// Takes entries, unless too many wait to be applied already: then only that the leader leads.
+    async fn take_entries(&self, raft: &Raft, mut request: AppendEntriesRequest<TypeConfig>) -> Response {
+        let before = request.prev_log_id;
+        let is_full = !request.entries.is_empty() && self.unapplied() > UNAPPLIED_ENTRIES_MAX;
+        if is_full {
+            request.entries.clear();
+        }
+        match raft.append_entries(request).await {
+            Ok(AppendEntriesResponse::Success) if is_full => {
+                // The leader sends the same entries again when this is answered.
+                tokio::time::sleep(FULL_PAUSE).await;
+                Response::Append(AppendEntriesResponse::PartialSuccess(before))
+            }
+            Ok(response) => Response::Append(response),
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// Entries of the log that were not handed out to be applied.
+    fn unapplied(&self) -> u64 {
+        let next = |log_id: Option<LogId>| log_id.map_or(0, |log_id| log_id.index + 1);
+        next(self.log.last()).saturating_sub(next(self.applied.lock().last))
     }
 
     /// A member that may have lost what it acknowledged must not help to elect somebody who lacks it too.

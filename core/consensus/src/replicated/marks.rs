@@ -211,3 +211,77 @@ fn log_id(decoder: &mut Decoder<'_>) -> Option<Option<LogId>> {
     let leader_id = CommittedLeaderId::new(decoder.u64().ok()?, 0);
     Some(Some(LogId::new(leader_id, decoder.u64().ok()?)))
 }
+
+#[cfg(test)]
+mod tests {
+    use craton_log::testing::{Crash, Fault, FaultKind, MemoryDisk};
+
+    use super::*;
+    use crate::replicated::types::Members;
+
+    const DIRECTORY: &str = "/node/consensus";
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId::new(CommittedLeaderId::new(term, 0), index)
+    }
+
+    fn membership(index: u64) -> StoredMembership {
+        StoredMembership::new(Some(id(1, index)), Members::new(vec![[1, 2, index].into()], None))
+    }
+
+    fn open(disk: &MemoryDisk) -> Result<Marks, MarksError> {
+        Marks::open(Arc::new(disk.clone()), Path::new(DIRECTORY))
+    }
+
+    #[test]
+    fn marks_survive_a_power_cut_at_any_call() {
+        let calls = {
+            let disk = MemoryDisk::new();
+            write(&disk);
+            disk.calls()
+        };
+        for call in 0..calls {
+            let disk = MemoryDisk::new();
+            disk.set_fault(Some(Fault {
+                call,
+                kind: FaultKind::Io,
+                sticky: true,
+            }));
+            let written = write(&disk);
+            disk.set_fault(None);
+            disk.crash(Crash::Torn { seed: call });
+            let marks = open(&disk).expect("one copy is whole");
+            let found = marks.membership().log_id().map_or(0, |id| id.index);
+            assert!(
+                found == written || found == written + 1,
+                "call {call}: {found} after {written}"
+            );
+        }
+    }
+
+    /// Notes one membership after another until it fails; how far it came.
+    fn write(disk: &MemoryDisk) -> u64 {
+        let Ok(mut marks) = open(disk) else { return 0 };
+        (1..4)
+            .take_while(|index| marks.set_membership(&membership(*index)).is_ok())
+            .last()
+            .unwrap_or(0)
+    }
+
+    #[test]
+    fn one_copy_suffices_and_two_damaged_ones_are_an_error() {
+        let disk = MemoryDisk::new();
+        let mut marks = open(&disk).expect("new");
+        marks.set_membership(&membership(3)).expect("written");
+        marks.set_installing(Some(id(2, 9))).expect("written");
+        let [first, second] = NAMES.map(|name| Path::new(DIRECTORY).join(name));
+        disk.flip(&first, 7, 1);
+        let marks = open(&disk).expect("the other copy");
+        assert_eq!(
+            (marks.membership(), marks.installing()),
+            (&membership(3), Some(id(2, 9)))
+        );
+        disk.flip(&second, 7, 1);
+        assert!(matches!(open(&disk), Err(MarksError::Damaged { .. })));
+    }
+}

@@ -12,7 +12,7 @@ use super::log::LogStore;
 use super::machine::StateMachine;
 use super::members::next_step;
 use super::network::Network;
-use super::types::{Raft, log_index};
+use super::types::{Member, Raft, log_index};
 use super::wire::Request;
 use super::{Inner, Leadership};
 
@@ -248,6 +248,10 @@ impl Inner {
 
     /// Takes no more entries, waits for those under way, and hands leadership on.
     pub(super) async fn drain(self: &Arc<Self>) {
+        if self.successor().is_none() {
+            // There is nobody to hand over to.
+            return;
+        }
         self.draining.send_replace(true);
         self.progress.notify_all();
         let deadline = tokio::time::Instant::now() + DRAIN_TIMEOUT;
@@ -255,6 +259,17 @@ impl Inner {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Arc::clone(self).hand_over().await;
+    }
+
+    /// The other voter that lacks least.
+    fn successor(&self) -> Option<(u64, Member)> {
+        let metrics = self.raft()?.metrics();
+        let metrics = metrics.borrow();
+        let members = metrics.membership_config.membership();
+        let replication = metrics.replication.clone().unwrap_or_default();
+        let others = members.voter_ids().filter(|id| *id != self.node);
+        let best = others.max_by_key(|id| replication.get(id).copied().flatten())?;
+        Some((best, members.get_node(&best)?.clone()))
     }
 
     /// Has the voter that lacks least stand for election, if this node leads. It is silent until the lease that the
@@ -267,18 +282,7 @@ impl Inner {
         if self.leadership().leader != Some(self.node) {
             return;
         }
-        let successor = {
-            let metrics = raft.metrics();
-            let metrics = metrics.borrow();
-            let members = metrics.membership_config.membership().clone();
-            let voters: Vec<u64> = members.voter_ids().filter(|id| *id != self.node).collect();
-            let replication = metrics.replication.clone().unwrap_or_default();
-            let best = voters
-                .into_iter()
-                .max_by_key(|id| replication.get(id).copied().flatten());
-            best.and_then(|id| Some((id, members.get_node(&id)?.clone())))
-        };
-        let Some((successor, member)) = successor else {
+        let Some((successor, member)) = self.successor() else {
             return;
         };
         raft.runtime_config().heartbeat(false);

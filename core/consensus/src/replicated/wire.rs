@@ -437,3 +437,136 @@ fn members(decoder: &mut Decoder<'_>) -> Result<Members, Error> {
         .collect::<Result<BTreeMap<_, _>, Error>>()?;
     Ok(Members::new(configs, nodes))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn some_log_id() -> impl Strategy<Value = Option<LogId>> {
+        proptest::option::of((any::<u64>(), 0..u64::MAX - 1))
+            .prop_map(|id| id.map(|(term, index)| LogId::new(CommittedLeaderId::new(term, 0), index)))
+    }
+
+    fn some_vote() -> impl Strategy<Value = Vote> {
+        (any::<u64>(), proptest::option::of(any::<u64>()), any::<bool>()).prop_map(|(term, voted_for, committed)| {
+            Vote {
+                leader_id: LeaderId { term, voted_for },
+                committed,
+            }
+        })
+    }
+
+    fn some_members() -> impl Strategy<Value = Members> {
+        let set = || proptest::collection::btree_set(1..9u64, 1..4);
+        let member = (".{0,20}", ".{0,20}", any::<u64>()).prop_map(|(peer_address, sql_address, generation)| Member {
+            peer_address,
+            sql_address,
+            generation,
+        });
+        let nodes = proptest::collection::btree_map(1..9u64, member, 0..5);
+        (proptest::collection::vec(set(), 1..3), nodes).prop_map(|(configs, mut nodes)| {
+            for id in configs.iter().flatten() {
+                nodes.entry(*id).or_default();
+            }
+            Members::new(configs, nodes)
+        })
+    }
+
+    fn some_payload() -> impl Strategy<Value = EntryPayload<TypeConfig>> {
+        prop_oneof![
+            Just(EntryPayload::Blank),
+            proptest::collection::vec(any::<u8>(), 0..40)
+                .prop_map(|bytes| EntryPayload::Normal(Proposal(bytes.into()))),
+            some_members().prop_map(EntryPayload::Membership),
+        ]
+    }
+
+    fn some_entries() -> impl Strategy<Value = Vec<Entry>> {
+        let entry = (any::<u64>(), 0..u64::MAX - 1, some_payload()).prop_map(|(term, index, payload)| Entry {
+            log_id: LogId::new(CommittedLeaderId::new(term, 0), index),
+            payload,
+        });
+        proptest::collection::vec(entry, 0..5)
+    }
+
+    fn some_request() -> impl Strategy<Value = Request> {
+        prop_oneof![
+            (some_vote(), some_log_id(), some_entries(), some_log_id()).prop_map(
+                |(vote, prev_log_id, entries, leader_commit)| Request::Append(AppendEntriesRequest {
+                    vote,
+                    prev_log_id,
+                    entries,
+                    leader_commit,
+                })
+            ),
+            (some_vote(), some_log_id()).prop_map(|(vote, last)| Request::Vote(VoteRequest::new(vote, last))),
+            (some_vote(), some_log_id(), some_log_id(), some_members(), ".{0,20}").prop_map(
+                |(vote, last_log_id, member_id, members, snapshot_id)| Request::Snapshot {
+                    vote,
+                    meta: SnapshotMeta {
+                        last_log_id,
+                        last_membership: StoredMembership::new(member_id, members),
+                        snapshot_id,
+                    },
+                    manifest: Bytes::from_static(b"manifest"),
+                }
+            ),
+            Just(()).prop_map(|()| Request::ReadIndex),
+            Just(()).prop_map(|()| Request::Campaign),
+            proptest::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| Request::Application(bytes.into())),
+        ]
+    }
+
+    fn some_response() -> impl Strategy<Value = Response> {
+        prop_oneof![
+            Just(()).prop_map(|()| Response::Append(AppendEntriesResponse::Success)),
+            Just(()).prop_map(|()| Response::Append(AppendEntriesResponse::Conflict)),
+            some_log_id().prop_map(|id| Response::Append(AppendEntriesResponse::PartialSuccess(id))),
+            some_vote().prop_map(|vote| Response::Append(AppendEntriesResponse::HigherVote(vote))),
+            (some_vote(), some_log_id(), any::<bool>())
+                .prop_map(|(vote, last, granted)| Response::Vote(VoteResponse::new(vote, last, granted))),
+            some_vote().prop_map(|vote| Response::Snapshot { vote }),
+            any::<u64>().prop_map(|index| Response::ReadIndex(LogIndex::new(index))),
+            Just(()).prop_map(|()| Response::Done),
+            proptest::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| Response::Application(bytes.into())),
+            proptest::option::of(any::<u64>()).prop_map(|leader| Response::NotLeader { leader }),
+            ".{0,20}".prop_map(|reason| Response::Failed { reason }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn requests_survive_the_way(request in some_request()) {
+            let bytes = request.encode();
+            let decoded = Request::decode(&bytes).expect("what was encoded decodes");
+            prop_assert_eq!(format!("{decoded:?}"), format!("{request:?}"));
+            prop_assert_eq!(decoded.encode(), bytes, "a message has one form");
+        }
+
+        #[test]
+        fn answers_survive_the_way(response in some_response()) {
+            let bytes = response.encode();
+            let decoded = Response::decode(&bytes).expect("what was encoded decodes");
+            prop_assert_eq!(format!("{decoded:?}"), format!("{response:?}"));
+            prop_assert_eq!(decoded.encode(), bytes, "a message has one form");
+        }
+
+        #[test]
+        fn nothing_else_is_understood(request in some_request(), cut in any::<prop::sample::Index>(), more in any::<u8>()) {
+            let bytes = request.encode();
+            prop_assert!(Request::decode(&bytes.slice(..cut.index(bytes.len()))).is_err());
+            prop_assert!(Request::decode(&[&bytes[..], &[more]].concat().into()).is_err());
+            let mut other_version = bytes.to_vec();
+            other_version[1] += 1;
+            prop_assert!(Request::decode(&other_version.into()).is_err());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let bytes = Bytes::from(bytes);
+            let _ = (Request::decode(&bytes), Response::decode(&bytes), decode_members(&bytes));
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Who a member is, and the TLS that shows it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -129,29 +129,24 @@ impl PeerIdentity {
     }
 }
 
-fn read(
-    name: &ServerName<'_>,
-    certificate: &PathBuf,
-    key: &PathBuf,
-    authority: &PathBuf,
-) -> Result<Loaded, PeerTlsError> {
+fn read(name: &ServerName<'_>, certificate: &Path, key: &Path, authority: &Path) -> Result<Loaded, PeerTlsError> {
     let chain = read_chain(certificate)?;
     if !chain.first().is_some_and(|own| is_of(own, name)) {
         return Err(PeerTlsError::WrongName {
-            path: certificate.clone(),
+            path: certificate.to_owned(),
             expected: name.to_str().into_owned(),
         });
     }
     let private_key = read_key(key)?;
     let roots = Arc::new(read_authority(authority)?);
     let unusable = |source| TlsError::Unusable {
-        path: certificate.clone(),
+        path: certificate.to_owned(),
         source,
     };
     let verifier = WebPkiClientVerifier::builder(Arc::clone(&roots))
         .build()
         .map_err(|error| PeerTlsError::Authority {
-            path: authority.clone(),
+            path: authority.to_owned(),
             reason: error.to_string(),
         })?;
     let mut server = ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
@@ -170,9 +165,9 @@ fn read(
     })
 }
 
-fn read_authority(path: &PathBuf) -> Result<RootCertStore, PeerTlsError> {
+fn read_authority(path: &Path) -> Result<RootCertStore, PeerTlsError> {
     let failed = |reason: String| PeerTlsError::Authority {
-        path: path.clone(),
+        path: path.to_owned(),
         reason,
     };
     let mut roots = RootCertStore::empty();
