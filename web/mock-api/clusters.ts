@@ -7,6 +7,8 @@ import type { MockCluster, MockOperation } from './state';
 
 const CREATE_STEPS = ['placed', 'certificate', 'started', 'joined', 'configured', 'probed'];
 const DELETE_STEPS = ['removed'];
+const CHANGE_STEPS = ['placed', 'certificate', 'started', 'joined', 'configured', 'probed', 'left', 'removed'];
+const NODE_COUNTS = [1, 3, 5];
 
 function find(call: SignedInCall) {
   const organisation = call.state.organisationOf(call.user, call.parameters['org'] ?? '');
@@ -119,6 +121,48 @@ function witnessesOf(cluster: Cluster): ClusterWitnesses {
   };
 }
 
+function nodeCountOf(value: unknown): number {
+  const nodeCount = Number(value);
+  if (!NODE_COUNTS.includes(nodeCount)) throw invalid('/node_count', 'pattern', 'A cluster has 1, 3 or 5 nodes.');
+  return nodeCount;
+}
+
+function newNode({ state }: SignedInCall, member: number): Cluster['nodes'][number] {
+  return {
+    member,
+    node_id: state.id('node'),
+    standing: 'wanted',
+    state: 'starting',
+    role: null,
+    wanted_version: null,
+    server_version: null,
+  };
+}
+
+/** Starts a change of a ready cluster's nodes; the mock has them changed at once. */
+function changeNodes(call: SignedInCall, kind: string, nodes: (cluster: MockCluster) => Cluster['nodes']) {
+  requireRole(call, 'owner', 'admin', 'member');
+  const { state, user } = call;
+  const { organisation, cluster } = find(call);
+  if (cluster.state !== 'ready')
+    throw new Refusal(409, 'cluster_state', `The cluster is ${cluster.state}, which does not allow this.`);
+  cluster.nodes = nodes(cluster);
+  cluster.node_count = cluster.nodes.length;
+  const operation: MockOperation = {
+    id: state.id('op'),
+    kind,
+    target: cluster.id,
+    steps: CHANGE_STEPS,
+    startedAt: state.now().getTime(),
+    failsAtStep: null,
+    cancelledAt: null,
+  };
+  organisation.operations.push(operation);
+  const aggregate = { kind: 'cluster', id: cluster.id };
+  const receipt = state.record(organisation, user, 'cluster.change_requested', aggregate, { kind });
+  return accepted({ operation: state.operationView(operation), receipt });
+}
+
 export const clusterRoutes: Route[] = [
   signedIn('get', '/api/v1/orgs/{org}/clusters', ({ state, user, parameters, url }) => {
     const organisation = state.organisationOf(user, parameters['org'] ?? '');
@@ -141,7 +185,7 @@ export const clusterRoutes: Route[] = [
       throw new Refusal(409, 'name_taken', `This organisation already has a cluster named ${name}.`, [
         { pointer: '/name', code: 'name_taken', detail: 'There is already a cluster with this name.' },
       ]);
-    const nodeCount = Number(body['node_count'] ?? 1);
+    const nodeCount = nodeCountOf(body['node_count'] ?? 1);
     const id = state.id('clu');
     const cluster: MockCluster = {
       id,
@@ -154,15 +198,7 @@ export const clusterRoutes: Route[] = [
       ready_at: null,
       host: `${name}-${id.slice(-8)}.local.craton.localhost`,
       port: 54321 + organisation.clusters.length,
-      nodes: Array.from({ length: nodeCount }, (_, index) => ({
-        member: index + 1,
-        node_id: state.id('node'),
-        standing: 'wanted',
-        state: 'starting',
-        role: null,
-        wanted_version: null,
-        server_version: null,
-      })),
+      nodes: Array.from({ length: nodeCount }, (_, index) => newNode(call, index + 1)),
       change: null,
       last_error: null,
       users: [{ name: 'app', created_at: state.iso(), password_rotated_at: null }],
@@ -221,6 +257,23 @@ export const clusterRoutes: Route[] = [
     );
     return accepted({ operation: state.operationView(operation), receipt });
   }),
+  signedIn('post', '/api/v1/orgs/{org}/clusters/{cluster}/scale', (call) =>
+    changeNodes(call, 'cluster.scale', ({ nodes }) => {
+      const nodeCount = nodeCountOf(call.body['node_count']);
+      const next = Math.max(...nodes.map(({ member }) => member)) + 1;
+      const added = Array.from({ length: Math.max(0, nodeCount - nodes.length) }, (_, index) =>
+        newNode(call, next + index),
+      );
+      return [...nodes, ...added].slice(0, nodeCount);
+    }),
+  ),
+  signedIn('post', '/api/v1/orgs/{org}/clusters/{cluster}/nodes/{member}/replace', (call) =>
+    changeNodes(call, 'cluster.replace_node', ({ nodes }) => {
+      const kept = nodes.filter(({ member }) => String(member) !== call.parameters['member']);
+      if (kept.length === nodes.length) throw notFound();
+      return [...kept, newNode(call, Math.max(...nodes.map(({ member }) => member)) + 1)];
+    }),
+  ),
   signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/connection', (call) => ok(connectionOf(find(call).cluster))),
   signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/witnesses', (call) => ok(witnessesOf(find(call).cluster))),
   signedIn('get', '/api/v1/orgs/{org}/clusters/{cluster}/ca.pem', (call) => {

@@ -123,7 +123,7 @@ export class MockState {
       attempts: 0,
       retry_at: null,
       deadline: at(operation.startedAt + 600_000),
-      cancellable: state === 'running' && operation.kind === 'cluster.create',
+      cancellable: state === 'running' && operation.kind !== 'cluster.delete',
       error: failed ? 'No node with free capacity answered in region local.' : null,
       created_at: at(operation.startedAt),
       updated_at: at(operation.startedAt + done * this.stepMs),
@@ -141,7 +141,7 @@ export class MockState {
       cluster.state = 'ready';
       cluster.ready_at ??= view.updated_at;
       cluster.last_error = null;
-    } else if (view.state === 'failed' || view.state === 'cancelled') {
+    } else if (operation.kind === 'cluster.create' && (view.state === 'failed' || view.state === 'cancelled')) {
       cluster.state = 'failed';
       cluster.last_error = view.error ?? 'The operation was cancelled.';
     }

@@ -9,8 +9,9 @@ import { Failure } from '@/components/Failure';
 import { useForm } from '@/hooks/useForm';
 import { useSecrets } from '@/hooks/useOnceSecret';
 import { Button } from '@/ui/Button';
-import { TextField } from '@/ui/Field';
+import { SelectField, TextField } from '@/ui/Field';
 import styles from './form.module.css';
+import { NODE_COUNT_HINT, NODE_COUNT_OPTIONS } from './node-count';
 import { clusterNameProblem } from './validation';
 
 /** The key under which the first password of a cluster is held until it is stored. */
@@ -24,10 +25,10 @@ export function CreateClusterForm({ organisation, onCreated }: Props) {
   const keys = useRef(new IdempotencyKeys());
   const org = organisation.id;
   const { field, onSubmit, submitting, failure } = useForm({
-    initial: { name: '' },
+    initial: { name: '', node_count: '1' },
     validate: ({ name }) => ({ name: clusterNameProblem(name) }),
-    submit: async ({ name }) => {
-      const body = { name };
+    submit: async ({ name, node_count }) => {
+      const body = { name, node_count: Number(node_count) };
       const answer = await keys.current.run(body, (key) =>
         answerOf(
           api.POST('/api/v1/orgs/{org}/clusters', {
@@ -60,6 +61,7 @@ export function CreateClusterForm({ organisation, onCreated }: Props) {
         hint="Part of the host name: lower-case letters, digits and hyphens, up to 40."
         {...field('name')}
       />
+      <SelectField label="Nodes" options={NODE_COUNT_OPTIONS} hint={NODE_COUNT_HINT} {...field('node_count')} />
       {failure ? <Failure error={failure} /> : null}
       <div>
         <Button

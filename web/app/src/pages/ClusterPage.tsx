@@ -10,6 +10,7 @@ import { ClusterStateBadge } from '@/components/ClusterStateBadge';
 import { ConnectionPanel } from '@/components/ConnectionPanel';
 import { DatabaseUsersPanel } from '@/components/DatabaseUsersPanel';
 import { Failure } from '@/components/Failure';
+import { NodesPanel } from '@/components/NodesPanel';
 import { OnceSecretCard } from '@/components/OnceSecretCard';
 import { OperationProgress } from '@/components/OperationProgress';
 import { Page } from '@/components/Page';
@@ -81,11 +82,36 @@ function ClusterDetails({ organisation, cluster }: { organisation: Organisation;
           <WitnessPanel org={org} cluster={cluster} />
         </>
       ) : null}
+      <NodesPanel organisation={organisation} cluster={cluster} />
       <ClusterFacts cluster={cluster} />
       <DeletePanel organisation={organisation} cluster={cluster} />
     </Page>
   );
 }
+
+const OPERATION_WORDS: Readonly<Record<string, { title: string; success: string }>> = {
+  'cluster.create': {
+    title: 'Creating the cluster',
+    success: 'The cluster is ready: login, write and read succeeded through its endpoint',
+  },
+  'cluster.delete': {
+    title: 'Deleting the cluster',
+    success: 'The cluster is deleted; its id will not be used again',
+  },
+  'cluster.scale': {
+    title: 'Changing the number of nodes',
+    success: 'The cluster has the nodes that it shall have',
+  },
+  'cluster.replace_node': {
+    title: 'Replacing a node',
+    success: 'The new node has taken its place, and the old one has left',
+  },
+  'cluster.upgrade': {
+    title: 'Moving to another version',
+    success: 'Every node runs the version and lets clients in',
+  },
+};
+const UNKNOWN_OPERATION = { title: 'Changing the cluster', success: 'The operation has succeeded' };
 
 /** The operation that the address names, followed live. */
 function ClusterOperation({ organisation, cluster }: { organisation: Organisation; cluster: Cluster }) {
@@ -106,18 +132,14 @@ function ClusterOperation({ organisation, cluster }: { organisation: Organisatio
 
   if (error) return <Failure error={error} />;
   if (followed?.operation.target !== cluster.id) return null;
-  const deleting = followed.operation.kind.includes('delete');
+  const { title, success } = OPERATION_WORDS[followed.operation.kind] ?? UNKNOWN_OPERATION;
   return (
     <OperationProgress
       organisation={organisation}
       followed={followed}
       onRetried={onRetried}
-      title={deleting ? 'Deleting the cluster' : 'Creating the cluster'}
-      success={
-        deleting
-          ? 'The cluster is deleted; its id will not be used again'
-          : 'The cluster is ready: login, write and read succeeded through its endpoint'
-      }
+      title={title}
+      success={success}
     />
   );
 }
@@ -150,24 +172,10 @@ function ClusterFacts({ cluster }: { cluster: Cluster }) {
           { term: 'Region', value: cluster.region },
           { term: 'Created', value: <Timestamp time={cluster.created_at} /> },
           ...(cluster.ready_at ? [{ term: 'Ready', value: <Timestamp time={cluster.ready_at} /> }] : []),
-          ...cluster.nodes.map((node) => ({
-            term: `Node ${node.member}`,
-            value: (
-              <>
-                <CopyableId value={node.node_id} what="node id" /> {nodeWords(node)}
-              </>
-            ),
-          })),
         ]}
       />
     </Panel>
   );
-}
-
-/** How a member stands, in words. */
-function nodeWords({ state, role, standing, server_version: version }: Cluster['nodes'][number]): string {
-  const words = [state.replaceAll('_', ' '), role, standing === 'wanted' ? null : standing];
-  return [...words, version && `version ${version}`].filter(Boolean).join(', ');
 }
 
 function DeletePanel({ organisation, cluster }: { organisation: Organisation; cluster: Cluster }) {

@@ -188,6 +188,36 @@ describe('a cluster', () => {
     expect(leavingNow.defaultPrevented).toBe(false);
   });
 
+  it('gets more nodes, and another one in the place of one', async () => {
+    const { user, location } = openOrganisation('/clusters/new');
+    await user.type(await screen.findByLabelText('Cluster name'), 'patient-records');
+    await user.click(await button('Create cluster'));
+    await heading('Connect');
+    await user.click(await button('I have stored it'));
+    const rows = async () =>
+      within(await screen.findByRole('table', { name: 'Nodes of the cluster' }))
+        .getAllByRole('rowheader')
+        .map(({ textContent }) => textContent);
+    expect(await rows()).toEqual(['1']);
+
+    await user.click(await button('Change nodes…'));
+    const dialog = within(await screen.findByRole('dialog'));
+    await user.selectOptions(dialog.getByLabelText('Nodes'), '3');
+    await user.click(dialog.getByRole('button', { name: 'Change nodes' }));
+    await heading('Changing the number of nodes');
+    expect(location()).toMatch(/\?operation=op_/);
+    await screen.findByText('The cluster has the nodes that it shall have');
+    expect(await rows()).toEqual(['1', '2', '3']);
+
+    const table = within(screen.getByRole('table', { name: 'Nodes of the cluster' }));
+    const [, second] = table.getAllByRole('button', { name: 'Replace…' });
+    expect(second).toBeDefined();
+    if (second) await user.click(second);
+    await user.click(await button('Replace node'));
+    await screen.findByText('The new node has taken its place, and the old one has left');
+    expect(await rows()).toEqual(['1', '3', '4']);
+  });
+
   it('that fails says why, and can be tried again', async () => {
     const { user } = openOrganisation('/clusters/new');
     await user.type(await screen.findByLabelText('Cluster name'), 'fail-here');

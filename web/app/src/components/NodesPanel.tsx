@@ -1,0 +1,101 @@
+import { useState } from 'react';
+import { useNavigate } from 'react-router';
+import { answerOf, api } from '@/api/client';
+import { refusalReason } from '@/api/permissions';
+import type { Cluster, Organisation } from '@/api/types';
+import { ConfirmForm } from '@/forms/ConfirmForm';
+import { ScaleClusterForm } from '@/forms/ScaleClusterForm';
+import { Button } from '@/ui/Button';
+import { CopyableId } from '@/ui/Copy';
+import { Dialog } from '@/ui/Dialog';
+import { Panel } from '@/ui/Panel';
+import { Table } from '@/ui/Table';
+
+type ClusterNode = Cluster['nodes'][number];
+
+/** The members of a cluster, what each of them does, and how their number is changed. */
+export function NodesPanel({ organisation, cluster }: { organisation: Organisation; cluster: Cluster }) {
+  const navigate = useNavigate();
+  const [scaling, setScaling] = useState(false);
+  const [replacing, setReplacing] = useState<ClusterNode | null>(null);
+  const serving = cluster.state === 'ready' || cluster.state === 'degraded';
+  const reason = serving ? refusalReason(organisation.role, 'manage_clusters') : 'The cluster is not ready.';
+  const follow = (operation: string) => {
+    setScaling(false);
+    setReplacing(null);
+    window.scrollTo({ top: 0 });
+    void navigate(`/orgs/${organisation.id}/clusters/${cluster.id}?operation=${operation}`, { replace: true });
+  };
+  const replace = async ({ member }: ClusterNode) => {
+    const { operation } = await answerOf(
+      api.POST('/api/v1/orgs/{org}/clusters/{cluster}/nodes/{member}/replace', {
+        params: { path: { org: organisation.id, cluster: cluster.id, member } },
+      }),
+    );
+    follow(operation.id);
+  };
+  return (
+    <Panel
+      title="Nodes"
+      description="Every node reads and writes. The leader orders the writes of all of them."
+      actions={
+        <Button disabledReason={reason} onClick={() => setScaling(true)}>
+          Change nodes…
+        </Button>
+      }
+    >
+      <Table
+        caption="Nodes of the cluster"
+        rows={cluster.nodes}
+        keyOf={({ member }) => String(member)}
+        columns={[
+          { header: 'Node', rowHeader: true, cell: ({ member }) => member },
+          {
+            header: 'Id',
+            cell: ({ node_id, member }) => <CopyableId value={node_id} what={`id of node ${member}`} short />,
+          },
+          { header: 'State', cell: stateWords },
+          { header: 'Role', cell: ({ role }) => role ?? 'not known' },
+          { header: 'Version', cell: ({ server_version }) => server_version ?? 'not known' },
+          {
+            header: 'Actions',
+            cell: (node) => (
+              <Button
+                disabledReason={reason ?? (cluster.nodes.length > 1 ? undefined : 'There is no other node.')}
+                onClick={() => setReplacing(node)}
+              >
+                Replace…
+              </Button>
+            ),
+          },
+        ]}
+      />
+      {scaling ? (
+        <Dialog title={`Change the nodes of ${cluster.name}`} onClose={() => setScaling(false)}>
+          <ScaleClusterForm
+            org={organisation.id}
+            cluster={cluster}
+            onChanging={follow}
+            onCancel={() => setScaling(false)}
+          />
+        </Dialog>
+      ) : null}
+      {replacing ? (
+        <Dialog title={`Replace node ${replacing.member}?`} onClose={() => setReplacing(null)}>
+          <ConfirmForm action="Replace node" onConfirm={() => replace(replacing)} onCancel={() => setReplacing(null)}>
+            <p>
+              A new node receives all data and takes its place; then node {replacing.member} leaves and its copy of the
+              data is destroyed. It may be out of reach.
+            </p>
+          </ConfirmForm>
+        </Dialog>
+      ) : null}
+    </Panel>
+  );
+}
+
+/** How a member stands, in words. */
+function stateWords({ state, standing }: ClusterNode): string {
+  const words = state.replaceAll('_', ' ');
+  return standing === 'wanted' ? words : `${words}, ${standing}`;
+}
