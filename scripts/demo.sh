@@ -84,7 +84,7 @@ person() {
 }
 
 create_cluster() {
-    api POST /clusters '{"name": "patient-safety"}' >"$WORK/created.json"
+    api POST /clusters '{"name": "patient-safety", "node_count": 3}' >"$WORK/created.json"
     CLUSTER=$(json .cluster.id <"$WORK/created.json")
     OPERATION=$(json .operation.id <"$WORK/created.json")
     PGPASSWORD=$(json .credentials.password <"$WORK/created.json")
@@ -96,11 +96,16 @@ cluster_is_ready() {
     await_operation "$OPERATION"
     api GET "/clusters/$CLUSTER" >"$WORK/cluster.json"
     [ "$(json .state <"$WORK/cluster.json")" = ready ]
-    # The node that has it; its log is the one to read when SQL fails.
-    INSTANCE=$(echo "$WORLD_DIR"/node-*/instances/"$CLUSTER".*)
+    # The first node's files; its log is the one to read when SQL fails.
+    INSTANCE=$(instance 1)
     RELEVANT_LOG=$INSTANCE/server.log
-    echo "probed through its public endpoint: TLS, login, a write, a read"
+    echo "three nodes on three agents; each was probed through its own endpoint: TLS, login, a write, a read"
 }
+
+# The directory of a member of the cluster: instance NUMBER
+instance() { echo "$WORLD_DIR"/node-*/instances/"$CLUSTER.$1"; }
+
+members() { json '.members.map(member => member.member).join(" ")' <"$WORK/connection.json"; }
 
 sql() { psql "$CONNECTION" --no-psqlrc --set ON_ERROR_STOP=1 --quiet --tuples-only --no-align "$@"; }
 
@@ -245,12 +250,94 @@ quiet_logs() {
     echo "${#logs[@]} logs of ${#logs[@]} processes"
 }
 
+# Writes one row after the other until told to stop, and notes when each was acknowledged: write_rows WRITER
+write_rows() {
+    local id=$(($1 * 1000000)) error=$WORK/writer.$1.error
+    until [ -e "$WORK/enough" ]; do
+        id=$((id + 1))
+        until sql --command "INSERT INTO ledger VALUES ($id, $1)" 2>"$error"; do
+            # Written, and only the answer was lost with the connection.
+            if grep -q 'duplicate key' "$error"; then break; fi
+            if [ -e "$WORK/give-up" ]; then return 1; fi
+        done
+        echo "$EPOCHREALTIME $id" >>"$WORK/acknowledged.$1"
+    done
+}
+
+# Whether so many rows were acknowledged since a time: acknowledged COUNT SINCE
+acknowledged() {
+    [ "$(cat "$WORK"/acknowledged.* 2>/dev/null | awk -v since="$2" '$1 > since' | wc -l)" -ge "$1" ]
+}
+
+leader() { api GET "/clusters/$CLUSTER" | json '.nodes.find(node => node.role === "leader")?.member'; }
+
+has_leader() { [ "$(leader)" != undefined ]; }
+
+lose_leader() {
+    local writers=() writer member killed status=0
+    sql --command 'CREATE TABLE ledger (id BIGINT PRIMARY KEY, writer BIGINT NOT NULL)'
+    for writer in 1 2 3 4; do
+        write_rows "$writer" &
+        writers+=($!)
+    done
+    wait_for 30 acknowledged 40 0
+    wait_for 30 has_leader
+    member=$(leader)
+    killed=$EPOCHREALTIME
+    kill -KILL "$(json .pid <"$(instance "$member")/process.json")"
+    wait_for 60 acknowledged 100 "$killed" || { touch "$WORK/give-up"; return 1; }
+    touch "$WORK/enough"
+    for writer in "${writers[@]}"; do wait "$writer" || status=$?; done
+    [ "$status" -eq 0 ]
+    RESUMED=$(cat "$WORK"/acknowledged.* | sort -n | awk -v killed="$killed" '
+        last != "" && $1 > killed && $1 - last > gap { gap = $1 - last } { last = $1 } END { printf "%.2f", gap }')
+    echo "node $member led and was killed; the longest time without a write was $RESUMED s"
+}
+
+# The ids on one member: ids NUMBER
+ids() {
+    local keywords
+    keywords=$(json ".members.filter(member => member.member === $1).map(
+        member => \`hostaddr=\${member.host_address} port=\${member.port} host=\${member.host}\`)[0]" <"$WORK/connection.json")
+    psql "$(echo "$CONNECTION" | sed -e 's/host=[^ ]* hostaddr=[^ ]* port=[^ ]* //') $keywords" \
+        --no-psqlrc --quiet --tuples-only --no-align --command 'SELECT id FROM ledger ORDER BY id'
+}
+
+# Whether a member has exactly the acknowledged rows: has_every_row NUMBER
+has_every_row() { ids "$1" 2>/dev/null | cmp --silent - "$WORK/acknowledged"; }
+
+nothing_lost() {
+    local member
+    cut -d ' ' -f 2 "$WORK"/acknowledged.* | sort -n >"$WORK/acknowledged"
+    for member in $(members); do wait_for 60 has_every_row "$member"; done
+    [ "$(sql --command "SELECT count(*) FROM craton_history('ledger')")" -eq "$(wc -l <"$WORK/acknowledged")" ]
+    echo "$(wc -l <"$WORK/acknowledged") acknowledged rows, each there once, on every node"
+}
+
+# What the log of the database is on a member, as one hash: log_hash NUMBER
+log_hash() {
+    local tenant
+    tenant=$(sed -e 's/+.*//' -e 's|.*/||' "$WORK/log.key")
+    (cd "$(instance "$1")/data/tenants/$tenant/log" && sha256sum -- *.segment | sha256sum)
+}
+
+logs_are_equal() {
+    local member hashes=()
+    for member in $(members); do hashes+=("$(log_hash "$member")"); done
+    [ "$(printf '%s\n' "${hashes[@]}" | sort -u | wc -l)" -eq 1 ]
+}
+
+replicas_are_equal() {
+    wait_for 60 logs_are_equal
+    echo "SHA-256 of the log's segments on every node: $(log_hash 1 | cut -c 1-16)…"
+}
+
 echo "Craton: the main job, from sign-up to a verified receipt" >&3
 echo >&3
 step "build" build
 step "a world of real processes: craton dev" world
 step "sign up with a passkey in a headless browser, on the real page" person
-step "create a cluster: POST /api/v1/orgs/{org}/clusters" create_cluster
+step "create a cluster of three nodes: POST /api/v1/orgs/{org}/clusters" create_cluster
 step "wait until it is connectable" cluster_is_ready
 step "connect with stock psql, sslmode=verify-full" connect
 step "create a table" create_table
@@ -263,6 +350,9 @@ step "flip one bit of the receipt: it is refused" forge_receipt
 step "copy the database's log off the node and verify it offline" copy_log
 step "flip one bit of the copy: the record is named" forge_log
 step "no process has logged a warning or an error" quiet_logs
+step "kill the node that leads, in the middle of a load" lose_leader
+step "no acknowledged row is lost, none is there twice" nothing_lost
+step "the logs of the three nodes are byte-identical" replicas_are_equal
 
 TOOK=$(elapsed "$BEGIN")
 if [ "$KEEP" = true ]; then
@@ -275,4 +365,4 @@ fi
 STEP="the end"
 stop_world
 echo >&3
-echo "demo: $STEPS steps in $TOOK s: a row loaded by psql was proved offline by its receipt, and a flipped bit of the log was found in record $NAMED" >&3
+echo "demo: $STEPS steps in $TOOK s: a row loaded by psql was proved offline by its receipt, a flipped bit of the log was found in record $NAMED, and the loss of the leader was survived in $RESUMED s" >&3

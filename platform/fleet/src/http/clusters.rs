@@ -33,14 +33,14 @@ use crate::{
 };
 
 /// How many nodes a cluster may have.
-const NODE_COUNTS: [u32; 1] = [1];
+const NODE_COUNTS: [u32; 3] = [1, 3, 5];
 
 /// Checks how many nodes a cluster shall have.
 pub(super) fn check_node_count(node_count: u32) -> Result<u32, Problem> {
     if NODE_COUNTS.contains(&node_count) {
         return Ok(node_count);
     }
-    let detail = "A cluster has one node in this version.";
+    let detail = "A cluster has 1, 3 or 5 nodes.";
     Err(Problem::invalid_field("/node_count", detail))
 }
 
@@ -53,8 +53,7 @@ pub(crate) struct CreateCluster {
     pub(crate) name: String,
     /// Where; the platform's own region when absent.
     pub(crate) region: Option<String>,
-    /// How many nodes; 1 when absent, which is also the most.
-    #[schema(minimum = 1, maximum = 1)]
+    /// How many nodes: 1, 3 or 5; 1 when absent.
     pub(crate) node_count: Option<u32>,
 }
 
