@@ -350,6 +350,92 @@ async fn a_cluster_moves_between_installed_versions_and_stops_at_one_that_does_n
     world.stop().await;
 }
 
+/// Inserts a row through the first member that takes it, with patience.
+async fn insert_somewhere(connection: &Value, ca_pem: &str, password: &str, id: i64) {
+    let mut last = String::new();
+    for _ in 0..300 {
+        for member in connection["members"].as_array().expect("members") {
+            let mut target = connection.clone();
+            target["host_address"] = member["host_address"].clone();
+            target["port"] = member["port"].clone();
+            let Ok(client) = connect(&target, ca_pem, password).await else {
+                continue;
+            };
+            let insert = "INSERT INTO visit VALUES ($1, 'x') ON CONFLICT DO NOTHING";
+            match client.execute(insert, &[&id]).await {
+                Ok(_) => return,
+                Err(error) => last = error.to_string(),
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("no member took the row: {last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_three_survives_the_loss_of_its_leader_and_shrinks_to_one() {
+    let server = server_binary();
+    let world = World::start().await;
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(Node::start(world.address(), &world.join_token(60).await, &server));
+    }
+    let online = |nodes: &Value| nodes["items"].as_array().is_some_and(|nodes| nodes.len() == 3);
+    world.operator().until("/api/v1/fleet/nodes", online).await;
+    let owner = world.member(Role::Owner);
+    let body = json!({ "name": "clinic", "node_count": 3 });
+    let (status, created) = owner.call(Method::POST, "clusters", Some(body)).await;
+    assert_eq!(status, StatusCode::CREATED, "{created}");
+    let path = format!("clusters/{}", created["cluster"]["id"].as_str().unwrap());
+    let operation = format!("operations/{}", created["operation"]["id"].as_str().unwrap());
+    let password = created["credentials"]["password"].as_str().unwrap();
+    let has_ended = |operation: &Value| !matches!(operation["state"].as_str(), Some("queued" | "running"));
+    let done = owner.until(&operation, has_ended).await;
+    assert_eq!(done["state"], "succeeded", "{done}");
+
+    let connection = owner.get(&format!("{path}/connection")).await;
+    assert_eq!(connection["members"].as_array().unwrap().len(), 3);
+    let ca_pem = owner.get(&format!("{path}/ca.pem")).await.as_str().unwrap().to_owned();
+    let client = connect(&connection, &ca_pem, password)
+        .await
+        .expect("ready means connectable");
+    client
+        .batch_execute("CREATE TABLE visit (id BIGINT PRIMARY KEY, note TEXT NOT NULL)")
+        .await
+        .unwrap();
+    insert_somewhere(&connection, &ca_pem, password, 1).await;
+
+    let is_leader = |node: &&Value| node["role"] == "leader";
+    let led = |cluster: &Value| cluster["nodes"].as_array().unwrap().iter().find(is_leader).cloned();
+    let leader = led(&owner.until(&path, |cluster| led(cluster).is_some()).await).unwrap();
+    let directory = format!(
+        "agent/instances/{}.{}",
+        path.trim_start_matches("clusters/"),
+        leader["member"]
+    );
+    let node = nodes
+        .iter()
+        .find(|node| node.path(&directory).exists())
+        .expect("a node has it");
+    send(node.server_pid().expect("it runs"), Signal::KILL);
+    insert_somewhere(&connection, &ca_pem, password, 2).await;
+
+    // The agent starts it again, and the cluster is whole.
+    let is_whole = |cluster: &Value| {
+        let nodes = cluster["nodes"].as_array().unwrap();
+        cluster["state"] == "ready" && nodes.iter().all(|node| node["state"] == "running") && led(cluster).is_some()
+    };
+    owner.until(&path, is_whole).await;
+    let scaled = change(&owner, format!("{path}/scale"), json!({ "node_count": 1 })).await;
+    assert_eq!(scaled["state"], "succeeded", "{scaled}");
+    let shown = owner.until(&path, |cluster| cluster["change"].is_null()).await;
+    assert_eq!(shown["nodes"].as_array().unwrap().len(), 1, "{shown}");
+    let connection = owner.get(&format!("{path}/connection")).await;
+    let client = connect_soon(&connection, &ca_pem, password).await;
+    assert_eq!(notes(&client).await, ["x", "x"]);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_renewed_at_half_of_their_time() {
     use jiff::SignedDuration;

@@ -76,7 +76,7 @@ pub(crate) async fn create(
         name: name.as_str().to_owned(),
         region,
         node_count,
-        replicated: node_count > 1,
+        replicated: true,
         host,
         databases: vec![MAIN_DATABASE.to_owned(), PROBE_DATABASE.to_owned()],
         user: APP_USER.to_owned(),

@@ -1022,7 +1022,7 @@ export interface components {
             name: string;
             /**
              * Format: int32
-             * @description How many nodes; 1 when absent, which is also the most.
+             * @description How many nodes: 1, 3 or 5; 1 when absent.
              */
             node_count?: number | null;
             /** @description Where; the platform's own region when absent. */
