@@ -9,10 +9,12 @@ use craton_consensus::{ClusterStatus, ListedMember, MemberList, MemberRole, Peer
 use craton_engine::{ClusterKeys, ClusterOptions, Member, fetch_cluster_keys};
 use craton_types::NodeId;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::peers::{PeerIdentity, PeerTlsError, PeerTransport};
 
+/// How long one member is waited for when it is asked for the cluster's keys.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a node that joins waits before it asks the other members again.
 const JOIN_PAUSE: Duration = Duration::from_millis(250);
 /// After so many rounds without success it says so.
@@ -186,15 +188,16 @@ impl Joining {
                     id: listed.id,
                     address: listed.peer_address.clone(),
                 };
-                match fetch_cluster_keys(self.transport.as_ref(), peer).await {
-                    Ok(keys) => {
+                // A member that is itself not ready yet may accept the connection and never answer.
+                match timeout(JOIN_TIMEOUT, fetch_cluster_keys(self.transport.as_ref(), peer)).await {
+                    Ok(Ok(keys)) => {
                         tracing::info!(from = %listed.id, "got the cluster's keys");
                         return keys;
                     }
-                    Err(error) if rounds.is_multiple_of(JOIN_ROUNDS_TOLD) => {
+                    Ok(Err(error)) if rounds.is_multiple_of(JOIN_ROUNDS_TOLD) => {
                         tracing::info!(%error, "waiting for another member to give the cluster's keys");
                     }
-                    Err(_) => {}
+                    Ok(Err(_)) | Err(_) => {}
                 }
             }
             rounds = rounds.wrapping_add(1);
