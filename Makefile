@@ -94,6 +94,7 @@ endif
 sim: setup ## The simulator, SEEDS=1000 seeds from FIRST=0 on; ARGS='--twice' compares each with a second run of it
 	cargo build --release --locked --package craton-sim
 	$(SIM) --first $(FIRST) --seeds $(SEEDS) $(ARGS)
+	$(SIM) --members 3 --first $(FIRST) --seeds $(SEEDS) $(ARGS)
 
 .PHONY: sim-bugs
 sim-bugs: setup ## Plants one bug after another; the simulator finds each within SEEDS=1000 seeds

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use craton_consensus::{SingleNode, Stepped};
+use craton_consensus::{Replicated, SingleNode, Stepped};
 
 use crate::background::Background;
 use crate::checkpointer::{Checkpointer, records_min};
@@ -42,7 +42,9 @@ impl Steps {
             stepped = Some(Arc::<SingleNode>::clone(&consensus));
             Ok(consensus)
         })?;
-        let consensus = stepped.expect("an open node has a consensus");
+        let member = opened.node.cluster.as_ref();
+        let member = member.map(|cluster| -> Arc<dyn Stepped> { Arc::<Replicated>::clone(&cluster.replicated) });
+        let consensus = stepped.or(member).expect("an open node has a consensus");
         let craton = opened.craton(Vec::new());
         let scrubber = Arc::new(opened.scrubber());
         let erasures = craton.clone();

@@ -260,6 +260,10 @@ impl State {
         if (0..chances).any(|_| self.strikes(Fault::IoError)) {
             return Some(FaultKind::Io);
         }
+        let takes_space = matches!(kind, CallKind::Write | CallKind::Allocate | CallKind::Create);
+        if takes_space && self.strikes(Fault::NoSpace) {
+            return Some(FaultKind::NoSpace);
+        }
         match kind {
             CallKind::Write if self.strikes(Fault::ShortWrite) => Some(FaultKind::ShortWrite),
             CallKind::Read if self.strikes(Fault::MisdirectedRead) => {

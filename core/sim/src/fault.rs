@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use craton_log::testing::Crash;
+
 macro_rules! faults {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
         /// Something that goes wrong in a run.
@@ -44,6 +46,8 @@ faults! {
     IoError = "io-error",
     /// A write writes a part and says so.
     ShortWrite = "short-write",
+    /// A call to the disk fails for want of space, once.
+    NoSpace = "no-space",
     /// The disk is full, for a while.
     DiskFull = "disk-full",
     /// A call to the disk takes long.
@@ -56,11 +60,33 @@ faults! {
     ClockForward = "clock-forward",
     /// The clock jumps back.
     ClockBack = "clock-back",
+    /// A packet between members is late.
+    NetworkDelay = "network-delay",
+    /// A packet between members is lost.
+    NetworkDrop = "network-drop",
+    /// A packet between members arrives twice.
+    NetworkDuplicate = "network-duplicate",
+    /// A member and the others do not reach each other, for a while.
+    Partition = "partition",
+    /// A member is not reached, or does not reach the others, for a while.
+    OneWayPartition = "one-way-partition",
+    /// A member and the others reach each other now and then.
+    FlappingNetwork = "flapping-network",
     /// A client goes away without waiting for its answer, and asks again.
     ImpatientClient = "impatient-client",
 }
 
 impl Fault {
+    /// Those that can strike a cluster with so many members.
+    pub fn of(members: u64) -> impl Iterator<Item = Self> {
+        let fits = move |fault: &Self| match members {
+            0 | 1 => !fault.is_network(),
+            // What a lone node can only refuse, and what it waits for, is left to the runs of lone nodes.
+            _ => !fault.is_damage() && !matches!(fault, Self::DiskFull | Self::NoSpace | Self::CrashInOpening),
+        };
+        Self::ALL.iter().copied().filter(fits)
+    }
+
     /// A fault by its name.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
@@ -71,6 +97,56 @@ impl Fault {
     #[must_use]
     pub const fn is_damage(self) -> bool {
         matches!(self, Self::MisdirectedRead | Self::Rot)
+    }
+
+    /// Whether it is one of the network between members.
+    #[must_use]
+    pub const fn is_network(self) -> bool {
+        matches!(
+            self,
+            Self::NetworkDelay
+                | Self::NetworkDrop
+                | Self::NetworkDuplicate
+                | Self::Partition
+                | Self::OneWayPartition
+                | Self::FlappingNetwork
+        )
+    }
+
+    /// Whether the machine goes down.
+    pub(crate) const fn is_crash(self) -> bool {
+        matches!(
+            self,
+            Self::ProcessCrash | Self::PowerCut | Self::TornWrites | Self::ReorderedWrites | Self::OrderedWrites
+        )
+    }
+
+    /// What the machine's disk does then.
+    pub(crate) const fn crash(self, seed: u64) -> Crash {
+        match self {
+            Self::PowerCut => Crash::DropUnsynced,
+            Self::TornWrites => Crash::Torn { seed },
+            Self::ReorderedWrites => Crash::Reordered { seed },
+            Self::OrderedWrites => Crash::InOrder { seed },
+            _ => Crash::Process,
+        }
+    }
+
+    /// Whether it strikes within calls to the disk or the network, or at an opening, and not between two steps.
+    pub(crate) const fn is_in_calls(self) -> bool {
+        matches!(
+            self,
+            Self::CrashInCall
+                | Self::CrashInOpening
+                | Self::IoError
+                | Self::ShortWrite
+                | Self::NoSpace
+                | Self::SlowDisk
+                | Self::MisdirectedRead
+                | Self::NetworkDelay
+                | Self::NetworkDrop
+                | Self::NetworkDuplicate
+        )
     }
 }
 

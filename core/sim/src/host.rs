@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use craton_engine::{Craton, EngineError, Options, Steps};
+use craton_engine::{ClusterOptions, Craton, EngineError, Options, Steps};
 use craton_log::testing::Crash;
 use craton_log::{Disk, TenantLogOptions};
 
@@ -58,6 +58,18 @@ impl Host {
         let disk = Arc::new(self.disk.clone());
         let options = self.options(disk).on_full_disk(move || waiting.wait_for_space());
         let (craton, steps) = options.open_stepped(DIRECTORY)?;
+        self.node = Some(Node { steps, craton });
+        Ok(())
+    }
+
+    /// Starts the node as a member of a cluster. The thread is on the machine's runtime.
+    pub(crate) fn open_member(&mut self, cluster: ClusterOptions) -> Result<(), EngineError> {
+        self.lives += 1;
+        self.trace.note(format_args!("opens, life {}", self.lives));
+        let waiting = self.disk.clone();
+        let disk = Arc::new(self.disk.clone());
+        let options = self.options(disk).on_full_disk(move || waiting.wait_for_space());
+        let (craton, steps) = options.cluster(cluster).open_stepped(DIRECTORY)?;
         self.node = Some(Node { steps, craton });
         Ok(())
     }

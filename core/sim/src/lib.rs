@@ -9,16 +9,18 @@
 //! - Every checker and every fault counts how often it had something to say, so that coverage can be seen.
 //!
 //! # Deliberately absent
-//! A network: nodes are alone. Faults of the write-ahead log and the tenants' logs without the engine (`craton-faults`).
+//! Threads, and the TLS of the real network. Faults of the write-ahead log and the tenants' logs without the engine (`craton-faults`).
 
 mod campaign;
 mod checkers;
 mod clock;
+mod cluster;
 mod dice;
 mod disk;
 mod fault;
 mod history;
 mod host;
+mod network;
 mod runner;
 mod swarm;
 mod trace;

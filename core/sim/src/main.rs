@@ -3,6 +3,7 @@
 //! Exit code 0: no promise was broken, or every planted bug was found; 1: otherwise, with the command that repeats it; 2: bad
 //! usage.
 
+mod processes;
 mod tell;
 
 use std::io::{self, Write as _};
@@ -12,7 +13,7 @@ use clap::Parser;
 use craton_sim::{Fault, Options, campaign};
 
 /// In so many runs every fault strikes, and every checker has something to compare.
-const COVERING_RUNS: u64 = 500;
+pub(crate) const COVERING_RUNS: u64 = 500;
 
 #[derive(Parser)]
 #[command(about = "The real engine under simulated disk, time and crashes")]
@@ -26,6 +27,9 @@ struct Cli {
     /// The first of them
     #[arg(long, default_value_t = 0)]
     first: u64,
+    /// How many members the cluster has; 1 for a lone node
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=7))]
+    members: u64,
     /// Faults to leave out of what a seed decides, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = fault)]
     without: Vec<Fault>,
@@ -72,6 +76,7 @@ fn main() -> anyhow::Result<ExitCode> {
     };
     let base = Options {
         seed: seeds.start,
+        members: cli.members,
         without: cli.without.clone(),
         steps: cli.steps,
         print: cli.trace,
@@ -80,14 +85,23 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(name) = &cli.planted {
         return planted::find(name, seeds, &base, cli.threads);
     }
+    if cli.members > 1 && cli.seed.is_none() {
+        let processes = processes::Processes {
+            members: cli.members,
+            threads: cli.threads,
+            twice: cli.twice,
+            hashes: cli.hashes,
+        };
+        return Ok(processes.run(seeds)?);
+    }
     let started = std::time::Instant::now();
     let summary = campaign(seeds, &base, cli.twice, cli.threads);
     let out = &mut io::stdout().lock();
-    tell::summary(out, &summary, started.elapsed(), cli.hashes)?;
+    tell::summary(out, &summary, cli.members, started.elapsed(), cli.hashes)?;
     for (options, report) in &summary.failures {
         tell::failure(out, options, report, !cli.as_is && !cli.trace)?;
     }
-    let never_seen = tell::never_seen(&summary);
+    let never_seen = tell::never_seen(&summary, cli.members);
     let is_covered = never_seen.is_empty() || summary.runs < COVERING_RUNS;
     if !is_covered {
         writeln!(out, "never seen in {} runs: {}", summary.runs, never_seen.join(", "))?;

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::cluster::ClusterWorld;
 use crate::fault::{Counts, Fault};
 use crate::swarm::Swarm;
 use crate::trace::Trace;
@@ -12,6 +13,8 @@ use crate::world::{Ending, Violation, World};
 pub struct Options {
     /// Decides everything.
     pub seed: u64,
+    /// How many members the cluster has; a lone node for one or zero.
+    pub members: u64,
     /// Faults that are left out of what the seed decides.
     pub without: Vec<Fault>,
     /// How many steps the safety phase has, instead of what the seed decides.
@@ -50,11 +53,14 @@ pub struct Report {
 /// Runs a seed to its end. A panic is a broken promise as well.
 #[must_use]
 pub fn run(options: &Options) -> Report {
-    let swarm = Swarm::of(options.seed, &options.without, options.steps);
+    let swarm = Swarm::of(options.seed, options.members.max(1), &options.without, options.steps);
     let trace = Trace::new(options.print);
     let (steps, enabled) = (swarm.steps, swarm.rates.keys().copied().collect());
-    let mut world = World::new(options.seed, swarm, &trace);
-    let ended = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
+    let mut run = match options.members {
+        0 | 1 => AnyWorld::Lone(Box::new(World::new(options.seed, swarm, &trace))),
+        members => AnyWorld::Cluster(Box::new(ClusterWorld::new(options.seed, swarm, &trace, members))),
+    };
+    let ended = catch_unwind(AssertUnwindSafe(|| run.run())).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(Violation {
@@ -62,18 +68,56 @@ pub fn run(options: &Options) -> Report {
             what: text.unwrap_or("without a text").to_owned(),
         })
     });
+    let (faults, facts, requests) = run.counts();
     Report {
         ended,
         trace_hash: trace.hash(),
         events: trace.events(),
-        simulated_ns: world.elapsed_ns(),
+        simulated_ns: run.elapsed_ns(),
         recent: trace.recent(),
-        faults: world.counts.clone(),
-        facts: world.facts.clone(),
-        requests: world.done.clone(),
-        lives: world.lives(),
+        faults,
+        facts,
+        requests,
+        lives: run.lives(),
         steps,
         enabled,
+    }
+}
+
+/// A run of either kind.
+enum AnyWorld {
+    Lone(Box<World>),
+    Cluster(Box<ClusterWorld>),
+}
+
+impl AnyWorld {
+    fn run(&mut self) -> Result<Ending, Violation> {
+        match self {
+            Self::Lone(world) => world.run(),
+            Self::Cluster(world) => world.run(),
+        }
+    }
+
+    /// Faults, facts and requests.
+    fn counts(&self) -> (Counts, Counts, Counts) {
+        match self {
+            Self::Lone(world) => (world.counts.clone(), world.facts.clone(), world.done.clone()),
+            Self::Cluster(world) => (world.counts.clone(), world.facts.clone(), world.done.clone()),
+        }
+    }
+
+    fn elapsed_ns(&self) -> u64 {
+        match self {
+            Self::Lone(world) => world.elapsed_ns(),
+            Self::Cluster(world) => world.elapsed_ns(),
+        }
+    }
+
+    fn lives(&self) -> u64 {
+        match self {
+            Self::Lone(world) => world.lives(),
+            Self::Cluster(world) => world.lives(),
+        }
     }
 }
 

@@ -36,13 +36,14 @@ pub(crate) struct Swarm {
 }
 
 impl Swarm {
-    /// What the seed stands for, without some faults.
-    pub(crate) fn of(seed: u64, without: &[Fault], steps: Option<u64>) -> Self {
+    /// What the seed stands for with so many members, without some faults.
+    pub(crate) fn of(seed: u64, members: u64, without: &[Fault], steps: Option<u64>) -> Self {
         let mut dice = Dice::new(seed, "swarm");
         let damages = dice.below(DAMAGE_SEEDS) == 0;
         let mut rates = BTreeMap::new();
         for &fault in Fault::ALL {
-            let chosen = dice.below(2) == 0 && (!fault.is_damage() || damages);
+            let fits = Fault::of(members).any(|fits| fits == fault) && (!fault.is_damage() || damages);
+            let chosen = dice.below(2) == 0 && fits;
             let rate = rate(fault) * *dice.pick(&[1, 1, 2, 4]);
             if chosen && !without.contains(&fault) {
                 rates.insert(fault, rate);
@@ -96,11 +97,14 @@ const fn rate(fault: Fault) -> u64 {
         Fault::CrashInOpening => 150_000,
         Fault::IoError => 100,
         Fault::ShortWrite => 3_000,
+        Fault::NoSpace => 700,
         Fault::DiskFull => 700,
         Fault::SlowDisk => 2_000,
         Fault::MisdirectedRead => 300,
         Fault::Rot => 400,
         Fault::ClockForward | Fault::ClockBack => 1_000,
+        Fault::NetworkDelay | Fault::NetworkDrop | Fault::NetworkDuplicate => 10_000,
+        Fault::Partition | Fault::OneWayPartition | Fault::FlappingNetwork => 300,
         Fault::ImpatientClient => 20_000,
     }
 }

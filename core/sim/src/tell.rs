@@ -6,7 +6,13 @@ use std::time::Duration;
 use craton_sim::{Counts, Fault, Options, Report, Summary, checker_names, run, smaller};
 
 /// Tells what all runs came to.
-pub(crate) fn summary(out: &mut impl Write, summary: &Summary, took: Duration, hashes: bool) -> io::Result<()> {
+pub(crate) fn summary(
+    out: &mut impl Write,
+    summary: &Summary,
+    members: u64,
+    took: Duration,
+    hashes: bool,
+) -> io::Result<()> {
     if hashes {
         for (seed, hash) in &summary.hashes {
             writeln!(out, "{seed} {hash:016x}")?;
@@ -24,18 +30,20 @@ pub(crate) fn summary(out: &mut impl Write, summary: &Summary, took: Duration, h
         simulated.as_secs_f64() / took.as_secs_f64().max(0.001),
     )?;
     writeln!(out, "{} of them ended by damage that the node noticed", summary.refused)?;
-    let faults = Fault::ALL.iter().map(|fault| fault.name()).collect();
+    let faults = Fault::of(members).map(Fault::name).collect();
     counts(out, "fault", faults, &summary.faults)?;
-    counts(out, "checker", checker_names(), &summary.facts)?;
+    counts(out, "checker", checker_names(members), &summary.facts)?;
     let requests = summary.requests.iter().map(|(name, _)| name).collect();
     counts(out, "request", requests, &summary.requests)
 }
 
 /// The faults that never struck and the checkers that never had anything to compare.
-pub(crate) fn never_seen(summary: &Summary) -> Vec<&'static str> {
-    let faults = Fault::ALL.iter().map(|fault| fault.name());
+pub(crate) fn never_seen(summary: &Summary, members: u64) -> Vec<&'static str> {
+    let faults = Fault::of(members).map(Fault::name);
     let faults = faults.filter(|name| summary.faults.get(name) == 0);
-    let checkers = checker_names().into_iter().filter(|name| summary.facts.get(name) == 0);
+    let checkers = checker_names(members)
+        .into_iter()
+        .filter(|name| summary.facts.get(name) == 0);
     faults.chain(checkers).collect()
 }
 
@@ -66,6 +74,9 @@ pub(crate) fn failure(out: &mut impl Write, options: &Options, report: &Report, 
 /// The command that repeats a run.
 fn command(options: &Options) -> String {
     let mut command = format!("craton-sim --seed {} --as-is", options.seed);
+    if options.members > 1 {
+        command.push_str(&format!(" --members {}", options.members));
+    }
     if !options.without.is_empty() {
         let names: Vec<&str> = options.without.iter().map(|fault| fault.name()).collect();
         command.push_str(&format!(" --without {}", names.join(",")));

@@ -15,7 +15,7 @@ use crate::history::{History, Told};
 use crate::host::{Host, Node};
 use crate::swarm::Swarm;
 use crate::trace::Trace;
-use crate::workload::{Client, Request, create_schema, tenant_name};
+use crate::workload::{Client, create_schema, request_name, tenant_name};
 
 /// A node is looked at about once in so many steps.
 const STEPS_BETWEEN_CHECKS: u64 = 150;
@@ -233,16 +233,7 @@ impl World {
     fn go_wrong(&mut self) -> Result<(), Stop> {
         for &fault in Fault::ALL {
             let rate = self.swarm.rate(fault);
-            let is_in_steps = !matches!(
-                fault,
-                Fault::CrashInCall
-                    | Fault::CrashInOpening
-                    | Fault::IoError
-                    | Fault::ShortWrite
-                    | Fault::SlowDisk
-                    | Fault::MisdirectedRead
-            );
-            if is_in_steps && rate > 0 && self.dice.strikes(rate) {
+            if rate > 0 && !fault.is_in_calls() && self.dice.strikes(rate) {
                 self.strike(fault)?;
             }
         }
@@ -252,11 +243,7 @@ impl World {
     fn strike(&mut self, fault: Fault) -> Result<(), Stop> {
         self.trace.note(fault.name());
         match fault {
-            Fault::ProcessCrash
-            | Fault::PowerCut
-            | Fault::TornWrites
-            | Fault::ReorderedWrites
-            | Fault::OrderedWrites => {
+            fault if fault.is_crash() => {
                 let in_call = self.swarm.rate(Fault::CrashInCall);
                 if in_call > 0 && self.dice.strikes(in_call) {
                     let calls = self.dice.below(CRASH_CALLS_MAX);
@@ -295,40 +282,19 @@ impl World {
                 }
                 Ok(())
             }
-            Fault::CrashInCall
-            | Fault::CrashInOpening
-            | Fault::IoError
-            | Fault::ShortWrite
-            | Fault::SlowDisk
-            | Fault::MisdirectedRead => Ok(()),
+            _ => Ok(()),
         }
     }
 
     fn crash_of(&mut self, fault: Fault) -> Crash {
-        let seed = self.dice.next();
         self.counts.add(fault.name(), 1);
-        match fault {
-            Fault::PowerCut => Crash::DropUnsynced,
-            Fault::TornWrites => Crash::Torn { seed },
-            Fault::ReorderedWrites => Crash::Reordered { seed },
-            Fault::OrderedWrites => Crash::InOrder { seed },
-            _ => Crash::Process,
-        }
+        fault.crash(self.dice.next())
     }
 
     /// One of the crashes that the seed has.
     fn any_crash(&mut self) -> Crash {
-        let crashes = [
-            Fault::ProcessCrash,
-            Fault::PowerCut,
-            Fault::TornWrites,
-            Fault::ReorderedWrites,
-            Fault::OrderedWrites,
-        ];
-        let chosen: Vec<Fault> = crashes
-            .into_iter()
-            .filter(|fault| self.swarm.rate(*fault) > 0)
-            .collect();
+        let crashes = Fault::ALL.iter().copied().filter(|fault| fault.is_crash());
+        let chosen: Vec<Fault> = crashes.filter(|fault| self.swarm.rate(*fault) > 0).collect();
         if chosen.is_empty() {
             return Crash::Process;
         }
@@ -382,7 +348,9 @@ impl World {
             let Err(error) = opened else { return Ok(()) };
             self.trace.note(format_args!("does not open: {}", chain(&error)));
             self.crash(Crash::Process);
-            if self.host.disk.counts().get(Fault::IoError.name()) > struck_before.get(Fault::IoError.name()) {
+            let struck = self.host.disk.counts();
+            let has_struck = |fault: Fault| struck.get(fault.name()) > struck_before.get(fault.name());
+            if has_struck(Fault::IoError) || has_struck(Fault::NoSpace) {
                 continue;
             }
             return Err(self.refused(&error));
@@ -510,18 +478,6 @@ impl World {
             Err(Objection::Unreadable(_)) if self.swarm.damages() => Err(Stop::RefusedDamage),
             Err(Objection::Broken(what) | Objection::Unreadable(what)) => Err(violation(REPLAY, what)),
         }
-    }
-}
-
-fn request_name(request: &Request) -> &'static str {
-    match request {
-        Request::Append { .. } => "append",
-        Request::Transfer { .. } => "transfer",
-        Request::Admit { .. } => "admit",
-        Request::Erase { .. } => "erase",
-        Request::Receipt { .. } => "receipt",
-        Request::RotateKey => "rotate-key",
-        Request::Checkpoint => "checkpoint",
     }
 }
 

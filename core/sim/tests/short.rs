@@ -23,6 +23,15 @@ fn some_seeds_hold_every_promise_and_leave_the_same_trace_twice() {
 }
 
 #[test]
+fn clusters_of_some_seeds_hold_every_promise_and_leave_the_same_trace_twice() {
+    let output = Command::new(env!("CARGO_BIN_EXE_craton-sim"))
+        .args(["--members", "3", "--seeds", "3", "--twice"])
+        .output()
+        .expect("the simulator runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
 fn another_process_leaves_the_same_trace() {
     let hashes = campaign(0..SEEDS_COMPARED, &Options::default(), false, 1).hashes;
     let output = Command::new(env!("CARGO_BIN_EXE_craton-sim"))

@@ -55,7 +55,7 @@ bugs! {
     FlushWithoutRows = "flush-without-rows",
     /// A tenant remembers the idempotency ids of its last two records only.
     ForgetIdempotencyIds = "forget-idempotency-ids",
-    /// A row is written without a look at the version that the writer saw.
+    /// A transaction is applied without a look at the versions that its client saw.
     SkipVersionCheck = "skip-version-check",
     /// Of a transaction that writes three rows, the last one is left out.
     HalfTransaction = "half-transaction",

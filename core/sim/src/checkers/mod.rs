@@ -6,6 +6,7 @@ mod acknowledged;
 mod chain;
 mod erasure;
 mod exactly_once;
+mod log_matching;
 mod merkle;
 mod replay;
 mod transactions;
@@ -16,6 +17,7 @@ use craton_engine::{ActorId, EngineError, Response, Tenant, Value};
 
 use crate::history::History;
 
+pub(crate) use log_matching::LogMatching;
 pub(crate) use replay::{compare_with_replay, show};
 
 /// A tenant of an open node, and what its clients know.
@@ -46,14 +48,27 @@ pub(crate) trait Checker {
 
 /// The name of the checker that compares views with a replay of the log.
 pub(crate) const REPLAY: &str = "projection-is-replay";
+/// Checkers of what clients of a cluster do not ask for.
+const LONE: [&str; 1] = ["erased-stays-erased"];
+/// The name of the checker that compares the logs of members.
+pub(crate) const LOG_MATCHING: &str = "log-matching";
+/// The name of the check that members show the same in the end.
+pub(crate) const IDENTICAL: &str = "identical-replicas";
 /// The name of the check that a healed node answers everybody.
 pub(crate) const LIVENESS: &str = "liveness";
 
-/// Every checker's name.
+/// The checkers of clusters with so many members, by name.
 #[must_use]
-pub fn names() -> Vec<&'static str> {
+pub fn names(members: u64) -> Vec<&'static str> {
     let named = all().into_iter().map(|checker| checker.name());
-    named.chain([REPLAY, LIVENESS]).collect()
+    match members {
+        0 | 1 => named.chain([REPLAY, LIVENESS]).collect(),
+        // Subjects are erased and receipts given by lone nodes only.
+        _ => named
+            .filter(|name| !LONE.contains(name))
+            .chain([LOG_MATCHING, IDENTICAL, LIVENESS])
+            .collect(),
+    }
 }
 
 /// A fresh one of each.
@@ -84,10 +99,16 @@ impl From<EngineError> for Objection {
     }
 }
 
-/// The rows of a query. Reading waits for nobody.
+/// The rows of a query, as the node has them. Such a read waits for nobody.
 fn rows(tenant: &Tenant, sql: &str) -> Result<Vec<Vec<Value>>, Objection> {
     let mut session = tenant.session(ActorId::NIL);
-    let mut query = Box::pin(session.sql(sql, &[]));
+    let mut query = Box::pin(async {
+        for statement in session.parse("SET craton.consistency = 'eventual'")? {
+            let prepared = session.prepare(&statement, &[])?;
+            session.execute(&prepared, &[]).await?;
+        }
+        session.sql(sql, &[]).await
+    });
     match query.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(Response::Rows { result, .. })) => Ok(result.rows),
         Poll::Ready(Ok(_)) => Err(Objection::Broken(format!("{sql} gives no rows"))),

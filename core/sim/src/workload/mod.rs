@@ -5,5 +5,5 @@ mod requests;
 mod schema;
 
 pub(crate) use client::Client;
-pub(crate) use requests::Request;
+pub(crate) use requests::{Request, request_name};
 pub(crate) use schema::{ACCOUNT_BALANCE, create_schema, tenant_name};

@@ -47,6 +47,19 @@ impl Request {
     }
 }
 
+/// A kind of request, as the coverage names it.
+pub(crate) const fn request_name(request: &Request) -> &'static str {
+    match request {
+        Request::Append { .. } => "append",
+        Request::Transfer { .. } => "transfer",
+        Request::Admit { .. } => "admit",
+        Request::Erase { .. } => "erase",
+        Request::Receipt { .. } => "receipt",
+        Request::RotateKey => "rotate-key",
+        Request::Checkpoint => "checkpoint",
+    }
+}
+
 /// What requests share.
 pub(crate) type SharedHistory = Rc<RefCell<History>>;
 
