@@ -268,6 +268,7 @@ impl ClusterWorld {
                 to,
                 bytes,
                 waiting,
+                ..
             } => {
                 let network = self.network.clone();
                 let machine = self.machines.iter().find(|machine| machine.id == to);

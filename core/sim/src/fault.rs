@@ -64,7 +64,7 @@ faults! {
     NetworkDelay = "network-delay",
     /// A packet between members is lost.
     NetworkDrop = "network-drop",
-    /// A packet between members arrives twice.
+    /// A packet of consensus between members arrives twice.
     NetworkDuplicate = "network-duplicate",
     /// A member and the others do not reach each other, for a while.
     Partition = "partition",

@@ -30,6 +30,8 @@ pub(crate) enum Packet {
         from: u64,
         to: u64,
         bytes: Bytes,
+        /// Whether it may arrive twice. A connection brings a command once or not at all.
+        may_double: bool,
         waiting: Waiting,
     },
     /// A member is answered.
@@ -143,13 +145,20 @@ impl State {
         if self.strikes(Fault::NetworkDrop) {
             return self.lose(packet);
         }
-        if let Packet::Request { from, to, bytes, .. } = &packet
+        if let Packet::Request {
+            from,
+            to,
+            bytes,
+            may_double: true,
+            ..
+        } = &packet
             && self.strikes(Fault::NetworkDuplicate)
         {
             let again = Packet::Request {
                 from: *from,
                 to: *to,
                 bytes: bytes.clone(),
+                may_double: false,
                 waiting: None,
             };
             self.queue_up(again);
@@ -189,12 +198,13 @@ struct Wire {
 }
 
 impl Transport for Wire {
-    fn call(&self, peer: Peer, _: Lane, request: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn call(&self, peer: Peer, lane: Lane, request: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let (sender, receiver) = oneshot::channel();
         self.network.send(Packet::Request {
             from: self.from,
             to: peer.id.get(),
             bytes: request,
+            may_double: lane == Lane::Consensus,
             waiting: Some(sender),
         });
         let timeout = TransportError::Timeout { peer: peer.id };
