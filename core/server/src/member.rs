@@ -297,6 +297,12 @@ fn not_ready(status: &ClusterStatus) -> Vec<NotReady> {
         };
         reason("not_a_voter", detail.to_owned());
     }
+    if status.lacks_majority {
+        reason(
+            "no_majority",
+            "the member leads, and a majority does not answer it".to_owned(),
+        );
+    }
     if status.is_incomplete {
         let detail = "the log lost entries that it may have acknowledged, and gets them back from the others";
         reason("incomplete", detail.to_owned());

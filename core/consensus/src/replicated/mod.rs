@@ -170,6 +170,8 @@ pub struct ClusterStatus {
     pub generation: u64,
     /// Whether its log lost entries that it may have acknowledged, and has not caught up yet.
     pub is_incomplete: bool,
+    /// Whether it leads, and a majority has not answered for longer than an election takes.
+    pub lacks_majority: bool,
     /// Whether its disk is full.
     pub is_out_of_space: bool,
     /// How many entries each other member lacks, when this one leads.
@@ -538,6 +540,7 @@ impl Inner {
             }
         });
         let last = self.log.last().map_or(LogIndex::ZERO, |last| log_index(last.index));
+        let silence_ms = metrics.as_ref().and_then(|metrics| metrics.millis_since_quorum_ack);
         let replication = metrics.and_then(|metrics| metrics.replication).unwrap_or_default();
         let lags = replication
             .iter()
@@ -562,6 +565,7 @@ impl Inner {
             learners: membership.learner_ids().map(NodeId::new).collect(),
             generation: known.unwrap_or_default(),
             is_incomplete: self.log.with_wal(|wal| wal.is_incomplete()),
+            lacks_majority: role == MemberRole::Leader && silence_ms.is_some_and(|ms| ms > supervisor::SILENCE_MS_MAX),
             is_out_of_space: *self.out_of_space.borrow(),
             lags: lags.collect(),
         }
@@ -723,11 +727,21 @@ impl Inner {
     }
 
     async fn ask_leader(&self, request: Bytes) -> Result<Bytes, ConsensusError> {
+        match self.forward(wire::Request::Application(request)).await? {
+            (_, wire::Response::Application(answer)) => Ok(answer),
+            (leader, other) => Err(unexpected(leader, &other)),
+        }
+    }
+
+    /// Asks the leader, as long as it is taken for the leader. Who it was, and its answer.
+    async fn forward(&self, request: wire::Request) -> Result<(u64, wire::Response), ConsensusError> {
         let (leader, member) = self.leader_member()?;
-        let asked = self.peers.forward(leader, &member, wire::Request::Application(request));
-        match asked.await? {
-            wire::Response::Application(answer) => Ok(answer),
-            other => Err(unexpected(leader, &other)),
+        let mut leadership = self.leadership.subscribe();
+        let replaced = leadership.wait_for(|now| now.leader != Some(leader));
+        tokio::select! {
+            answer = self.peers.forward(leader, &member, request) => Ok((leader, answer?)),
+            // One that was stopped, or cut off, would be waited for in vain.
+            _ = replaced => Err(TransportError::Timeout { peer: NodeId::new(leader) }.into()),
         }
     }
 

@@ -33,13 +33,12 @@ impl Inner {
         if self.leadership().leader == Some(self.node) {
             return self.confirm().await;
         }
-        let (leader, member) = self.leader_member()?;
-        match self.peers.forward(leader, &member, Request::ReadIndex).await? {
-            Response::ReadIndex(index) => Ok(index),
-            Response::NotLeader { leader } => Err(ConsensusError::NotLeader {
+        match self.forward(Request::ReadIndex).await? {
+            (_, Response::ReadIndex(index)) => Ok(index),
+            (_, Response::NotLeader { leader }) => Err(ConsensusError::NotLeader {
                 leader: leader.map(NodeId::new),
             }),
-            other => Err(unexpected(leader, &other)),
+            (leader, other) => Err(unexpected(leader, &other)),
         }
     }
 

@@ -22,6 +22,8 @@ const HEARTBEAT_MS: u64 = 150;
 /// lease, which is as long as the latter.
 const ELECTION_MS_MIN: u64 = 400;
 const ELECTION_MS_MAX: u64 = 700;
+/// A leader that a majority has not answered for so long may have been replaced.
+pub(super) const SILENCE_MS_MAX: u64 = 2 * ELECTION_MS_MAX;
 /// Entries that are kept for members that follow closely, though they could be forgotten.
 const ENTRIES_KEPT: u64 = 1_000;
 /// The most entries in a request; a reader's limit of bytes usually comes first.

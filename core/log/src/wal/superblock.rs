@@ -62,10 +62,10 @@ pub struct Vote {
 }
 
 impl Vote {
-    /// Whether a node that gave `last` may give this vote: in a later term, in a term without a vote, or when it learns
-    /// that a quorum gave the same vote.
+    /// Whether a node that gave `last` may give this vote: in a later term, in a term without a vote, or when it learns whom
+    /// a quorum elected in the term, be it somebody else than it voted for.
     pub(super) fn may_follow(&self, last: &Self) -> bool {
-        let is_granted_now = self.voted_for == last.voted_for && self.committed && !last.committed;
+        let is_granted_now = self.committed && !last.committed;
         self.term > last.term || (self.term == last.term && (last.voted_for == NodeId::ZERO || is_granted_now))
     }
 
@@ -421,7 +421,8 @@ mod tests {
             (vote(2, 1), vote(3, 0), false),
             (granted(3, 1), vote(3, 1), true),
             (granted(3, 1), vote(3, 0), true),
-            (granted(3, 2), vote(3, 1), false),
+            (granted(3, 2), vote(3, 1), true),
+            (granted(3, 2), granted(3, 1), false),
             (granted(3, 1), granted(3, 1), false),
             (vote(3, 1), granted(3, 1), false),
             (vote(4, 2), granted(3, 1), true),

@@ -171,6 +171,42 @@ fn statements_go_through_any_member_and_survive_the_leader() {
 }
 
 #[test]
+fn a_leader_that_stands_still_holds_up_nobody_for_long() {
+    let cluster = Cluster::start(3);
+    cluster.nodes[0].put_database("main");
+    cluster.nodes[0].put_user("app", crate::support::PASSWORD, &["main"], false);
+    cluster.nodes[0].psql("CREATE TABLE visits (id bigint PRIMARY KEY)");
+    for id in 1..=3 {
+        let leader = cluster.leader();
+        let other = (leader + 1) % 3;
+        cluster.nodes[leader].signal(rustix::process::Signal::STOP);
+        cluster.nodes[other].psql(&format!("INSERT INTO visits VALUES ({id})"));
+        cluster.nodes[leader].signal(rustix::process::Signal::CONT);
+        cluster.wait_until_all_serve();
+        assert_eq!(
+            cluster.nodes[leader].psql("SELECT count(*) FROM visits"),
+            id.to_string()
+        );
+    }
+    // Without a majority nothing is acknowledged, and the leader says why.
+    let leader = cluster.leader();
+    let others: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
+    others
+        .iter()
+        .for_each(|place| cluster.nodes[*place].signal(rustix::process::Signal::STOP));
+    let refused = cluster.nodes[leader].psql_as("app", "main", "INSERT INTO visits VALUES (9)");
+    assert!(refused.expect_err("nobody else has it").contains("57P03"));
+    let reply = cluster.nodes[leader].http("/ready");
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert!(reply.text.contains("a majority does not answer"), "{reply:?}");
+    others
+        .iter()
+        .for_each(|place| cluster.nodes[*place].signal(rustix::process::Signal::CONT));
+    cluster.wait_until_all_serve();
+    assert_eq!(cluster.nodes[leader].psql("SELECT count(*) FROM visits"), "3");
+}
+
+#[test]
 fn a_member_that_drains_hands_over_and_no_write_fails() {
     let cluster = Cluster::start(3);
     cluster.nodes[0].put_database("main");

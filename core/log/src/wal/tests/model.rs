@@ -169,8 +169,7 @@ impl Pair {
                     committed,
                 };
                 let is_later = terms > 0;
-                let is_new = before.voted_for == NodeId::ZERO
-                    || (before.voted_for.get() == node && committed && !before.committed);
+                let is_new = before.voted_for == NodeId::ZERO || (committed && !before.committed);
                 let is_sound = vote.term >= last_term && (!committed || node > 0);
                 if vote == before || (is_sound && (is_later || is_new)) {
                     self.model.vote = vote;
