@@ -777,11 +777,11 @@ fn open_wal(
 }
 
 /// An entry is applied only once it is durable: a log that ends before what was applied is not the one it was.
-/// A snapshot that was coming in is the exception: what it brought is newer.
+/// Two exceptions: a snapshot that was coming in has brought what is newer, and what a member's log lost it gets back.
 fn check_not_rolled_back(wal: &Wal, tenants: &Tenants, interrupted: Option<LogIndex>) -> Result<(), EngineError> {
     let last = wal.last_index().max(interrupted).unwrap_or_default();
     let applied = tenants.newest_applied();
-    match applied > last {
+    match applied > last && !wal.is_incomplete() {
         true => Err(EngineError::WriteAheadLogRolledBack { last, applied }),
         false => Ok(()),
     }

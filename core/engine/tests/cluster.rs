@@ -235,6 +235,57 @@ async fn writes_go_on_after_the_leader_closed_and_it_gets_what_it_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_member_with_a_damaged_write_ahead_log_comes_back() {
+    let mut world = World::new(&[1, 2, 3]).await;
+    world.voters(&[1, 2, 3]).await;
+    let leader = world.leader().await;
+    create(&world.nodes[&leader], "main").await;
+    let mut through_leader = session(&world.nodes[&leader], "main");
+    tag(&mut through_leader, TABLE).await;
+    for id in 0..20 {
+        tag(
+            &mut through_leader,
+            &format!("INSERT INTO people VALUES ({id}, 'before')"),
+        )
+        .await;
+    }
+    let damaged = *world.nodes.keys().find(|id| **id != leader).expect("two follow");
+    world.compare_logs().await;
+    // Closing brings everything to the disk, so the tenants' logs hold more than the damaged log then.
+    world.close(damaged).await;
+    damage_write_ahead_log(&world.folders[&damaged]);
+    tag(&mut through_leader, "INSERT INTO people VALUES (20, 'meanwhile')").await;
+    world.open(damaged, &[1, 2, 3]).await;
+    poll("it has back what it lost", || {
+        let members = world.members.read();
+        (!members[&damaged].status().is_incomplete).then_some(())
+    })
+    .await;
+    let mut again = session(&world.nodes[&damaged], "main");
+    assert_eq!(
+        rows(&mut again, "SELECT count(*) FROM people").await,
+        [[Value::Int(21)]]
+    );
+    world.compare_logs().await;
+}
+
+/// Flips a bit in the middle of what the longest segment holds.
+fn damage_write_ahead_log(folder: &Folder) {
+    let files = std::fs::read_dir(folder.data().join("wal")).expect("the log");
+    let segments = files
+        .map(|file| file.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    let written = segments.map(|path| {
+        let bytes = std::fs::read(&path).expect("readable");
+        (bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0), path)
+    });
+    let (end, longest) = written.max().expect("a segment");
+    let mut bytes = std::fs::read(&longest).expect("readable");
+    bytes[end / 2] ^= 1;
+    std::fs::write(&longest, bytes).expect("writable");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_node_alone_grows_into_a_cluster_and_a_late_one_is_given_all_of_it() {
     let folder = Folder::new();
     {

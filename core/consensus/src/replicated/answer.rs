@@ -45,7 +45,7 @@ impl Inner {
         match request {
             Request::Append(request) => self.take_entries(&raft, request).await,
             Request::Vote(request) => {
-                if self.log.with_wal(|wal| wal.is_incomplete()) {
+                if self.is_incomplete() {
                     return self.refuse_vote().await;
                 }
                 match raft.vote(request).await {
@@ -67,6 +67,9 @@ impl Inner {
                     leader: leader.map(NodeId::get),
                 },
                 Err(error) => failed(&error),
+            },
+            Request::Campaign if self.is_incomplete() => Response::Failed {
+                reason: "the log lacks what it may have acknowledged".to_owned(),
             },
             Request::Campaign => match raft.trigger().elect().await {
                 Ok(()) => Response::Done,

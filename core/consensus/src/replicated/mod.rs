@@ -564,7 +564,7 @@ impl Inner {
             voters: membership.voter_ids().map(NodeId::new).collect(),
             learners: membership.learner_ids().map(NodeId::new).collect(),
             generation: known.unwrap_or_default(),
-            is_incomplete: self.log.with_wal(|wal| wal.is_incomplete()),
+            is_incomplete: self.is_incomplete(),
             lacks_majority: role == MemberRole::Leader && silence_ms.is_some_and(|ms| ms > supervisor::SILENCE_MS_MAX),
             is_out_of_space: *self.out_of_space.borrow(),
             lags: lags.collect(),

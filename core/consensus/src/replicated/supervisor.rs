@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use craton_log::WalError;
-use craton_types::LogIndex;
 use openraft::{Config, ServerState, SnapshotPolicy};
 
 use super::log::LogStore;
 use super::machine::StateMachine;
 use super::members::next_step;
 use super::network::Network;
-use super::types::{Member, Raft, log_index};
+use super::types::{Member, Raft};
 use super::wire::Request;
 use super::{Inner, Leadership};
 
@@ -103,7 +102,7 @@ impl Inner {
             peers: Arc::clone(&self.peers),
             applied: Arc::clone(&self.applied),
         };
-        let is_incomplete = self.log.with_wal(|wal| wal.is_incomplete());
+        let is_incomplete = self.is_incomplete();
         let started = Raft::new(
             self.node,
             Arc::new(config(is_incomplete)),
@@ -145,7 +144,7 @@ impl Inner {
                     if leads {
                         self.change_membership(&raft).await;
                     }
-                    if self.log.with_wal(|wal| wal.is_incomplete()) {
+                    if self.is_incomplete() {
                         self.complete(&raft).await;
                     }
                 }
@@ -182,7 +181,7 @@ impl Inner {
         } else {
             tracing::info!("the next segment of the write-ahead log is reserved again");
             if let Some(raft) = self.raft() {
-                raft.runtime_config().elect(true);
+                raft.runtime_config().elect(!self.is_incomplete());
                 raft.runtime_config().heartbeat(true);
             }
         }
@@ -230,13 +229,18 @@ impl Inner {
         }
     }
 
+    /// Whether the log lost what it may have acknowledged, and does not have it back yet.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.log.with_wal(|wal| wal.is_incomplete())
+    }
+
     /// Takes note that nothing is missing any more, once the log holds what the leader had committed.
     async fn complete(self: &Arc<Self>, raft: &Raft) {
         let Ok(needed) = self.read_index().await else {
             return;
         };
-        let last = self.log.last().map_or(LogIndex::ZERO, |last| log_index(last.index));
-        if last < needed {
+        // What is in the log and not known to be committed may be of a leader that was replaced.
+        if self.log.committed() < needed {
             return;
         }
         match super::blocking(|| self.log.with_wal(|wal| wal.mark_complete())) {
