@@ -88,8 +88,10 @@ pub(crate) fn desired_instance(
 }
 
 fn membership(cluster: &ClusterState, member_id: MemberId) -> DesiredMembership {
+    // A member that starts first must know where the others are: it gets the cluster's keys from one of them.
+    let is_complete = cluster.ready_at.is_some() || cluster.wanted().all(|(_, member)| member.endpoint.is_some());
     let members = cluster.wanted().filter_map(|(member_id, member)| {
-        let endpoint = member.endpoint?;
+        let endpoint = member.endpoint.filter(|_| is_complete)?;
         Some(DesiredMember {
             member_id,
             peer_address: (endpoint.address, endpoint.peer_port).into(),
@@ -217,15 +219,24 @@ pub(crate) mod tests {
             })
         };
         assert_eq!(told(None, 1), (0, true, vec![]));
-        assert_eq!(told(seen(2), 2), (1, false, vec![2]));
-        assert_eq!(told(seen(1), 1), (2, true, vec![1, 2]));
+        assert_eq!(told(seen(2), 2), (1, false, vec![]));
+        assert_eq!(
+            told(seen(3), 3),
+            (2, false, vec![]),
+            "not before every address is known"
+        );
+        assert_eq!(told(seen(1), 1), (3, true, vec![1, 2, 3]));
         let now = environment.now();
         let ready = told(Some(Command::MarkReady { now }), 1);
-        assert_eq!(ready, (2, false, vec![1, 2]), "an empty member begins no second group");
+        assert_eq!(
+            ready,
+            (3, false, vec![1, 2, 3]),
+            "an empty member begins no second group"
+        );
         let member_ids = vec![member(2)];
         assert_eq!(
             told(Some(Command::ReleaseMembers { member_ids }), 2),
-            (3, false, vec![1])
+            (4, false, vec![1, 3])
         );
     }
 
