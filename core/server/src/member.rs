@@ -160,7 +160,7 @@ impl Joining {
 
     /// What the engine is opened with. A node without data that does not form the cluster first gets the cluster's keys
     /// from another member, however long that takes.
-    pub(crate) async fn engine_options(&self, has_data: bool) -> ClusterOptions {
+    pub(crate) async fn engine_options(&mut self, has_data: bool) -> ClusterOptions {
         let keys = match has_data || self.bootstrap {
             true => None,
             false => Some(self.fetch_keys().await),
@@ -175,14 +175,15 @@ impl Joining {
         }
     }
 
-    async fn fetch_keys(&self) -> ClusterKeys {
+    async fn fetch_keys(&mut self) -> ClusterKeys {
         let mut rounds = 0u32;
         loop {
-            let others = self
-                .members
-                .members
-                .iter()
-                .filter(|listed| listed.id != self.identity.node);
+            self.read_members_again();
+            let own = self.identity.node;
+            let others = self.members.members.iter().filter(|listed| listed.id != own);
+            if others.clone().next().is_none() && rounds.is_multiple_of(JOIN_ROUNDS_TOLD) {
+                tracing::warn!("the list of members names nobody who could give the cluster's keys");
+            }
             for listed in others {
                 let peer = Peer {
                     id: listed.id,
@@ -202,6 +203,15 @@ impl Joining {
             }
             rounds = rounds.wrapping_add(1);
             sleep(JOIN_PAUSE).await;
+        }
+    }
+
+    /// Members may get other addresses while this one waits.
+    fn read_members_again(&mut self) {
+        match read_members(&self.members_file) {
+            Ok(members) if members.generation >= self.members.generation => self.members = members,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the members were not read again"),
         }
     }
 

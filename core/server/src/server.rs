@@ -181,12 +181,12 @@ impl Server {
             .master_key(master_key)
             .sync_policy(sync_policy)
             .scrub(scrub);
-        let joining = member.map(Joining::load).transpose()?;
+        let mut joining = member.map(Joining::load).transpose()?;
         let peer_listener = match &joining {
             Some(joining) => Some(bind_peers(joining).await?),
             None => None,
         };
-        let options = match &joining {
+        let options = match &mut joining {
             Some(joining) => options.cluster(joining.engine_options(Craton::exists(&data_dir)).await),
             None => options,
         };

@@ -16,11 +16,11 @@ use super::wire::Request;
 use super::{Inner, Leadership};
 
 /// How often a leader says that it leads. A request for it that takes longer is given up.
-const HEARTBEAT_MS: u64 = 150;
+const HEARTBEAT_MS: u64 = 100;
 /// How long a member waits for a leader before it stands for election: a random time between these, after the leader's
 /// lease, which is as long as the latter.
-const ELECTION_MS_MIN: u64 = 400;
-const ELECTION_MS_MAX: u64 = 700;
+const ELECTION_MS_MIN: u64 = 300;
+const ELECTION_MS_MAX: u64 = 500;
 /// A leader that a majority has not answered for so long may have been replaced.
 pub(super) const SILENCE_MS_MAX: u64 = 2 * ELECTION_MS_MAX;
 /// Entries that are kept for members that follow closely, though they could be forgotten.
