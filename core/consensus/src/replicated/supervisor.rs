@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use craton_log::WalError;
 use openraft::{Config, ServerState, SnapshotPolicy};
+use rand_08::RngCore;
 
 use super::log::LogStore;
 use super::machine::StateMachine;
 use super::members::next_step;
 use super::network::Network;
+use super::runtime::ElectionRng;
 use super::types::{Member, Raft};
 use super::wire::Request;
 use super::{Inner, Leadership};
@@ -31,6 +33,9 @@ const REQUEST_ENTRIES_MAX: u64 = 64;
 const CAUGHT_UP_ENTRIES_MAX: u64 = 100;
 /// How often it is looked at who is and who shall be a member, and whether there is space again.
 const PERIOD: Duration = Duration::from_millis(250);
+/// After so many looks without a leader, a member leaves it to chance whether it stands for election: openraft draws how long a
+/// member waits only once, and members that always stand at the same moment would never elect anybody.
+const TIED_LOOKS_MIN: u32 = 8;
 /// How long one change of the membership may take.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the entries that are under way may take when the node hands leadership on.
@@ -120,6 +125,7 @@ impl Inner {
         self.raft.store(Some(Arc::new(raft.clone())));
         let mut metrics = raft.metrics();
         let mut ticks = tokio::time::interval(PERIOD);
+        let mut looks_without_leader = 0;
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let (leadership, running, leads) = {
@@ -140,6 +146,7 @@ impl Inner {
                     return;
                 },
                 _ = ticks.tick() => {
+                    self.break_tie(&raft, leadership, &mut looks_without_leader);
                     self.look_at_space();
                     if leads {
                         self.change_membership(&raft).await;
@@ -149,6 +156,25 @@ impl Inner {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether nothing speaks against standing for election.
+    fn may_stand(&self) -> bool {
+        !self.is_incomplete() && !*self.out_of_space.borrow() && !*self.draining.borrow()
+    }
+
+    fn break_tie(&self, raft: &Raft, leadership: Leadership, looks: &mut u32) {
+        let was_tied = *looks >= TIED_LOOKS_MIN;
+        *looks = match leadership.leader {
+            Some(_) => 0,
+            None => looks.saturating_add(1),
+        };
+        if *looks >= TIED_LOOKS_MIN {
+            let stands = ElectionRng.next_u32().is_multiple_of(2);
+            raft.runtime_config().elect(stands && self.may_stand());
+        } else if was_tied {
+            raft.runtime_config().elect(self.may_stand());
         }
     }
 
@@ -181,7 +207,7 @@ impl Inner {
         } else {
             tracing::info!("the next segment of the write-ahead log is reserved again");
             if let Some(raft) = self.raft() {
-                raft.runtime_config().elect(!self.is_incomplete());
+                raft.runtime_config().elect(self.may_stand());
                 raft.runtime_config().heartbeat(true);
             }
         }
@@ -246,7 +272,7 @@ impl Inner {
         match super::blocking(|| self.log.with_wal(|wal| wal.mark_complete())) {
             Ok(()) => {
                 tracing::info!("the log has everything again that it may have acknowledged");
-                raft.runtime_config().elect(true);
+                raft.runtime_config().elect(self.may_stand());
             }
             Err(error) => tracing::warn!(%error, "the log could not be marked complete"),
         }
