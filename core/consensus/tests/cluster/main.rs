@@ -2,8 +2,6 @@
 
 mod world;
 
-use std::time::Duration;
-
 use craton_consensus::{Consensus, ConsensusError, MemberRole, Role};
 use world::{World, poll};
 
@@ -179,5 +177,4 @@ fn a_leader_that_is_drained_hands_over() {
     world.propose(second, 1);
     assert_eq!(world.member(second).status().role, MemberRole::Leader);
     poll("all follow", || world.applied(first) == [0, 1]);
-    std::thread::sleep(Duration::from_millis(1));
 }
