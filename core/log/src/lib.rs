@@ -18,7 +18,7 @@ mod wal;
 
 pub use disk::{Disk, DiskFile, DiskLock, RealDisk};
 pub use tenant::{
-    LogReader, ScrubStep, SyncJob, TENANT_SEGMENT_BYTES_DEFAULT, TenantLog, TenantLogError, TenantLogOptions,
+    LogReader, Repaired, ScrubStep, SyncJob, TENANT_SEGMENT_BYTES_DEFAULT, TenantLog, TenantLogError, TenantLogOptions,
     TenantLogRecovery, TornRecords, Writeback, check_body,
 };
 pub use wal::{

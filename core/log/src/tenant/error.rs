@@ -68,6 +68,16 @@ pub enum TenantLogError {
         /// The header field that does not fit the log or the body.
         field: &'static str,
     },
+    /// A record that is said to belong into the log is not the one that was written there.
+    #[error("record {offset} of another copy has hash {found}, the one that belongs here has {expected}")]
+    NotProven {
+        /// Its offset.
+        offset: Offset,
+        /// The hash of the record that was written.
+        expected: Hash,
+        /// The hash of the one that was offered.
+        found: Hash,
+    },
     /// A hash was asked for that the published log does not determine.
     #[error("subtree {index} of level {level} reaches beyond the log's {size} records")]
     BeyondEnd {

@@ -34,14 +34,15 @@ impl Files {
         })
     }
 
-    /// All names. Files that never got their final name are removed: nothing refers to them.
+    /// All names, while the log is in use.
+    pub(super) fn names(&self) -> Result<Vec<String>, TenantLogError> {
+        self.disk.list(&self.dir).map_err(TenantLogError::io("list", &self.dir))
+    }
+
+    /// All names, when the log is opened. Files that never got their final name are removed: nothing refers to them.
     pub(super) fn list(&self) -> Result<Vec<String>, TenantLogError> {
-        let (unfinished, names): (Vec<_>, Vec<_>) = self
-            .disk
-            .list(&self.dir)
-            .map_err(TenantLogError::io("list", &self.dir))?
-            .into_iter()
-            .partition(|name| name.ends_with(TMP_SUFFIX));
+        let (unfinished, names): (Vec<_>, Vec<_>) =
+            self.names()?.into_iter().partition(|name| name.ends_with(TMP_SUFFIX));
         for name in unfinished {
             let path = self.dir.join(name);
             self.disk.remove(&path).map_err(TenantLogError::io("remove", &path))?;

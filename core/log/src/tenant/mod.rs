@@ -7,6 +7,7 @@
 //! - `level-<n>.hashes`: the Merkle hashes in tlog-tiles order, one file per tile level. Derived.
 //! - `synced`: how many records are known to be durable.
 //! - `<offset>.<n>.torn`: what crashes left unfinished, kept as evidence.
+//! - `<offset>.<n>.damaged`: what stood where a record, header or footer was written again, kept as evidence.
 //!
 //! # Rules
 //! - A record is appended once. Appending the same again, as when the write-ahead log is replayed, is checked
@@ -24,6 +25,7 @@ mod mark;
 mod open;
 mod reader;
 mod records;
+mod repair;
 mod scrub;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ pub use error::TenantLogError;
 pub use open::{TenantLogRecovery, TornRecords};
 pub use reader::LogReader;
 pub use records::check_body;
+pub use repair::Repaired;
 pub use scrub::ScrubStep;
 
 use index::{ClosedSegment, write_index};
@@ -90,6 +93,8 @@ pub struct TenantLog {
     replay: Option<Cursor>,
     scratch: Vec<u8>,
     recovery: TenantLogRecovery,
+    /// What was damaged and came again from the write-ahead log.
+    repaired: Vec<Repaired>,
 }
 
 /// The end of the last segment.
@@ -106,6 +111,11 @@ impl TenantLog {
     #[must_use]
     pub const fn recovery(&self) -> &TenantLogRecovery {
         &self.recovery
+    }
+
+    /// Takes out which damaged records were put back because they were appended again.
+    pub fn take_repaired(&mut self) -> Vec<Repaired> {
+        std::mem::take(&mut self.repaired)
     }
 
     /// The offset that the next record has.
@@ -258,13 +268,36 @@ impl TenantLog {
         Ok(())
     }
 
-    /// Compares a record with the one that the log has at its offset.
+    /// Compares a record with the one that the log has at its offset. One that is damaged, and that the log's hashes say is
+    /// this one, is put back.
     fn compare(&mut self, linked: &LinkedRecord) -> Result<Hash, TenantLogError> {
-        let record = linked.record();
-        let offset = record.header.offset.get();
-        if offset >= self.shared.state.read().written {
+        let offset = linked.record().header.offset;
+        if offset.get() >= self.shared.state.read().written {
             self.write_buffer()?;
         }
+        let error = match self.is_stored(linked) {
+            Ok(true) => return Ok(linked.hash()),
+            Ok(false) => TenantLogError::Diverged { offset },
+            Err(error @ TenantLogError::Corrupt { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        match self.shared.repair(linked) {
+            Ok(Some(repaired)) => {
+                self.repaired.push(repaired);
+                Ok(linked.hash())
+            }
+            Ok(None)
+            | Err(TenantLogError::Corrupt { .. } | TenantLogError::NotProven { .. } | TenantLogError::Invalid { .. }) => {
+                Err(error)
+            }
+            Err(failed) => Err(failed),
+        }
+    }
+
+    /// Whether the log holds exactly this record at its offset.
+    fn is_stored(&mut self, linked: &LinkedRecord) -> Result<bool, TenantLogError> {
+        let record = linked.record();
+        let offset = record.header.offset.get();
         // Replaying goes from record to record; only the first one is looked up.
         let reusable = self
             .replay
@@ -275,22 +308,18 @@ impl TenantLog {
             None => self.shared.locate(offset)?,
         };
         let stored = cursor.header()?;
-        let mut same = stored.bytes == *linked.header_bytes();
-        if same {
-            let mut body = Vec::with_capacity(record.header.payload_length as usize);
-            record.encode_body(&mut body);
-            cursor.body(&stored, &mut self.scratch)?;
-            same = self.scratch == body;
+        if stored.bytes != *linked.header_bytes() {
+            return Ok(false);
         }
-        if !same {
-            return Err(TenantLogError::Diverged {
-                offset: record.header.offset,
-            });
+        let mut body = Vec::with_capacity(record.header.payload_length as usize);
+        record.encode_body(&mut body);
+        cursor.body(&stored, &mut self.scratch)?;
+        if self.scratch != body {
+            return Ok(false);
         }
-        let hash = stored.hash();
         cursor.advance(&stored);
         self.replay = Some(cursor);
-        Ok(hash)
+        Ok(true)
     }
 
     /// Writes the buffered records and what is derived from them.
@@ -360,6 +389,7 @@ impl TenantLog {
             file,
             first: self.next,
             positions: Vec::new(),
+            anchors: Vec::new(),
         };
         self.active = ActiveTail {
             first: self.next,

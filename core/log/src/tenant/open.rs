@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use craton_proof::Frontier;
-use craton_types::{Hash, Offset, SegmentHeader, TenantId};
+use craton_types::{HEADER_MAGIC, Hash, Offset, SegmentHeader, TenantId};
 use parking_lot::{Mutex, RwLock};
 
 use super::files::{Files, NamedFile, index_name, parse_segment_name, segment_name};
@@ -32,6 +32,18 @@ pub struct TenantLogRecovery {
     pub torn: Option<TornRecords>,
     /// Whether indexes and hash files were missing or damaged and were derived from the records again.
     pub derived_again: bool,
+    /// Records and segments' ends that are damaged though they were synced, and their first field that is wrong. Only of
+    /// a log that was opened with [`TenantLog::open_with_damage`].
+    pub damaged: Vec<(Offset, &'static str)>,
+}
+
+/// What becomes of damage to what was synced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SyncedDamage {
+    /// The log does not open.
+    Refused,
+    /// It opens if the chain says what belongs there.
+    Kept,
 }
 
 /// What a crash left after the last whole record, behind everything known to be synced. The write-ahead log still
@@ -90,6 +102,32 @@ impl TenantLog {
         tenant: TenantId,
         options: TenantLogOptions,
     ) -> Result<Self, TenantLogError> {
+        Self::open_as(disk, dir, tenant, options, SyncedDamage::Refused)
+    }
+
+    /// As [`Self::open`], but opens a log as well of which something is damaged that was synced, as long as the records
+    /// around it say what belongs there: one record of the last segment, or headers and footers of segments. Reading what is damaged
+    /// gives [`TenantLogError::Corrupt`] until [`LogReader::repair`](super::LogReader::repair) and
+    /// [`LogReader::mend_frames`](super::LogReader::mend_frames) have put it right. Nothing is cut off.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with_damage(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        tenant: TenantId,
+        options: TenantLogOptions,
+    ) -> Result<Self, TenantLogError> {
+        Self::open_as(disk, dir, tenant, options, SyncedDamage::Kept)
+    }
+
+    fn open_as(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        tenant: TenantId,
+        options: TenantLogOptions,
+        on_damage: SyncedDamage,
+    ) -> Result<Self, TenantLogError> {
         let files = Files::create_dir(disk, dir)?;
         let names = files.list()?;
         let mark = match names.iter().any(|name| name == MARK_NAME) {
@@ -106,10 +144,11 @@ impl TenantLog {
             firsts.push(0);
         }
         let mut recovery = TenantLogRecovery::default();
-        let (closed, active_header) = check_segments(&files, tenant, &firsts)?;
+        let (closed, active_header) = check_segments(&files, tenant, &firsts, on_damage, &mut recovery.damaged)?;
         let mut builder = load_derived(&files, &names, tenant, &closed, &mut recovery)?;
-        let active = ActiveScan::run(&files, tenant, active_header, mark.synced(), &mut builder)?;
+        let mut active = ActiveScan::run(&files, tenant, active_header, mark.synced(), on_damage, &mut builder)?;
         builder.flush()?;
+        recovery.damaged.append(&mut active.damaged);
         if let Some(damage) = active.damage {
             recovery.torn = Some(set_aside(&files, &names, &active, damage)?);
         }
@@ -126,6 +165,7 @@ impl TenantLog {
                     file: active.file,
                     first: active.first,
                     positions: active.positions,
+                    anchors: active.anchors,
                 },
                 levels: builder.levels,
             }),
@@ -133,6 +173,7 @@ impl TenantLog {
             poisoned: AtomicBool::new(false),
             tiles: TileCache::default(),
             tiles_mended: AtomicU64::new(0),
+            repairing: Mutex::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -152,6 +193,7 @@ impl TenantLog {
             replay: None,
             scratch: Vec::new(),
             recovery,
+            repaired: Vec::new(),
         })
     }
 }
@@ -171,43 +213,62 @@ pub(super) fn create_segment(
     files.create_whole(&segment_name(first), &with_crc(&header.encode_without_crc()))
 }
 
-/// Checks that the segments make one log, and returns the closed ones and the header of the last.
+/// Checks that the segments make one log, and returns the closed ones and the header of the last. Damage that is kept is
+/// added to `damaged`: names and neighbours say what the header and footer of a segment were.
 fn check_segments(
     files: &Files,
     tenant: TenantId,
     firsts: &[u64],
+    on_damage: SyncedDamage,
+    damaged: &mut Vec<(Offset, &'static str)>,
 ) -> Result<(Vec<ClosedSegment>, SegmentHeader), TenantLogError> {
     let mut closed = Vec::new();
     let mut next = 0;
-    let mut last_hash = Hash::default();
+    // None where the footer before is damaged.
+    let mut last_hash = Some(Hash::default());
     for (at, &first) in firsts.iter().enumerate() {
         if first != next {
             return Err(TenantLogError::corrupt(next, "missing"));
         }
         let file = files.open(&segment_name(first))?;
-        let header = read_segment_header(&file, tenant, first)?;
-        if header.previous_hash != last_hash {
-            return Err(TenantLogError::corrupt(first, "previous_hash"));
-        }
-        if at + 1 == firsts.len() {
+        let header = match (read_segment_header(&file, tenant, first), last_hash) {
+            (Ok(header), Some(last_hash)) if header.previous_hash != last_hash => {
+                return Err(TenantLogError::corrupt(first, "previous_hash"));
+            }
+            (Ok(header), _) => header,
+            (Err(TenantLogError::Corrupt { offset, field }), Some(previous_hash))
+                if on_damage == SyncedDamage::Kept =>
+            {
+                damaged.push((offset, field));
+                SegmentHeader {
+                    tenant,
+                    first_offset: Offset::new(first),
+                    previous_hash,
+                }
+            }
+            (Err(error), _) => return Err(error),
+        };
+        let Some(&end) = firsts.get(at + 1) else {
             return Ok((closed, header));
-        }
+        };
         let footer_position = file.length()?.checked_sub(craton_types::SEGMENT_FOOTER_BYTES as u64);
         let footer = match footer_position {
             Some(position) => read_footer(&file, position)?,
             None => None,
         };
-        let Some(footer) = footer else {
-            return Err(diagnose(&file, tenant, &header, firsts[at + 1])?);
+        let record_count = match &footer {
+            Some(footer) => footer.record_count,
+            None if on_damage == SyncedDamage::Kept && end > first => {
+                damaged.push((Offset::new(end), "footer"));
+                end - first
+            }
+            None => return Err(diagnose(&file, tenant, &header, end)?),
         };
-        let segment = ClosedSegment {
-            first,
-            record_count: footer.record_count,
-        };
+        let segment = ClosedSegment { first, record_count };
         next = first
-            .checked_add(footer.record_count)
+            .checked_add(record_count)
             .ok_or(TenantLogError::corrupt(first, "record_count"))?;
-        last_hash = footer.last_hash;
+        last_hash = footer.map(|footer| footer.last_hash);
         closed.push(segment);
     }
     unreachable!("there is at least one segment, and the last one returns")
@@ -319,6 +380,10 @@ struct ActiveScan {
     end: u64,
     /// What follows them, when that is neither the end of the file nor a whole footer.
     damage: Option<&'static str>,
+    /// Records that are damaged though they were synced, and are kept.
+    damaged: Vec<(Offset, &'static str)>,
+    /// The records behind them.
+    anchors: Vec<(u64, u64)>,
 }
 
 impl ActiveScan {
@@ -328,6 +393,7 @@ impl ActiveScan {
         tenant: TenantId,
         segment: SegmentHeader,
         synced: u64,
+        on_damage: SyncedDamage,
         builder: &mut TreeBuilder<'_>,
     ) -> Result<Self, TenantLogError> {
         let first = segment.first_offset.get();
@@ -339,6 +405,8 @@ impl ActiveScan {
             last_hash: segment.previous_hash,
             end: RECORDS_START,
             damage: None,
+            damaged: Vec::new(),
+            anchors: Vec::new(),
         };
         let length = scan.file.length()?;
         let mut body = Vec::new();
@@ -372,6 +440,12 @@ impl ActiveScan {
                 },
             };
             if !unsynced {
+                if on_damage == SyncedDamage::Kept
+                    && let Some((next, position)) = scan.find(offset + 1, tenant, length)?
+                {
+                    scan.step_over(wrong, &next, position, builder)?;
+                    continue;
+                }
                 return Err(TenantLogError::corrupt(offset, wrong));
             }
             scan.damage = Some(wrong);
@@ -398,6 +472,51 @@ impl ActiveScan {
         }
         read_body(&self.file, self.end, &header.header, body)?;
         Ok(check_body(&header.header, body).err())
+    }
+
+    /// Looks for the whole header of a record behind a damaged one, and where it is.
+    fn find(
+        &self,
+        offset: u64,
+        tenant: TenantId,
+        length: u64,
+    ) -> Result<Option<(Box<StoredHeader>, u64)>, TenantLogError> {
+        let mut chunk = vec![0; COPY_BYTES];
+        let mut start = self.end + 1;
+        while start < length {
+            let read = self.file.read(&mut chunk, start)?;
+            let places = chunk[..read].windows(HEADER_MAGIC.len()).enumerate();
+            for (at, _) in places.filter(|(_, bytes)| *bytes == HEADER_MAGIC) {
+                let position = start + at as u64;
+                if let Found::Record(header) = read_header(&self.file, position, tenant, offset)? {
+                    return Ok(Some((header, position)));
+                }
+            }
+            // The magic may lie across the end of what was read.
+            let step = read.saturating_sub(HEADER_MAGIC.len() - 1).max(1);
+            start += step as u64;
+        }
+        Ok(None)
+    }
+
+    /// Counts a damaged record in: the one behind it names its hash.
+    fn step_over(
+        &mut self,
+        field: &'static str,
+        next: &StoredHeader,
+        position: u64,
+        builder: &mut TreeBuilder<'_>,
+    ) -> Result<(), TenantLogError> {
+        let offset = self.first + self.tree.size();
+        let hash = next.header.previous_hash;
+        note_position(&mut self.positions, self.first, offset, self.end);
+        builder.push(hash)?;
+        self.tree.push(hash);
+        self.last_hash = hash;
+        self.end = position;
+        self.damaged.push((Offset::new(offset), field));
+        self.anchors.push((offset + 1, position));
+        Ok(())
     }
 
     fn take(&mut self, header: &StoredHeader) {

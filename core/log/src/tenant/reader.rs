@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) poisoned: AtomicBool,
     pub(super) tiles: TileCache,
     pub(super) tiles_mended: AtomicU64,
+    /// Held while something is written again.
+    pub(super) repairing: Mutex<()>,
 }
 
 /// What is in the files.
@@ -45,6 +47,8 @@ pub(super) struct ActiveSegment {
     pub(super) first: u64,
     /// The position of every 64th record, as in the index of a closed segment.
     pub(super) positions: Vec<u64>,
+    /// Offsets and positions of records that follow a damaged one, which cannot be walked over. Ascending.
+    pub(super) anchors: Vec<(u64, u64)>,
 }
 
 /// A place in a segment file, between records.
@@ -93,8 +97,12 @@ impl Cursor {
         self.offset += 1;
     }
 
-    fn position(&self) -> u64 {
+    pub(super) const fn position(&self) -> u64 {
         self.position
+    }
+
+    pub(super) const fn file(&self) -> &NamedFile {
+        &self.file
     }
 
     fn advance_to(&mut self, offset: u64) -> Result<(), TenantLogError> {
@@ -126,6 +134,11 @@ impl Shared {
                 .and_then(|entry| active.positions.get(entry));
             cursor.position = *at.expect("the records in the active segment have their positions");
             cursor.offset = active.first + entry * INDEX_INTERVAL;
+            let mut anchors = active.anchors.iter().rev();
+            let nearest = anchors.find(|(anchored, _)| (cursor.offset..=offset).contains(anchored));
+            if let Some(&(anchored, position)) = nearest {
+                (cursor.offset, cursor.position) = (anchored, position);
+            }
             drop(state);
             cursor
         } else {
@@ -206,7 +219,7 @@ impl Shared {
     }
 
     /// An entry of a tile level, checked.
-    fn entry(&self, level: usize, index: u64) -> Result<Hash, TenantLogError> {
+    pub(super) fn entry(&self, level: usize, index: u64) -> Result<Hash, TenantLogError> {
         let at = TileAt {
             level,
             index: index / TILE_ENTRIES,

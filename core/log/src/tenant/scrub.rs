@@ -70,7 +70,7 @@ impl LogReader {
         let mut mended = Vec::new();
         for segment in closed {
             let name = index_name(segment.first);
-            let whole = match shared.files.list()?.contains(&name) {
+            let whole = match shared.files.names()?.contains(&name) {
                 true => read_frontier(&shared.files.open(&name)?, segment)?.is_some(),
                 false => false,
             };
@@ -106,7 +106,12 @@ fn field_is_beside_the_way(field: &str) -> bool {
 
 impl Shared {
     /// Checks one record; the cursor stands behind it afterwards. Returns its bytes.
-    fn check_at(&self, cursor: &mut Option<Cursor>, offset: u64, body: &mut Vec<u8>) -> Result<u64, TenantLogError> {
+    pub(super) fn check_at(
+        &self,
+        cursor: &mut Option<Cursor>,
+        offset: u64,
+        body: &mut Vec<u8>,
+    ) -> Result<u64, TenantLogError> {
         let cursor = match cursor {
             Some(cursor) if offset < cursor.end => cursor,
             none_or_ended => none_or_ended.insert(self.locate(offset)?),

@@ -3,6 +3,7 @@
 mod damage;
 mod derived;
 mod faults;
+mod repair;
 mod scrub;
 mod story;
 
