@@ -22,6 +22,7 @@ use crate::background::Background;
 use crate::checkpointer::Checkpointer;
 use crate::clock::random_array;
 use crate::cluster::{Cluster, EngineMachine, Member};
+use crate::damage::Damage;
 use crate::epoch_starts::EpochStarts;
 use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
@@ -29,6 +30,7 @@ use crate::keyring::{Keyring, Opened as OpenedKeyring};
 use crate::proposer::{Forming, LogUse, Proposed, Proposer, ProposerCounters, WaitingEntries};
 use crate::queue::ProposalQueue;
 use crate::recoveries::Recoveries;
+use crate::repair::Repair;
 use crate::scrub::{ScrubOptions, ScrubStatus, Scrubbed, Scrubber};
 use crate::tenant::SharedTenant;
 use crate::tenants::{KnownHeads, Resources, SYSTEM_DATABASE, SYSTEM_TENANT, Tenants, create_directory};
@@ -421,7 +423,7 @@ impl Craton {
     /// What reading the logs through in the background found.
     #[must_use]
     pub fn scrub_status(&self) -> ScrubStatus {
-        self.0.opened.scrubbed.lock().status()
+        self.0.opened.scrubbed.lock().status(&self.0.opened.damage)
     }
 
     /// Why nothing new can be written, if so: the disk is full. Reads go on, and writes when there is space again.
@@ -455,6 +457,7 @@ pub(crate) struct Opened {
     pub(crate) flusher: Arc<Flusher>,
     pub(crate) writebacks: Arc<WritebackQueue>,
     recoveries: Arc<Recoveries>,
+    damage: Arc<Damage>,
     scrub: ScrubOptions,
     scrubbed: Arc<Mutex<Scrubbed>>,
     background: Background,
@@ -508,7 +511,8 @@ impl Opened {
             Arc::clone(&random),
             cluster.as_ref().and_then(|cluster| cluster.keys.as_ref()),
         )?;
-        let recoveries = Arc::new(Recoveries::default());
+        let recoveries = Arc::new(Recoveries::new(cluster.as_ref().map(|cluster| cluster.node)));
+        let damage = Arc::new(Damage::new(cluster.is_some()));
         let (keyring, is_new) = match opened {
             OpenedKeyring::Existing(keyring, rewritten) => {
                 for file in rewritten {
@@ -558,6 +562,7 @@ impl Opened {
             keyring: Arc::clone(&keyring),
             space: Arc::clone(&health.space),
             recoveries: Arc::clone(&recoveries),
+            damage: Arc::clone(&damage),
             known_heads: KnownHeads::new(&recovery),
         };
         let tenants = Arc::new(Tenants::open_all(data_dir.join("tenants"), resources)?);
@@ -643,6 +648,7 @@ impl Opened {
             flusher,
             writebacks,
             recoveries,
+            damage,
             scrub,
             scrubbed: Arc::default(),
             background,
@@ -662,6 +668,8 @@ impl Opened {
             node: Arc::clone(&self.node),
             consensus: Arc::clone(&self.consensus),
             recoveries: Arc::clone(&self.recoveries),
+            damage: Arc::clone(&self.damage),
+            repair: Repair::default(),
             closing: Arc::clone(&self.node.closing),
             background: self.background,
             options: self.scrub,

@@ -82,6 +82,18 @@ pub enum EngineError {
         #[source]
         source: craton_log::TenantLogError,
     },
+    /// A record is damaged here. It is being fetched from another member of the cluster. Try again.
+    #[error(
+        "record {position} of database {database:?} is damaged ({field}) and is fetched from another member, try again"
+    )]
+    RecordDamaged {
+        /// The database.
+        database: String,
+        /// Its position in the database's log.
+        position: craton_types::Offset,
+        /// The first field that is wrong.
+        field: &'static str,
+    },
     /// A tenant's view failed.
     #[error("the view of database {database:?} failed")]
     Projection {
@@ -321,7 +333,12 @@ impl EngineError {
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Overloaded | Self::DiskFull | Self::NotLeader | Self::Behind { .. } | Self::StateBehind { .. }
+            Self::Overloaded
+                | Self::DiskFull
+                | Self::NotLeader
+                | Self::Behind { .. }
+                | Self::StateBehind { .. }
+                | Self::RecordDamaged { .. }
         )
     }
 }

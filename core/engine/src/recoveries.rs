@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use craton_kernel::Operation;
-use craton_log::{TornTail, WalRecovery};
-use craton_types::{ActorId, CorrelationId, IdempotencyId, Recovered, RecoveryAction, RecoveryArea, TenantId};
+use craton_log::{Repaired, TornTail, WalRecovery};
+use craton_types::{ActorId, CorrelationId, IdempotencyId, NodeId, Recovered, RecoveryAction, RecoveryArea, TenantId};
 use parking_lot::Mutex;
 
+use crate::EngineError;
 use crate::applier::chain;
 use crate::craton::{Node, Request};
 use crate::tenants::SYSTEM_TENANT;
@@ -23,12 +24,22 @@ const SUPERBLOCK_FILE: &str = "superblock";
 pub(crate) struct Recoveries {
     /// How often the node was opened.
     generation: AtomicU64,
+    /// Which member it is, if it is one.
+    node: Option<NodeId>,
     waiting: Mutex<VecDeque<(TenantId, Recovered)>>,
 }
 
 impl Recoveries {
-    /// Notes something that was mended. Its generation is filled in.
-    pub(crate) fn note(&self, tenant: TenantId, recovered: Recovered) {
+    pub(crate) fn new(node: Option<NodeId>) -> Self {
+        Self {
+            node,
+            ..Self::default()
+        }
+    }
+
+    /// Notes something that was mended. Its generation and the member are filled in.
+    pub(crate) fn note(&self, tenant: TenantId, mut recovered: Recovered) {
+        recovered.node = self.node;
         tracing::warn!(
             %tenant,
             area = recovered.area.as_str(),
@@ -70,6 +81,7 @@ impl Recoveries {
                     end: start + 4096,
                     reason: reason.to_owned(),
                     action: RecoveryAction::Rewritten,
+                    node: None,
                 },
             );
         }
@@ -87,6 +99,32 @@ impl Recoveries {
                 end: 0,
                 reason,
                 action: RecoveryAction::Rewritten,
+                node: None,
+            },
+        );
+    }
+
+    /// Notes a part of a log that was written again; `source` says where it came from.
+    pub(crate) fn note_repaired(&self, tenant: TenantId, repaired: Repaired, source: &str) {
+        let Repaired {
+            offset,
+            field,
+            file,
+            start,
+            end,
+            kept_as,
+        } = repaired;
+        self.note(
+            tenant,
+            Recovered {
+                generation: 0,
+                area: RecoveryArea::Log,
+                file,
+                start,
+                end,
+                reason: format!("record {offset}: {field} was wrong; from {source}; {kept_as} has what stood there"),
+                action: RecoveryAction::Rewritten,
+                node: None,
             },
         );
     }
@@ -111,7 +149,8 @@ impl Recoveries {
                 .await;
             match proposed {
                 Ok(_) => {}
-                Err(error) if error.is_retryable() => {
+                // It is recorded once, however often it is proposed.
+                Err(error) if error.is_retryable() || matches!(error, EngineError::OutcomeUnknown) => {
                     self.waiting.lock().push_front((tenant, recovered));
                     return;
                 }
@@ -130,6 +169,7 @@ fn torn_tail(torn: &TornTail) -> Recovered {
         end: torn.end,
         reason: torn.reason.to_string(),
         action: RecoveryAction::SetAside,
+        node: None,
     }
 }
 

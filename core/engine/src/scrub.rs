@@ -1,7 +1,6 @@
 //! The scrubber: reads the write-ahead log and the tenants' logs through at a limited rate, so that damage is found before somebody needs what is
 //! damaged. What is derived is mended; what the node mended by itself is recorded.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +12,16 @@ use parking_lot::Mutex;
 use crate::applier::chain;
 use crate::background::Background;
 use crate::craton::Node;
+use crate::damage::{Damage, DamagedRecord};
 use crate::flusher::Closing;
 use crate::recoveries::Recoveries;
+use crate::repair::Repair;
 use crate::tenant::SharedTenant;
 
 /// How often it is looked whether something is to be recorded.
 const PERIOD: Duration = Duration::from_millis(250);
 /// How much is read at once, at the most.
 const STEP_BYTES_MAX: u64 = 256 * 1024;
-/// The most damaged records that are named. More are only counted in the log.
-const DAMAGED_MAX: usize = 1_024;
-
 /// How fast and how often the logs are read through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScrubOptions {
@@ -57,17 +55,6 @@ pub struct ScrubStatus {
     pub damaged: Vec<DamagedRecord>,
 }
 
-/// A record that is not what was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DamagedRecord {
-    /// Its database.
-    pub database: String,
-    /// Its position in the database's log.
-    pub position: Offset,
-    /// The first field that is wrong.
-    pub field: &'static str,
-}
-
 /// The scrubber's findings, shared with whoever asks for them.
 #[derive(Default)]
 pub(crate) struct Scrubbed {
@@ -75,22 +62,16 @@ pub(crate) struct Scrubbed {
     completed: Option<Timestamp>,
     throttled: Duration,
     wal_damage: Option<String>,
-    damaged: BTreeMap<(String, Offset), &'static str>,
 }
 
 impl Scrubbed {
-    pub(crate) fn status(&self) -> ScrubStatus {
-        let damaged = self.damaged.iter().map(|((database, position), field)| DamagedRecord {
-            database: database.clone(),
-            position: *position,
-            field,
-        });
+    pub(crate) fn status(&self, damage: &Damage) -> ScrubStatus {
         ScrubStatus {
             bytes: self.bytes,
             completed: self.completed,
             throttled: self.throttled,
             wal_damage: self.wal_damage.clone(),
-            damaged: damaged.collect(),
+            damaged: damage.records(),
         }
     }
 }
@@ -100,6 +81,8 @@ pub(crate) struct Scrubber {
     pub(crate) node: Arc<Node>,
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) recoveries: Arc<Recoveries>,
+    pub(crate) damage: Arc<Damage>,
+    pub(crate) repair: Repair,
     pub(crate) closing: Arc<Closing>,
     pub(crate) background: Background,
     pub(crate) options: ScrubOptions,
@@ -124,7 +107,7 @@ impl Scrubber {
     pub(crate) async fn work(&self) -> Result<Infallible, Closed> {
         let mut pass_at = self.node.clock.now();
         loop {
-            self.recoveries.record(&self.node).await;
+            self.look().await;
             if self.options.bytes_per_second > 0 && self.node.clock.now() >= pass_at {
                 self.pass().await?;
                 let now = self.node.clock.now();
@@ -136,6 +119,12 @@ impl Scrubber {
             let period = PERIOD.min(self.options.pause.max(Duration::from_millis(1)));
             self.wait(period).await?;
         }
+    }
+
+    /// Repairs what is known to be damaged, and records what was mended.
+    async fn look(&self) {
+        self.repair.look(&self.node, &self.damage, &self.recoveries).await;
+        self.recoveries.record(&self.node).await;
     }
 
     async fn wait(&self, time: Duration) -> Result<(), Closed> {
@@ -157,6 +146,7 @@ impl Scrubber {
         for tenant in std::iter::once(system).chain(self.node.tenants.databases()) {
             self.mend_indexes(&tenant);
             self.read_through(&tenant).await?;
+            self.mend_frames(&tenant);
         }
         Ok(())
     }
@@ -211,7 +201,10 @@ impl Scrubber {
             if step.next == from {
                 break;
             }
-            self.note(tenant, from, step.next, &step.damaged);
+            self.damage.note_range(&tenant.name, from, step.next, &step.damaged);
+            if !step.damaged.is_empty() {
+                self.look().await;
+            }
             from = step.next;
             self.scrubbed.lock().bytes += step.bytes;
             self.throttle(step.bytes).await?;
@@ -225,31 +218,6 @@ impl Scrubber {
     /// A step takes a fraction of a second at the permitted rate.
     fn step_bytes(&self) -> u64 {
         (self.options.bytes_per_second / 8).clamp(1, STEP_BYTES_MAX)
-    }
-
-    /// Takes note of what is damaged from `from` to `next`, and of what is not any longer.
-    fn note(&self, tenant: &SharedTenant, from: Offset, next: Offset, damaged: &[(Offset, &'static str)]) {
-        let mut scrubbed = self.scrubbed.lock();
-        let now_whole = |(name, offset): &(String, Offset)| {
-            *name == tenant.name && (from..next).contains(offset) && !damaged.iter().any(|(found, _)| found == offset)
-        };
-        scrubbed.damaged.retain(|place, _| !now_whole(place));
-        for &(offset, field) in damaged {
-            let place = (tenant.name.clone(), offset);
-            let is_known = scrubbed.damaged.contains_key(&place);
-            if is_known {
-                continue;
-            }
-            tracing::error!(
-                database = tenant.name,
-                position = offset.get(),
-                field,
-                "a record of the log is damaged; reading it will fail"
-            );
-            if scrubbed.damaged.len() < DAMAGED_MAX {
-                scrubbed.damaged.insert(place, field);
-            }
-        }
     }
 
     fn mend_indexes(&self, tenant: &SharedTenant) {
@@ -270,6 +238,25 @@ impl Scrubber {
         }
     }
 
+    /// Headers and footers of segments follow from what is around them.
+    fn mend_frames(&self, tenant: &SharedTenant) {
+        match tenant.log.mend_frames() {
+            Ok(mended) => {
+                for repaired in mended {
+                    self.recoveries
+                        .note_repaired(tenant.id, repaired, "the records around it");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    database = tenant.name,
+                    error = chain(&error),
+                    "the header or footer of a segment could not be mended"
+                );
+            }
+        }
+    }
+
     fn note_mended(&self, tenant: &SharedTenant, file: String) {
         self.recoveries.note(
             tenant.id,
@@ -281,6 +268,7 @@ impl Scrubber {
                 end: 0,
                 reason: format!("a scrub found damage at {}", self.node.clock.now().get()),
                 action: RecoveryAction::Rebuilt,
+                node: None,
             },
         );
     }

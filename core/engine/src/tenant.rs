@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::EngineError;
+use crate::damage::Damage;
 use crate::epoch_keys::EpochKeys;
 use crate::session::ConflictQueue;
 use crate::state::StateKeeper;
@@ -39,6 +40,8 @@ pub(crate) struct SharedTenant {
     /// Held for reading by whoever hands over a command that rests on what was read, from the check that nothing was
     /// erased since until the command is in the queue.
     pub(crate) erasure_gate: RwLock<()>,
+    /// Where damage to the log is noted.
+    pub(crate) damage: Arc<Damage>,
 }
 
 /// How far a tenant's log can be read.
@@ -128,9 +131,6 @@ impl SharedTenant {
     }
 
     pub(crate) fn log_error(&self, source: craton_log::TenantLogError) -> EngineError {
-        EngineError::TenantLog {
-            database: self.name.clone(),
-            source,
-        }
+        self.damage.error(&self.name, source)
     }
 }

@@ -26,6 +26,7 @@ use crate::disk_space::{DiskSpace, PatientFile};
 use crate::epoch_keys::{EpochKeys, rotations};
 use crate::keyring::Keyring;
 use crate::log_mark::LogMark;
+use crate::recoveries::Recoveries;
 use crate::state::StateKeeper;
 use crate::subject_keys::SubjectKeys;
 use crate::tenant::{Head, Published, SharedTenant};
@@ -53,6 +54,7 @@ pub(crate) struct TenantWriter {
     mark: Arc<Mutex<LogMark>>,
     keyring: Arc<Keyring>,
     space: Arc<DiskSpace>,
+    recoveries: Arc<Recoveries>,
     /// What opening mended, until it is noted.
     pub(crate) recovered: Vec<Recovered>,
     /// The last consensus entry whose effects are on disk.
@@ -105,16 +107,25 @@ impl TenantWriter {
             keyring,
             space,
             known_heads,
+            recoveries,
+            damage,
             ..
         } = resources;
         let is_system = tenant == SYSTEM_TENANT;
         create_directory(&**disk, directory)?;
-        let log = TenantLog::open(disk.clone(), &directory.join("log"), tenant, *log_options).map_err(|source| {
+        let open_log = match damage.is_member() {
+            true => TenantLog::open_with_damage,
+            false => TenantLog::open,
+        };
+        let log = open_log(disk.clone(), &directory.join("log"), tenant, *log_options).map_err(|source| {
             EngineError::TenantLog {
                 database: name.clone(),
                 source,
             }
         })?;
+        for (offset, field) in &log.recovery().damaged {
+            damage.note(&name, *offset, field);
+        }
         let mark = Arc::new(Mutex::new(LogMark::open(disk.clone(), directory.join("log_mark"))?));
         let view_key = keyring.tenant_key(tenant, VIEW_KEY_INFO)?;
         let mut recovered = log_recoveries(&log);
@@ -172,6 +183,7 @@ impl TenantWriter {
             conflicts: Default::default(),
             subject_keys,
             erasure_gate: Default::default(),
+            damage: Arc::clone(damage),
         };
         let data_end = state.end;
         let mut writer = Self {
@@ -182,6 +194,7 @@ impl TenantWriter {
             mark,
             keyring: Arc::clone(keyring),
             space: Arc::clone(space),
+            recoveries: Arc::clone(recoveries),
             recovered,
             flushed: applied,
             data_end,
@@ -326,6 +339,11 @@ impl TenantWriter {
 
     fn append(&mut self, record: &LinkedRecord) -> Result<(), EngineError> {
         let appended = self.log.append(record);
+        for repaired in self.log.take_repaired() {
+            self.tenant.damage.clear(&self.tenant.name, repaired.offset);
+            self.recoveries
+                .note_repaired(self.tenant.id, repaired, "the write-ahead log");
+        }
         appended.map(|_| ()).map_err(|source| self.tenant.log_error(source))
     }
 
@@ -558,7 +576,9 @@ fn open_projection(view: &ViewFile<'_>, name: &str, key: &SecretBytes) -> Result
 
 /// What the opening of the tenant's log mended.
 fn log_recoveries(log: &TenantLog) -> Vec<Recovered> {
-    let TenantLogRecovery { torn, derived_again } = log.recovery();
+    let TenantLogRecovery {
+        torn, derived_again, ..
+    } = log.recovery();
     let torn = torn.as_ref().map(|torn| Recovered {
         generation: 0,
         area: RecoveryArea::Log,
@@ -567,6 +587,7 @@ fn log_recoveries(log: &TenantLog) -> Vec<Recovered> {
         end: torn.bytes,
         reason: format!("record {} was not whole: {}", torn.offset, torn.field),
         action: RecoveryAction::SetAside,
+        node: None,
     });
     let derived = derived_again.then(|| Recovered {
         generation: 0,
@@ -576,6 +597,7 @@ fn log_recoveries(log: &TenantLog) -> Vec<Recovered> {
         end: 0,
         reason: "a file was missing or damaged".to_owned(),
         action: RecoveryAction::Rebuilt,
+        node: None,
     });
     torn.into_iter().chain(derived).collect()
 }
@@ -589,6 +611,7 @@ fn view_rebuilt(reason: &str) -> Recovered {
         end: 0,
         reason: reason.to_owned(),
         action: RecoveryAction::Rebuilt,
+        node: None,
     }
 }
 

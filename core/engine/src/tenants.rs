@@ -9,6 +9,7 @@ use craton_types::{DatabaseDefinition, LogIndex, Offset, TenantId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use crate::damage::Damage;
 use crate::disk_space::DiskSpace;
 use crate::keyring::Keyring;
 use crate::recoveries::Recoveries;
@@ -74,6 +75,7 @@ pub(crate) struct Resources {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) space: Arc<DiskSpace>,
     pub(crate) recoveries: Arc<Recoveries>,
+    pub(crate) damage: Arc<Damage>,
     pub(crate) known_heads: KnownHeads,
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn columns() -> Vec<Column> {
         column("end_byte", ColumnType::Int8),
         column("reason", ColumnType::Text),
         column("action", ColumnType::Text),
+        column("member", ColumnType::Int8),
     ]
 }
 
@@ -54,5 +55,6 @@ pub(crate) fn row(entry: &RecoveryEntry) -> Row {
         integer(recovered.end),
         text(&recovered.reason),
         text(recovered.action.as_str()),
+        recovered.node.map_or(Value::Null, |node| integer(node.get())),
     ]
 }

@@ -7,7 +7,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::{DataKeyNumber, KeyEpoch, Retention, Row, SubjectKeyId, TableId, TableSchema, TenantId, Timestamp};
+use crate::{DataKeyNumber, KeyEpoch, NodeId, Retention, Row, SubjectKeyId, TableId, TableSchema, TenantId, Timestamp};
 
 /// The version byte that precedes the CBOR of every summary and change.
 pub const CHANGE_VERSION: u8 = 1;
@@ -182,6 +182,9 @@ pub struct Recovered {
     /// What was done.
     #[n(6)]
     pub action: RecoveryAction,
+    /// Which member of its cluster the node is; none for a node alone.
+    #[n(7)]
+    pub node: Option<NodeId>,
 }
 
 /// A kind of file in [`Recovered`].

@@ -337,6 +337,25 @@ impl Replicated {
         async move { inner.ask_leader(request).await }.boxed()
     }
 
+    /// The other members, voters and learners, in the order of their ids.
+    #[must_use]
+    pub fn others(&self) -> Vec<NodeId> {
+        let Some(raft) = self.inner.raft() else {
+            return Vec::new();
+        };
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow();
+        let nodes = metrics.membership_config.membership().nodes();
+        let others = nodes.map(|(id, _)| *id).filter(|id| *id != self.inner.node);
+        others.map(NodeId::new).collect()
+    }
+
+    /// Asks another member's machine something, on the lane of parts of logs.
+    pub fn ask(&self, member: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, ConsensusError>> {
+        let inner = Arc::clone(&self.inner);
+        async move { inner.ask(member.get(), request).await }.boxed()
+    }
+
     /// Sets who shall be a member. An older list than the one that is known is ignored; whether it was taken.
     pub fn set_members(&self, list: MemberList) -> bool {
         self.inner.desired.send_if_modified(|known| {
@@ -730,6 +749,27 @@ impl Inner {
         match self.forward(wire::Request::Application(request)).await? {
             (_, wire::Response::Application(answer)) => Ok(answer),
             (leader, other) => Err(unexpected(leader, &other)),
+        }
+    }
+
+    async fn ask(&self, member: u64, request: Bytes) -> Result<Bytes, ConsensusError> {
+        let unknown = || TransportError::Unreachable {
+            peer: NodeId::new(member),
+            reason: "it is not known to be a member".to_owned(),
+        };
+        let known = self.raft().and_then(|raft| {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow();
+            metrics.membership_config.membership().get_node(&member).cloned()
+        });
+        let known = known.ok_or_else(unknown)?;
+        match self
+            .peers
+            .transfer(member, &known, wire::Request::Application(request))
+            .await?
+        {
+            wire::Response::Application(answer) => Ok(answer),
+            other => Err(unexpected(member, &other)),
         }
     }
 

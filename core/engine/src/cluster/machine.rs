@@ -10,6 +10,7 @@ use bytes::Bytes;
 use craton_consensus::{Fetch, Installing, Machine, MachineError, blocking};
 use craton_crypto::{LinkedRecord, record_hash};
 use craton_kernel::Command;
+use craton_log::TenantLogError;
 use craton_types::{
     HEADER_BYTES, LogIndex, NodeId, Offset, Record, RecordHeader, SubjectKeyId, TenantId, decode_whole,
 };
@@ -134,12 +135,18 @@ impl EngineMachine {
     fn records(&self, tenant: TenantId, from: Offset, end: Offset) -> Result<Answer, EngineError> {
         let writer = self.tenants.writer(tenant).ok_or_else(|| missing(tenant))?;
         let shared = Arc::clone(&writer.lock().tenant);
-        let records = shared
-            .log
-            .read_range(from, RECORDS_MAX, RECORDS_BYTES_MAX)
-            .map_err(|source| shared.log_error(source))?;
-        let wanted = records.into_iter().take_while(|record| record.header.offset < end);
-        let encoded = wanted.map(|record| {
+        let wanted = usize::try_from(end.get().saturating_sub(from.get())).unwrap_or(usize::MAX);
+        let read = |records_max| shared.log.read_range(from, records_max, RECORDS_BYTES_MAX);
+        let records = match read(wanted.min(RECORDS_MAX)) {
+            // Those before a damaged one are of use, and it is repaired meanwhile.
+            Err(source @ TenantLogError::Corrupt { offset, .. }) if offset > from => {
+                let _ = shared.log_error(source);
+                read(usize::try_from(offset.get() - from.get()).unwrap_or(RECORDS_MAX))
+            }
+            read => read,
+        };
+        let records = records.map_err(|source| shared.log_error(source))?;
+        let encoded = records.into_iter().map(|record| {
             let mut bytes = record.header.encode().to_vec();
             record.encode_body(&mut bytes);
             ByteVec::from(bytes)
@@ -262,7 +269,7 @@ async fn ask(fetch: &Fetch, ask: &Ask) -> Result<Answer, MachineError> {
 }
 
 /// A record whose body is what its header says.
-fn decode_record(bytes: &[u8]) -> Result<Record, MachineError> {
+pub(super) fn decode_record(bytes: &[u8]) -> Result<Record, MachineError> {
     let (header, body) = bytes
         .split_first_chunk::<HEADER_BYTES>()
         .ok_or("a record is shorter than its header")?;

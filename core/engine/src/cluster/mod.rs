@@ -13,7 +13,7 @@ use craton_consensus::{
 };
 use craton_kernel::{Command, Outcome};
 use craton_log::{Disk, Wal};
-use craton_types::{IdempotencyId, LogIndex, NodeId};
+use craton_types::{IdempotencyId, LogIndex, NodeId, Offset, Record, TenantId};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -30,6 +30,8 @@ const LEADER_TIMEOUT: Duration = Duration::from_secs(8);
 const LEADER_PAUSE: Duration = Duration::from_millis(50);
 /// How long a read, or a client whose command another node took, waits until this node has applied what it must see.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a member is waited for that is asked for a record.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// The folder of what a member knows beside its log.
 pub(crate) const DIRECTORY: &str = "consensus";
 
@@ -202,6 +204,54 @@ impl Cluster {
             Ok(Answer::NotTaken(NotTaken::DiskFull)) => Err(EngineError::DiskFull),
             Ok(Answer::Failed(reason)) => Err(EngineError::Stopped { reason }),
             Ok(_) | Err(_) => Err(EngineError::OutcomeUnknown),
+        }
+    }
+
+    /// The other members that this one knows.
+    pub(crate) fn others(&self) -> Vec<NodeId> {
+        self.replicated.others()
+    }
+
+    /// Asks a member for a record of a tenant's log. `None` when it does not have it. On error, why it could not be asked.
+    pub(crate) async fn fetch_record(
+        &self,
+        member: NodeId,
+        tenant: TenantId,
+        position: Offset,
+    ) -> Result<Option<Record>, String> {
+        let request = message::encode(&Ask::Records {
+            tenant,
+            from: position,
+            end: position.next(),
+        });
+        let asked = self.replicated.ask(member, request.into());
+        let asked = self
+            .handle
+            .spawn(async move { tokio::time::timeout(FETCH_TIMEOUT, asked).await });
+        let answer = match asked.await {
+            Ok(Ok(Ok(answer))) => answer,
+            Ok(Ok(Err(error))) => return Err(error.to_string()),
+            Ok(Err(_)) => return Err("it did not answer in time".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        match message::decode(&answer) {
+            Ok(Answer::Records(records)) => Ok(records.first().and_then(|bytes| match machine::decode_record(bytes) {
+                Ok(record) if record.header.tenant == tenant && record.header.offset == position => Some(record),
+                Ok(record) => {
+                    tracing::error!(%member, sent = record.header.offset.get(), "a member sent another record");
+                    None
+                }
+                Err(error) => {
+                    tracing::error!(%member, %error, "a member sent a damaged record");
+                    None
+                }
+            })),
+            Ok(Answer::Failed(reason)) => {
+                tracing::debug!(%member, reason, "a member does not have a record");
+                Ok(None)
+            }
+            Ok(_) => Err("something else than was asked for".to_owned()),
+            Err(error) => Err(error.to_string()),
         }
     }
 

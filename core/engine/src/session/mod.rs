@@ -800,7 +800,9 @@ pub(crate) fn sql_error(error: EngineError) -> SqlError {
     let state = match &error {
         EngineError::Overloaded | EngineError::StateBehind { .. } => SqlState::INSUFFICIENT_RESOURCES,
         EngineError::DiskFull => SqlState::DISK_FULL,
-        EngineError::NotLeader | EngineError::Behind { .. } => SqlState::CANNOT_CONNECT_NOW,
+        EngineError::NotLeader | EngineError::Behind { .. } | EngineError::RecordDamaged { .. } => {
+            SqlState::CANNOT_CONNECT_NOW
+        }
         EngineError::OutcomeUnknown => SqlState::STATEMENT_COMPLETION_UNKNOWN,
         EngineError::Stopped { .. } => SqlState::ADMIN_SHUTDOWN,
         EngineError::Refused(refusal) => return refusal_error(refusal),

@@ -296,6 +296,7 @@ impl SubjectKeys {
                     end: slot_position(id) + SLOT_BYTES as u64,
                     reason: format!("the copy of key {id} was damaged"),
                     action: RecoveryAction::Rewritten,
+                    node: None,
                 },
             );
             copy.write_all_at(&encode_slot(id, &slot), slot_position(id))

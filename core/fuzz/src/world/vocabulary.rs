@@ -145,6 +145,7 @@ fn recovered() -> Recovered {
         end: 120,
         reason: "header_end".to_owned(),
         action: RecoveryAction::SetAside,
+        node: None,
     }
 }
 

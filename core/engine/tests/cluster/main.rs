@@ -1,181 +1,20 @@
-//! Three nodes in one process that talk in memory: SQL through each of them, the leader killed, a node that joins late.
+//! Three nodes in one process that talk in memory: SQL through each of them, the leader killed, a node that joins late,
+//! damage that heals.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod healing;
+mod world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use common::{Folder, create, rows, session, sqlstate, tag};
-use craton_consensus::{Lane, ListedMember, MemberList, MemberRole, Peer, Transport, TransportError};
-use craton_engine::{ClusterOptions, Craton, EngineError, Member, fetch_cluster_keys};
-use craton_types::{NodeId, Value};
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use parking_lot::RwLock;
+use craton_engine::EngineError;
+use craton_types::Value;
+use world::{World, poll};
 
-type Members = Arc<RwLock<BTreeMap<u64, Member>>>;
-
-/// Calls between members that are open.
-struct Wire {
-    from: u64,
-    members: Members,
-}
-
-impl Transport for Wire {
-    fn call(&self, peer: Peer, _: Lane, request: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
-        let (from, members) = (NodeId::new(self.from), Arc::clone(&self.members));
-        async move {
-            let member = members.read().get(&peer.id.get()).cloned();
-            let member = member.ok_or(TransportError::Unreachable {
-                peer: peer.id,
-                reason: "it is not open".to_owned(),
-            })?;
-            Ok(member.answer(from, request).await)
-        }
-        .boxed()
-    }
-}
-
-fn list(ids: &[u64]) -> MemberList {
-    let members = ids.iter().map(|id| ListedMember {
-        id: NodeId::new(*id),
-        peer_address: format!("node-{id}"),
-        sql_address: String::new(),
-    });
-    MemberList {
-        generation: ids.len() as u64,
-        members: members.collect(),
-    }
-}
-
-struct World {
-    folders: BTreeMap<u64, Folder>,
-    nodes: BTreeMap<u64, Craton>,
-    members: Members,
-}
-
-impl World {
-    async fn new(ids: &[u64]) -> Self {
-        let mut world = Self {
-            folders: ids.iter().map(|id| (*id, Folder::new())).collect(),
-            nodes: BTreeMap::new(),
-            members: Arc::default(),
-        };
-        for id in ids {
-            world.open(*id, ids).await;
-        }
-        world
-    }
-
-    async fn open(&mut self, id: u64, ids: &[u64]) {
-        let folder = self.folders.entry(id).or_insert_with(Folder::new);
-        let transport = Arc::new(Wire {
-            from: id,
-            members: Arc::clone(&self.members),
-        });
-        let is_new = !folder.data().exists();
-        let keys = match is_new && id != 1 {
-            true => Some(
-                fetch_cluster_keys(
-                    transport.as_ref(),
-                    Peer {
-                        id: NodeId::new(1),
-                        address: "node-1".to_owned(),
-                    },
-                )
-                .await
-                .expect("the first node gives the keys"),
-            ),
-            false => None,
-        };
-        let options = folder.options().cluster(ClusterOptions {
-            node: NodeId::new(id),
-            bootstrap: id == 1,
-            members: list(ids),
-            transport,
-            keys,
-            runtime: None,
-        });
-        let data = folder.data();
-        let node = tokio::task::spawn_blocking(move || options.open(data))
-            .await
-            .expect("no panic");
-        let node = node.expect("the node opens");
-        self.members.write().insert(id, node.member().expect("a member"));
-        self.nodes.insert(id, node);
-    }
-
-    async fn close(&mut self, id: u64) {
-        self.members.write().remove(&id);
-        let node = self.nodes.remove(&id).expect("it is open");
-        tokio::task::spawn_blocking(move || node.close().expect("closed"))
-            .await
-            .expect("no panic");
-    }
-
-    async fn leader(&self) -> u64 {
-        poll("somebody leads", || {
-            let members = self.members.read();
-            let leads = |member: &Member| member.status().role == MemberRole::Leader;
-            members.iter().find(|(_, member)| leads(member)).map(|(id, _)| *id)
-        })
-        .await
-    }
-
-    async fn voters(&self, expected: &[u64]) {
-        poll("all vote", || {
-            let members = self.members.read();
-            let is_so = |member: &Member| {
-                let voters: Vec<u64> = member.status().voters.into_iter().map(NodeId::get).collect();
-                voters == expected
-            };
-            members.values().all(is_so).then_some(())
-        })
-        .await;
-    }
-
-    /// Waits until all logs are equally long, and compares every file of them.
-    async fn compare_logs(&self) {
-        poll("all logs are equal", || {
-            let logs: Vec<_> = self.folders.values().map(logs).collect();
-            logs.windows(2).all(|pair| pair[0] == pair[1]).then_some(())
-        })
-        .await;
-    }
-}
-
-/// The names and records of the tenants' logs of a node.
-fn logs(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for tenant in folder.tenants() {
-        for entry in std::fs::read_dir(tenant.join("log")).expect("a log") {
-            let path = entry.expect("an entry").path();
-            if path.extension().is_some_and(|extension| extension == "segment") {
-                let name = path.strip_prefix(folder.data()).expect("inside").display().to_string();
-                files.insert(name, std::fs::read(&path).expect("readable"));
-            }
-        }
-    }
-    files
-}
-
-async fn poll<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
-        let now = Instant::now();
-        assert!(now < deadline, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-const TABLE: &str = "CREATE TABLE people (id bigint PRIMARY KEY, name text NOT NULL)";
+pub(crate) const TABLE: &str = "CREATE TABLE people (id bigint PRIMARY KEY, name text NOT NULL)";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_node_takes_statements_and_all_hold_the_same_records() {
