@@ -30,7 +30,7 @@ VERIFIER_SOURCES := $(shell find core/types core/crypto core/proof core/verifier
 
 .PHONY: help
 help: ## Lists these targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Installs every system package and tool that is missing
@@ -57,6 +57,10 @@ bench: setup $(CONSOLE) ## Inserts, reads and time to connectable, beside Postgr
 .PHONY: bench-log
 bench-log: ## The log alone: durable appends, reads, size, memory and recovery, each beside its limit and the disk's own speed
 	cargo bench --locked --package craton-engine --bench log -- $(ARGS)
+
+.PHONY: bench-cluster
+bench-cluster: setup ## Three members beside three of etcd: durable writes, linearizable reads, failover; ARGS='--seconds 30 --clients 64'
+	cargo bench --locked --package craton-server --bench cluster -- $(ARGS)
 
 .PHONY: check
 check: setup $(CONSOLE) ## Formatting, lints, documentation, licences and the console's types: what CI runs before the tests

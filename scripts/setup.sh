@@ -14,6 +14,7 @@ PACKAGES=(
     "psql postgresql-client"
     "/usr/lib/postgresql/15/bin/pgbench postgresql-15"
     "/usr/lib/postgresql/15/bin/initdb postgresql-15"
+    "etcd etcd-server"
     "chromium chromium"
     "/usr/share/fonts/truetype/liberation fonts-liberation"
 )

@@ -130,9 +130,6 @@ pub enum Alone {
 /// calls waits for anything but the disk.
 #[cfg(feature = "simulation")]
 pub trait Stepped: Consensus {
-    /// Whether [`Consensus::propose`] would not wait.
-    fn is_ready(&self) -> bool;
-
     /// Writes and syncs an entry that was appended; whether anything was done.
     fn write(&self) -> bool;
 
@@ -157,6 +154,12 @@ pub trait Consensus: Send + Sync {
 
     /// Whether this node orders entries.
     fn role(&self) -> Role;
+
+    /// Whether [`Consensus::propose`] would not wait for entries that are under way.
+    fn is_ready(&self) -> bool;
+
+    /// Waits until [`Consensus::is_ready`]. Whoever gathers commands for an entry does it until then.
+    fn wait_until_ready(&self);
 
     /// Gives `payload` its place in the order. That it is durable is known when [`Consensus::next_committed`] hands it
     /// out; `lost` is told when this node will not, as far as it knows. Waits while too much is on its way. Entries of

@@ -103,9 +103,7 @@ impl Pipeline {
 
     pub(crate) fn append(&self, term: Term, payload: Vec<u8>) -> Result<(), ConsensusError> {
         let mut state = self.state.lock();
-        while !state.closed && (state.placing || state.waiting.is_some() || state.stalled) {
-            self.progress.wait(&mut state);
-        }
+        self.progress.wait_while(&mut state, |state| !state.is_ready());
         state.check_open()?;
         state.placing = true;
         let buffer = state.buffers.pop().unwrap_or_default();
@@ -214,10 +212,14 @@ impl Pipeline {
     }
 
     /// Whether an entry can be appended without waiting.
-    #[cfg(feature = "simulation")]
     pub(crate) fn is_ready(&self) -> bool {
-        let state = self.state.lock();
-        state.closed || !(state.placing || state.waiting.is_some() || state.stalled)
+        self.state.lock().is_ready()
+    }
+
+    /// Waits until an entry can be appended without waiting, or the pipeline is closed.
+    pub(crate) fn wait_until_ready(&self) {
+        self.progress
+            .wait_while(&mut self.state.lock(), |state| !state.is_ready());
     }
 
     /// Whether the next segment's space is still to be reserved.
@@ -438,6 +440,11 @@ impl Pipeline {
 }
 
 impl State {
+    /// Whether an entry can be appended, or refused, at once.
+    const fn is_ready(&self) -> bool {
+        self.closed || !(self.placing || self.waiting.is_some() || self.stalled)
+    }
+
     fn check_open(&self) -> Result<(), ConsensusError> {
         match (&self.failure, self.closed) {
             (None, false) => Ok(()),

@@ -98,6 +98,14 @@ impl Consensus for SingleNode {
         Role::Leader
     }
 
+    fn is_ready(&self) -> bool {
+        self.pipeline.is_ready()
+    }
+
+    fn wait_until_ready(&self) {
+        self.pipeline.wait_until_ready();
+    }
+
     fn propose(&self, payload: Vec<u8>, _lost: Lost) -> Result<(), ConsensusError> {
         self.pipeline.append(self.term, payload)
     }
@@ -177,10 +185,6 @@ impl Consensus for SingleNode {
 
 #[cfg(feature = "simulation")]
 impl crate::Stepped for SingleNode {
-    fn is_ready(&self) -> bool {
-        self.pipeline.is_ready()
-    }
-
     fn write(&self) -> bool {
         matches!(self.pipeline.write_next(), Ok(crate::pipeline::Written::Something))
     }

@@ -208,7 +208,12 @@ impl Proposer {
 
     /// The proposer thread: runs until the queue is closed and empty, the node stops, or the log fails.
     pub(crate) fn run(self: &Arc<Self>) {
-        while let Some((turn, batch)) = self.queue.take() {
+        loop {
+            // What comes meanwhile goes into the same entry.
+            self.consensus.wait_until_ready();
+            let Some((turn, batch)) = self.queue.take() else {
+                return;
+            };
             let few = (1..=ALONE_COMMANDS_MAX).contains(&batch.proposals.len());
             if !self.propose_taken(turn, batch, few) {
                 return;
@@ -240,6 +245,9 @@ impl Proposer {
 
     /// Takes what waits all the way on this thread, if it is little and nobody has the turn. Whether it did.
     fn try_alone(self: &Arc<Self>) -> bool {
+        if !self.consensus.is_ready() {
+            return false;
+        }
         let Some((turn, batch)) = self.queue.try_take(ALONE_COMMANDS_MAX) else {
             return false;
         };

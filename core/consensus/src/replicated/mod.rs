@@ -56,8 +56,9 @@ use network::Peers;
 use reads::ReadRounds;
 use types::{Entry, Members, Proposal, Raft, StoredMembership, log_id, log_index};
 
-/// Entries that this node proposed and that are not handed out yet; whoever proposes waits when there are more.
-const IN_FLIGHT_ENTRIES_MAX: usize = 8;
+/// Entries that this node proposed and that are not handed out yet: one that is being replicated, and one behind it.
+/// Whoever proposes gathers commands until there is room, so that entries, not their number, grow with the load.
+const IN_FLIGHT_ENTRIES_MAX: usize = 2;
 /// After this time whoever proposed an entry is told that its fate is unknown.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many recovered entries are read at once.
@@ -495,24 +496,33 @@ impl Inner {
         }
     }
 
+    /// Whether another entry can go on its way, or be refused, at once.
+    fn has_room(&self, in_flight: usize) -> bool {
+        in_flight < IN_FLIGHT_ENTRIES_MAX || !self.leads() || *self.closed.borrow()
+    }
+
     /// Waits for room among the entries on their way.
     fn enter_flight(&self) -> Result<(), ConsensusError> {
         let mut in_flight = self.in_flight.lock();
-        loop {
-            self.check_open()?;
-            if !self.leads() {
-                return Err(self.not_leader());
-            }
-            if *in_flight < IN_FLIGHT_ENTRIES_MAX {
-                *in_flight += 1;
-                return Ok(());
-            }
-            self.progress.wait(&mut in_flight);
+        self.progress
+            .wait_while(&mut in_flight, |in_flight| !self.has_room(*in_flight));
+        self.check_open()?;
+        if !self.leads() {
+            return Err(self.not_leader());
         }
+        *in_flight += 1;
+        Ok(())
     }
 
     fn leave_flight(&self) {
         *self.in_flight.lock() -= 1;
+        self.progress.notify_all();
+    }
+
+    /// Has those look again who wait for room: there is another leader, or nothing is ordered any more.
+    fn signal_progress(&self) {
+        // Whoever looks has the lock until it waits, and misses nothing.
+        drop(self.in_flight.lock());
         self.progress.notify_all();
     }
 
@@ -606,6 +616,17 @@ impl Consensus for Replicated {
         }
     }
 
+    fn is_ready(&self) -> bool {
+        self.inner.has_room(*self.inner.in_flight.lock())
+    }
+
+    fn wait_until_ready(&self) {
+        let mut in_flight = self.inner.in_flight.lock();
+        self.inner
+            .progress
+            .wait_while(&mut in_flight, |in_flight| !self.inner.has_room(*in_flight));
+    }
+
     fn propose(&self, payload: Vec<u8>, lost: Lost) -> Result<(), ConsensusError> {
         self.inner.propose(payload, lost)
     }
@@ -671,10 +692,6 @@ impl Consensus for Replicated {
 
 #[cfg(feature = "simulation")]
 impl crate::Stepped for Replicated {
-    fn is_ready(&self) -> bool {
-        !self.inner.leads() || *self.inner.in_flight.lock() < IN_FLIGHT_ENTRIES_MAX
-    }
-
     fn write(&self) -> bool {
         // Entries are written by the tasks that bring them.
         false
@@ -737,7 +754,7 @@ impl Inner {
         // It may hold what holds this.
         self.machine.store(None);
         self.inbox.close();
-        self.progress.notify_all();
+        self.signal_progress();
     }
 
     fn fail(&self, failure: Arc<craton_log::WalError>) {

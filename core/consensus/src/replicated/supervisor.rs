@@ -187,7 +187,7 @@ impl Inner {
         if changed {
             tracing::info!(leader = leadership.leader, term = leadership.term, "who leads");
             // Whoever waits to propose here looks again.
-            self.progress.notify_all();
+            self.signal_progress();
         }
     }
 
@@ -285,7 +285,7 @@ impl Inner {
             return;
         }
         self.draining.send_replace(true);
-        self.progress.notify_all();
+        self.signal_progress();
         let deadline = tokio::time::Instant::now() + DRAIN_TIMEOUT;
         while *self.in_flight.lock() > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
