@@ -28,7 +28,7 @@ use crate::flusher::{Closing, Flusher};
 use crate::health::Health;
 use crate::keyring::{Keyring, Opened as OpenedKeyring};
 use crate::proposer::{Forming, LogUse, Proposed, Proposer, ProposerCounters, WaitingEntries};
-use crate::queue::ProposalQueue;
+use crate::queue::{ProposalQueue, QueueUse};
 use crate::recoveries::Recoveries;
 use crate::repair::Repair;
 use crate::scrub::{ScrubOptions, ScrubStatus, Scrubbed, Scrubber};
@@ -420,6 +420,12 @@ impl Craton {
         })
     }
 
+    /// How many commands wait for an entry, and how many may.
+    #[must_use]
+    pub fn queue_use(&self) -> QueueUse {
+        self.0.opened.proposer.queue.queue_use()
+    }
+
     /// What reading the logs through in the background found.
     #[must_use]
     pub fn scrub_status(&self) -> ScrubStatus {
@@ -484,6 +490,7 @@ impl Opened {
             sync_policy,
             scrub,
             cluster,
+            transfer_bytes_per_second,
             wal_segment_bytes,
             log_options,
             #[cfg(feature = "simulation")]
@@ -621,12 +628,13 @@ impl Opened {
         });
         applier.recover()?;
         health.space.set_may_wait(true);
-        consensus.start(Arc::new(EngineMachine {
-            tenants: Arc::clone(&tenants),
-            keyring: Arc::clone(&keyring),
-            applier: Arc::clone(&applier),
-            proposer: Arc::clone(&proposer),
-        }));
+        consensus.start(Arc::new(EngineMachine::new(
+            Arc::clone(&tenants),
+            Arc::clone(&keyring),
+            Arc::clone(&applier),
+            Arc::clone(&proposer),
+            transfer_bytes_per_second,
+        )));
         let cluster = replicated.map(|replicated| Arc::new(Cluster::new(replicated, Arc::clone(&tenants))));
         let node = Arc::new(Node {
             cluster,

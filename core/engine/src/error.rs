@@ -203,6 +203,16 @@ pub enum EngineError {
     /// Too many commands wait already. Try again.
     #[error("too many commands are waiting, try again")]
     Overloaded,
+    /// As much of the database is waiting or under way as it may have while others need room, too. Try again.
+    #[error(
+        "{commands} commands of this database are waiting and {bytes} bytes under way, which is its share, try again"
+    )]
+    OverShare {
+        /// Commands that wait for an entry.
+        commands: usize,
+        /// Bytes of commands that are not answered yet.
+        bytes: usize,
+    },
     /// The disk is full. Nothing was written; reads go on.
     #[error("the disk is full")]
     DiskFull,
@@ -334,6 +344,7 @@ impl EngineError {
         matches!(
             self,
             Self::Overloaded
+                | Self::OverShare { .. }
                 | Self::DiskFull
                 | Self::NotLeader
                 | Self::Behind { .. }

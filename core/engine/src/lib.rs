@@ -64,7 +64,7 @@ mod wait;
 mod writeback;
 
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
-pub use cluster::{ClusterOptions, Member, fetch_cluster_keys};
+pub use cluster::{ClusterOptions, Member, TRANSFER_BYTES_PER_SECOND_DEFAULT, fetch_cluster_keys};
 pub use craton::{Craton, DatabaseStatus, EngineStatus};
 pub use craton_kernel::{ExpectedSequence, Refusal};
 pub use craton_query::{PlanKind, ResultColumn, ResultSet, SqlError, SqlState, Statement};
@@ -76,6 +76,7 @@ pub use key_rotation::KeyEpochStatus;
 pub use keyring::{ClusterKeys, KeyringError};
 pub use options::Options;
 pub use proposer::LogUse;
+pub use queue::QueueUse;
 pub use scrub::{ScrubOptions, ScrubStatus};
 pub use session::{Prepared, Response, Session, TransactionStatus};
 #[cfg(feature = "simulation")]

@@ -36,6 +36,7 @@ pub struct Options {
     pub(crate) sync_policy: SyncPolicy,
     pub(crate) scrub: ScrubOptions,
     pub(crate) cluster: Option<ClusterOptions>,
+    pub(crate) transfer_bytes_per_second: u64,
     pub(crate) wal_segment_bytes: u64,
     pub(crate) log_options: TenantLogOptions,
     #[cfg(feature = "simulation")]
@@ -53,6 +54,7 @@ impl Default for Options {
             sync_policy: SyncPolicy::default(),
             scrub: ScrubOptions::default(),
             cluster: None,
+            transfer_bytes_per_second: crate::cluster::TRANSFER_BYTES_PER_SECOND_DEFAULT,
             wal_segment_bytes: WAL_SEGMENT_BYTES_DEFAULT,
             log_options: TenantLogOptions::default(),
             #[cfg(feature = "simulation")]

@@ -331,7 +331,7 @@ impl Proposer {
                 encoded.push(minicbor::to_vec(&rotation).expect("writing to memory does not fail"));
                 commands.push(Arc::new(rotation));
                 // Nobody waits for it: it is decided with the command that it precedes.
-                replies.push(self.queue.no_reply());
+                replies.push(ProposalQueue::no_reply());
             }
             commands.push(proposal.command);
             replies.push(proposal.reply);

@@ -182,7 +182,7 @@ impl Tenant {
     ///
     /// # Errors
     /// [`craton_kernel::Refusal::StreamMoved`] when the stream does not hold what was expected,
-    /// [`EngineError::Overloaded`] when too much is under way, and when the command could not be committed.
+    /// [`EngineError::Overloaded`] and [`EngineError::OverShare`] when too much is under way, and when the command could not be committed.
     pub fn append(&self, append: Append) -> Appending {
         let request = Request {
             tenant: self.tenant.id,

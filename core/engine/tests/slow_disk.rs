@@ -60,7 +60,7 @@ fn who_comes_too_late_is_refused_and_everybody_else_is_served_in_the_end() {
     for append in appends {
         match append.wait() {
             Ok(_) => accepted += 1,
-            Err(EngineError::Overloaded) => refused += 1,
+            Err(EngineError::Overloaded | EngineError::OverShare { .. }) => refused += 1,
             Err(error) => panic!("{error}"),
         }
     }

@@ -21,6 +21,7 @@ mod admin;
 mod admin_keys;
 mod connections;
 mod endpoints;
+mod explain;
 mod http;
 mod limits;
 mod master_key;

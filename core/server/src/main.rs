@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use craton_engine::{ScrubOptions, SyncPolicy};
+use craton_engine::{ScrubOptions, SyncPolicy, TRANSFER_BYTES_PER_SECOND_DEFAULT};
 use craton_server::{Limits, MasterKeySource, MemberOptions, Options, Server, TokenOptions, VaultSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -118,6 +118,9 @@ struct Arguments {
     /// Seconds between two passes that look for damage
     #[arg(long, value_name = "SECONDS", default_value_t = ScrubOptions::default().pause.as_secs())]
     scrub_pause: u64,
+    /// The most bytes of records that are sent in a second to members of the cluster that catch up; 0 for no limit
+    #[arg(long, value_name = "BYTES", default_value_t = TRANSFER_BYTES_PER_SECOND_DEFAULT)]
+    transfer_bytes_per_second: u64,
     /// The most connections with a session
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections_max)]
     connections_max: usize,
@@ -243,6 +246,7 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
         member,
         witness_file: arguments.witness_file,
         sync_policy: arguments.sync_policy,
+        transfer_bytes_per_second: arguments.transfer_bytes_per_second,
         scrub: ScrubOptions {
             bytes_per_second: arguments.scrub_bytes_per_second,
             pause: Duration::from_secs(arguments.scrub_pause),

@@ -244,6 +244,15 @@ pub(crate) struct MembershipStatus {
     learners: Vec<u64>,
     members_generation: u64,
     not_ready: Vec<NotReady>,
+    /// How many entries the others lack, when this one leads.
+    lags: Vec<Lag>,
+}
+
+/// A member that lacks entries of the leader's log.
+#[derive(Debug, Serialize)]
+struct Lag {
+    node_id: u64,
+    entries: u64,
 }
 
 /// Why a member does not serve.
@@ -283,6 +292,14 @@ impl Membership {
             learners: numbers(&status.learners),
             members_generation: status.generation,
             not_ready: not_ready(&status),
+            lags: status
+                .lags
+                .iter()
+                .map(|(id, entries)| Lag {
+                    node_id: id.get(),
+                    entries: *entries,
+                })
+                .collect(),
         }
     }
 
@@ -291,7 +308,7 @@ impl Membership {
     }
 }
 
-fn not_ready(status: &ClusterStatus) -> Vec<NotReady> {
+pub(crate) fn not_ready(status: &ClusterStatus) -> Vec<NotReady> {
     let mut reasons = Vec::new();
     let mut reason = |code, detail: String| reasons.push(NotReady { code, detail });
     if status.role == MemberRole::Stopped {

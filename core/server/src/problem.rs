@@ -73,7 +73,7 @@ impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         match &error {
             EngineError::DatabaseReserved { .. } => return Self::validation(error.to_string()),
-            EngineError::Overloaded => {
+            EngineError::Overloaded | EngineError::OverShare { .. } => {
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error.to_string()).retryable();
             }
             _ => {}

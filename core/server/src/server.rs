@@ -72,6 +72,8 @@ pub struct Options {
     pub sync_policy: SyncPolicy,
     /// How fast and how often the logs are read through in the background.
     pub scrub: ScrubOptions,
+    /// The most bytes of records in a second that are sent to members that catch up; 0 for no limit.
+    pub transfer_bytes_per_second: u64,
     /// Bounds.
     pub limits: Limits,
 }
@@ -169,6 +171,7 @@ impl Server {
             witness_file,
             sync_policy,
             scrub,
+            transfer_bytes_per_second,
             limits,
         } = options;
         let certificate = Certificate::load(tls_certificate, tls_key)?;
@@ -180,7 +183,8 @@ impl Server {
             .origin(origin)
             .master_key(master_key)
             .sync_policy(sync_policy)
-            .scrub(scrub);
+            .scrub(scrub)
+            .transfer_bytes_per_second(transfer_bytes_per_second);
         let mut joining = member.map(Joining::load).transpose()?;
         let peer_listener = match &joining {
             Some(joining) => Some(bind_peers(joining).await?),

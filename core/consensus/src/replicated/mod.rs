@@ -175,6 +175,8 @@ pub struct ClusterStatus {
     pub lacks_majority: bool,
     /// Whether its disk is full.
     pub is_out_of_space: bool,
+    /// Whether it was told to hand leadership on, and to take no more entries.
+    pub is_draining: bool,
     /// How many entries each other member lacks, when this one leads.
     pub lags: Vec<(NodeId, u64)>,
 }
@@ -596,6 +598,7 @@ impl Inner {
             is_incomplete: self.is_incomplete(),
             lacks_majority: role == MemberRole::Leader && silence_ms.is_some_and(|ms| ms > supervisor::SILENCE_MS_MAX),
             is_out_of_space: *self.out_of_space.borrow(),
+            is_draining: *self.draining.borrow(),
             lags: lags.collect(),
         }
     }

@@ -17,8 +17,11 @@ use craton_types::{
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use minicbor::bytes::ByteVec;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::message::{Answer, Ask, ListedTenant, Manifest, NotTaken, decode, encode};
+use super::rate::TransferRate;
 use crate::EngineError;
 use crate::applier::Applier;
 use crate::keyring::Keyring;
@@ -35,10 +38,12 @@ const SUBJECT_KEYS_MAX: u64 = 4_096;
 /// The engine, as the other members' engines see it.
 #[derive(Clone)]
 pub(crate) struct EngineMachine {
-    pub(crate) tenants: Arc<Tenants>,
-    pub(crate) keyring: Arc<Keyring>,
-    pub(crate) applier: Arc<Applier>,
-    pub(crate) proposer: Arc<Proposer>,
+    tenants: Arc<Tenants>,
+    keyring: Arc<Keyring>,
+    applier: Arc<Applier>,
+    proposer: Arc<Proposer>,
+    /// How fast records are sent to members that catch up.
+    rate: Arc<Mutex<TransferRate>>,
 }
 
 impl Machine for EngineMachine {
@@ -94,6 +99,22 @@ impl Machine for EngineMachine {
 }
 
 impl EngineMachine {
+    pub(crate) fn new(
+        tenants: Arc<Tenants>,
+        keyring: Arc<Keyring>,
+        applier: Arc<Applier>,
+        proposer: Arc<Proposer>,
+        transfer_bytes_per_second: u64,
+    ) -> Self {
+        Self {
+            tenants,
+            keyring,
+            applier,
+            proposer,
+            rate: Arc::new(Mutex::new(TransferRate::new(transfer_bytes_per_second))),
+        }
+    }
+
     async fn respond(&self, ask: Ask) -> Answer {
         let answer = match ask {
             Ask::Command(command) => return self.take(&command).await,
@@ -107,7 +128,13 @@ impl EngineMachine {
                 .export_tenant(tenant)
                 .map(Answer::TenantKeys)
                 .map_err(EngineError::from),
-            Ask::Records { tenant, from, end } => blocking(|| self.records(tenant, from, end)),
+            Ask::Records { tenant, from, end } => {
+                let answer = blocking(|| self.records(tenant, from, end));
+                if let Ok(Answer::Records(records)) = &answer {
+                    self.wait_for_rate(records).await;
+                }
+                answer
+            }
             Ask::SubjectKeys { tenant, from, end } => blocking(|| self.subject_keys(tenant, from, end)),
         };
         answer.unwrap_or_else(|error| Answer::Failed(crate::applier::chain(&error)))
@@ -125,10 +152,19 @@ impl EngineMachine {
                 applied: self.tenants.applied_index(),
             },
             Err(EngineError::NotLeader) => Answer::NotTaken(NotTaken::NotLeader),
-            Err(EngineError::Overloaded) => Answer::NotTaken(NotTaken::Overloaded),
+            Err(EngineError::Overloaded | EngineError::OverShare { .. }) => Answer::NotTaken(NotTaken::Overloaded),
             Err(EngineError::DiskFull) => Answer::NotTaken(NotTaken::DiskFull),
             Err(EngineError::OutcomeUnknown) => Answer::OutcomeUnknown,
             Err(error) => Answer::Failed(crate::applier::chain(&error)),
+        }
+    }
+
+    /// Waits until as much may be sent. Other requests of the member are answered meanwhile.
+    async fn wait_for_rate(&self, records: &[ByteVec]) {
+        let bytes: usize = records.iter().map(|record| record.len()).sum();
+        let wait = self.rate.lock().take(bytes as u64, Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -136,7 +172,8 @@ impl EngineMachine {
         let writer = self.tenants.writer(tenant).ok_or_else(|| missing(tenant))?;
         let shared = Arc::clone(&writer.lock().tenant);
         let wanted = usize::try_from(end.get().saturating_sub(from.get())).unwrap_or(usize::MAX);
-        let read = |records_max| shared.log.read_range(from, records_max, RECORDS_BYTES_MAX);
+        let bytes_max = self.rate.lock().answer_bytes_max(RECORDS_BYTES_MAX);
+        let read = |records_max| shared.log.read_range(from, records_max, bytes_max);
         let records = match read(wanted.min(RECORDS_MAX)) {
             // Those before a damaged one are of use, and it is repaired meanwhile.
             Err(source @ TenantLogError::Corrupt { offset, .. }) if offset > from => {
@@ -201,7 +238,7 @@ impl EngineMachine {
     /// Appends records after checking that they are what the chain says, and replays them.
     fn append(
         &self,
-        writer: &parking_lot::Mutex<crate::tenant_writer::TenantWriter>,
+        writer: &Mutex<crate::tenant_writer::TenantWriter>,
         records: &[ByteVec],
     ) -> Result<(), MachineError> {
         let _order = self.applier.order.lock();

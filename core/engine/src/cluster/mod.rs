@@ -3,6 +3,7 @@
 
 mod machine;
 mod message;
+mod rate;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::tenants::Tenants;
 use crate::{EngineError, Options};
 pub(crate) use machine::EngineMachine;
 use message::{Answer, Ask, NotTaken};
+pub use rate::TRANSFER_BYTES_PER_SECOND_DEFAULT;
 
 /// How long a command waits for somebody to lead.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(8);
@@ -50,6 +52,20 @@ pub struct ClusterOptions {
     pub keys: Option<ClusterKeys>,
     /// What consensus runs on; a runtime of its own when there is none.
     pub runtime: Option<Handle>,
+}
+
+/// How fast records are sent to members that catch up.
+impl Options {
+    /// The most bytes of records in a second that are sent to members that catch up, all of them together; 0 for no limit. A
+    /// rate below 64 KiB counts as that, since what takes too long is given up.
+    #[must_use]
+    pub fn transfer_bytes_per_second(mut self, bytes_per_second: u64) -> Self {
+        self.transfer_bytes_per_second = match bytes_per_second {
+            0 => 0,
+            rate => rate.max(rate::TRANSFER_BYTES_PER_SECOND_MIN),
+        };
+        self
+    }
 }
 
 /// A node as a member of its cluster.

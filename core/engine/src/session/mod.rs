@@ -798,7 +798,9 @@ fn refusal_error(refusal: &Refusal) -> SqlError {
 /// What a client is told of a node's trouble.
 pub(crate) fn sql_error(error: EngineError) -> SqlError {
     let state = match &error {
-        EngineError::Overloaded | EngineError::StateBehind { .. } => SqlState::INSUFFICIENT_RESOURCES,
+        EngineError::Overloaded | EngineError::OverShare { .. } | EngineError::StateBehind { .. } => {
+            SqlState::INSUFFICIENT_RESOURCES
+        }
         EngineError::DiskFull => SqlState::DISK_FULL,
         EngineError::NotLeader | EngineError::Behind { .. } | EngineError::RecordDamaged { .. } => {
             SqlState::CANNOT_CONNECT_NOW

@@ -13,6 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
+use crate::explain::{Explanation, Facts};
 use crate::problem::Problem;
 use crate::shared::{Readiness, Shared};
 
@@ -39,6 +40,7 @@ pub(crate) fn operator_routes() -> Router<Arc<Shared>> {
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/v1/explain", get(explain))
 }
 
 /// The same on an address of its own.
@@ -90,6 +92,11 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
         Readiness::Stopping => not_ready("the server is stopping"),
         Readiness::Poisoned => not_ready("the engine has stopped after a failure that it may not survive"),
     }
+}
+
+/// Why the server is not ready, does not lead, or rejects what clients send.
+async fn explain(State(shared): State<Arc<Shared>>) -> Json<Explanation> {
+    Json(Facts::of(&shared).explain())
 }
 
 fn not_ready(detail: &str) -> Response {

@@ -139,6 +139,20 @@ impl Cluster {
     }
 }
 
+/// The codes of the reasons that a member gives for something.
+fn explained(world: &World, why: &str) -> Vec<String> {
+    let explanation = world.admin("GET", "/v1/explain", None).json();
+    let reasons = explanation["reasons"].as_array().expect("reasons").iter();
+    let codes = reasons.filter(|reason| reason["why"] == why).map(|reason| {
+        assert!(
+            reason["advice"].as_str().is_some_and(|advice| !advice.is_empty()),
+            "{reason}"
+        );
+        reason["code"].as_str().expect("a code").to_owned()
+    });
+    codes.collect()
+}
+
 fn status(world: &World) -> Value {
     world.admin("GET", "/v1/status", None).json()["cluster"].clone()
 }
@@ -188,8 +202,12 @@ fn a_leader_that_stands_still_holds_up_nobody_for_long() {
             id.to_string()
         );
     }
-    // Without a majority nothing is acknowledged, and the leader says why.
     let leader = cluster.leader();
+    assert_eq!(explained(&cluster.nodes[leader], "not_leader"), [""; 0]);
+    assert_eq!(explained(&cluster.nodes[(leader + 1) % 3], "not_leader"), ["follows"]);
+    let lags = status(&cluster.nodes[leader])["lags"].clone();
+    assert_eq!(lags.as_array().map(Vec::len), Some(2), "{lags}");
+    // Without a majority nothing is acknowledged, and the leader says why.
     let others: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
     others
         .iter()
@@ -199,6 +217,7 @@ fn a_leader_that_stands_still_holds_up_nobody_for_long() {
     let reply = cluster.nodes[leader].http("/ready");
     assert_eq!(reply.status, 503, "{reply:?}");
     assert!(reply.text.contains("a majority does not answer"), "{reply:?}");
+    assert_eq!(explained(&cluster.nodes[leader], "not_ready"), ["no_majority"]);
     others
         .iter()
         .for_each(|place| cluster.nodes[*place].signal(rustix::process::Signal::CONT));
