@@ -297,8 +297,12 @@ mod tests {
         }
     }
 
-    /// Ready, leads, takes writes, and the reasons.
-    fn check(facts: &Facts) -> ((bool, bool, bool), Vec<(&'static str, &'static str)>) {
+    /// Ready, leads, takes writes.
+    type Flags = (bool, bool, bool);
+    /// What is explained, and the code.
+    type Codes = Vec<(&'static str, &'static str)>;
+
+    fn check(facts: &Facts) -> (Flags, Codes) {
         let explanation = facts.explain();
         let reasons = explanation.reasons.iter().map(|reason| (reason.why, reason.code));
         let flags = (explanation.ready, explanation.leads, explanation.takes_writes);
@@ -316,7 +320,7 @@ mod tests {
     fn every_state_has_its_reasons() {
         let follower = || member(MemberRole::Follower, Some(2));
         let follows = ("not_leader", "follows");
-        let table: Vec<(Facts, (bool, bool, bool), Vec<(&str, &str)>)> = vec![
+        let table: Vec<(Facts, Flags, Codes)> = vec![
             (facts(Some(follower())), (true, false, true), vec![follows]),
             (
                 facts(Some(member(MemberRole::Candidate, None))),
