@@ -54,6 +54,11 @@ impl DiskSpace {
         self.log_is_full.store(is_full, Ordering::Release);
     }
 
+    /// Whether committed work waits for space.
+    pub(crate) fn work_waits(&self) -> bool {
+        self.work_waits.load(Ordering::Acquire)
+    }
+
     /// Refuses new commands while the disk is full.
     pub(crate) fn check(&self) -> Result<(), EngineError> {
         match self.read_only_reason() {
@@ -66,7 +71,7 @@ impl DiskSpace {
     pub(crate) fn read_only_reason(&self) -> Option<&'static str> {
         if self.log_is_full.load(Ordering::Acquire) {
             Some("the disk is full: the write-ahead log cannot reserve its next segment")
-        } else if self.work_waits.load(Ordering::Acquire) {
+        } else if self.work_waits() {
             Some("the disk is full: committed changes wait for space")
         } else {
             None

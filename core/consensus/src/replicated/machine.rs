@@ -47,6 +47,11 @@ pub trait Machine: Send + Sync {
 
     /// Answers a request of another member's machine.
     fn answer(&self, from: NodeId, request: Bytes) -> BoxFuture<'static, Bytes>;
+
+    /// Whether entries that were handed out wait for space on a full disk. Such a member had better not lead.
+    fn waits_for_space(&self) -> bool {
+        false
+    }
 }
 
 /// What is applied, as far as consensus knows.
@@ -111,6 +116,7 @@ impl StateMachine {
         let member = meta.last_membership.membership().get_node(&offer.from).cloned();
         let fetch = self.fetch(offer.from, member.unwrap_or_default());
         let index = log_index(last.index);
+        tracing::info!(from = offer.from, index = index.get(), "a snapshot comes in");
         let handed_out = self.applied.lock().last;
         let after = handed_out.map_or(LogIndex::ZERO, |last| log_index(last.index));
         let heads = self.machine.install(after, index, offer.manifest, fetch).await?;
@@ -122,6 +128,7 @@ impl StateMachine {
         let mut applied = self.applied.lock();
         applied.last = Some(last);
         applied.note_membership(meta.last_membership.clone());
+        tracing::info!(index = index.get(), "the snapshot is in");
         Ok(())
     }
 

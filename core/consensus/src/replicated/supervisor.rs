@@ -191,10 +191,12 @@ impl Inner {
         }
     }
 
-    /// Keeps the next segment of the log reserved. A leader that cannot hands leadership on.
+    /// Keeps the next segment of the log reserved. A leader that cannot, or cannot apply what it has, hands leadership on.
     fn look_at_space(self: &Arc<Self>) {
         let reserved = super::blocking(|| self.log.space.reserve());
-        let is_full = matches!(reserved, Err(WalError::NoSpace { .. }));
+        let machine = self.machine.load_full();
+        let is_full = matches!(reserved, Err(WalError::NoSpace { .. }))
+            || machine.is_some_and(|machine| machine.waits_for_space());
         let changed = self
             .out_of_space
             .send_if_modified(|known| std::mem::replace(known, is_full) != is_full);
@@ -202,10 +204,10 @@ impl Inner {
             return;
         }
         if is_full {
-            tracing::warn!("the next segment of the write-ahead log cannot be reserved: this node does not lead");
+            tracing::warn!("the disk is full: this node does not lead");
             self.handle.spawn(Arc::clone(self).hand_over());
         } else {
-            tracing::info!("the next segment of the write-ahead log is reserved again");
+            tracing::info!("the disk has space again");
             if let Some(raft) = self.raft() {
                 raft.runtime_config().elect(self.may_stand());
                 raft.runtime_config().heartbeat(true);

@@ -96,6 +96,10 @@ impl Machine for EngineMachine {
         }
         .boxed()
     }
+
+    fn waits_for_space(&self) -> bool {
+        self.applier.health.space.work_waits()
+    }
 }
 
 impl EngineMachine {
