@@ -92,6 +92,12 @@ else
 	$(FAULTS) flips $(ARGS)
 	$(FAULTS) kill-nine $(ARGS)
 	$(FAULTS) power-cut $(ARGS)
+	$(FAULTS) leader-kills $(ARGS)
+	$(FAULTS) partitions $(ARGS)
+	$(FAULTS) pauses $(ARGS)
+	$(FAULTS) clock-jumps $(ARGS)
+	$(FAULTS) full-disks $(ARGS)
+	$(FAULTS) soak $(ARGS)
 endif
 
 .PHONY: sim

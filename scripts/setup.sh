@@ -11,6 +11,11 @@ PACKAGES=(
     "curl curl"
     "openssl openssl"
     "strace strace"
+    # Fault campaigns with clusters: networks, packet filters, namespaces and clocks.
+    "ip iproute2"
+    "/usr/sbin/nft nftables"
+    "unshare util-linux"
+    "faketime faketime"
     "psql postgresql-client"
     "/usr/lib/postgresql/15/bin/pgbench postgresql-15"
     "/usr/lib/postgresql/15/bin/initdb postgresql-15"

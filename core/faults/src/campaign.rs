@@ -34,6 +34,8 @@ pub struct Summary {
     pub violation_count: u64,
     /// The first of them.
     pub violations: Vec<Violation>,
+    /// What else was counted and measured.
+    pub figures: BTreeMap<&'static str, u64>,
 }
 
 /// Whether there is more to do.
@@ -59,6 +61,7 @@ pub struct Campaign {
     violation_count: AtomicU64,
     outcomes: Mutex<BTreeMap<&'static str, u64>>,
     violations: Mutex<Vec<Violation>>,
+    figures: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Campaign {
@@ -75,6 +78,7 @@ impl Campaign {
             violation_count: AtomicU64::new(0),
             outcomes: Mutex::default(),
             violations: Mutex::default(),
+            figures: Mutex::default(),
         }
     }
 
@@ -114,6 +118,16 @@ impl Campaign {
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
             Err(format!("panicked: {}", text.unwrap_or("without a text")))
         });
+        self.note(name, result);
+    }
+
+    /// Tells what was counted or measured.
+    pub(crate) fn figure(&self, what: &'static str, value: u64) {
+        self.figures.lock().insert(what, value);
+    }
+
+    /// Counts a case that was run: how it ended, or the promise that was broken.
+    pub(crate) fn note(&self, name: &str, result: Result<&'static str, String>) {
         match result {
             Ok(outcome) => *self.outcomes.lock().entry(outcome).or_default() += 1,
             Err(what) => self.note_violation(name, what),
@@ -166,6 +180,7 @@ impl Campaign {
             outcomes: self.outcomes.into_inner(),
             violation_count: self.violation_count.into_inner(),
             violations: self.violations.into_inner(),
+            figures: self.figures.into_inner(),
         }
     }
 }

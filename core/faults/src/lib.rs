@@ -9,10 +9,11 @@
 //! Each campaign has planted defects, see [`Defect`]: with one of them it must report violations, or it checks nothing.
 //!
 //! # Deliberately absent
-//! The disk itself (`craton_log::testing`), and a network: one node is under test here.
+//! The disk itself (`craton_log::testing`), and whether a history is linearizable (`craton_history`).
 
 pub mod bad_disk;
 mod campaign;
+pub mod cluster;
 pub mod crash_points;
 pub mod files;
 pub mod flips;

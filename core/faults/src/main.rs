@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
 use craton_faults::bad_disk::{self, BadDiskOptions};
+use craton_faults::cluster::{self, ClusterOptions, SoakOptions};
 use craton_faults::crash_points::{self, CrashPointOptions};
 use craton_faults::files::{self, FileOptions};
 use craton_faults::flips::{self, FlipOptions};
@@ -99,6 +100,126 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// A cluster under load whose leader is killed with SIGKILL
+    LeaderKills {
+        /// How many kills
+        #[arg(long, default_value_t = 100)]
+        rounds: u64,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// A cluster under load whose members are cut off from each other: symmetric, one-way, partial, flapping
+    Partitions {
+        /// How many partitions
+        #[arg(long, default_value_t = 50)]
+        rounds: u64,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// A cluster under load whose members are stopped and continued: the leader, any one, most of them
+    Pauses {
+        /// How many pauses
+        #[arg(long, default_value_t = 50)]
+        rounds: u64,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// A cluster under load whose members' clocks jump; needs libfaketime
+    ClockJumps {
+        /// How many jumps
+        #[arg(long, default_value_t = 50)]
+        rounds: u64,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// A cluster under load whose members' disks fill up: the leader's, a follower's, those of most of them
+    FullDisks {
+        /// How often disks are full
+        #[arg(long, default_value_t = 15)]
+        rounds: u64,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// A cluster under a steady load for a long time, while followers are killed and take in snapshots
+    Soak {
+        /// How long, in seconds
+        #[arg(long, default_value_t = 1_800)]
+        seconds: u64,
+        /// How many rows are written in a second
+        #[arg(long, default_value_t = 16_000)]
+        rows_per_second: u64,
+        /// How many bytes of text a row has
+        #[arg(long, default_value_t = 1_024)]
+        row_bytes: usize,
+        /// The most memory that a member may take, in MiB
+        #[arg(long, default_value_t = 1_536)]
+        memory_mebibytes_max: u64,
+        /// How often a follower is killed and comes back
+        #[arg(long, default_value_t = 10)]
+        rounds: u64,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+}
+
+impl Command {
+    /// Whether it needs a network and mounts of its own.
+    const fn is_isolated(&self) -> bool {
+        matches!(
+            self,
+            Self::LeaderKills { .. }
+                | Self::Partitions { .. }
+                | Self::Pauses { .. }
+                | Self::ClockJumps { .. }
+                | Self::FullDisks { .. }
+                | Self::Soak { .. }
+        )
+    }
+}
+
+/// What the campaigns with clusters share.
+#[derive(Args)]
+struct ClusterArguments {
+    /// How many members the cluster has
+    #[arg(long, default_value_t = 3)]
+    members: usize,
+    /// How many sessions work at the same time
+    #[arg(long, default_value_t = 96)]
+    sessions: usize,
+    /// Where the members' files are made, and stay; a temporary folder by default
+    #[arg(long, value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+    #[command(flatten)]
+    server: ServerBinary,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl ClusterArguments {
+    /// Runs a campaign.
+    fn run(
+        self,
+        name: &'static str,
+        rounds: u64,
+        run: fn(&Campaign, &ClusterOptions) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Campaign> {
+        let arguments = format!(" --rounds {rounds} --members {}", self.members);
+        let campaign = self.common.campaign(name, &arguments, CYCLES_PROGRESS_EVERY);
+        run(&campaign, &self.options(rounds)?)?;
+        Ok(campaign)
+    }
+
+    fn options(self, rounds: u64) -> anyhow::Result<ClusterOptions> {
+        Ok(ClusterOptions {
+            rounds,
+            members: self.members,
+            sessions: self.sessions,
+            seed: self.common.seed,
+            server: self.server.path()?,
+            directory: self.directory,
+            defect: self.common.defect,
+        })
+    }
 }
 
 #[derive(Args)]
@@ -153,6 +274,9 @@ impl Common {
 #[expect(clippy::disallowed_methods, reason = "the duration is told to a person")]
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.campaign.is_isolated() && !cluster::is_isolated() {
+        return run_isolated();
+    }
     let started = Instant::now();
     let told = run(cli.campaign).and_then(|ended| match ended {
         Ended::Skipped(why) => {
@@ -167,6 +291,23 @@ fn main() -> ExitCode {
     match told {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            // Without an error stream there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "craton-faults: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs this program again, in namespaces of its own.
+fn run_isolated() -> ExitCode {
+    let again = std::env::current_exe().map_err(anyhow::Error::from);
+    let ended = again.and_then(|program| cluster::run_isolated(&program, std::env::args_os().skip(1)));
+    match ended {
+        Ok(status) => status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .map_or(ExitCode::from(2), ExitCode::from),
         Err(error) => {
             // Without an error stream there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "craton-faults: {error:#}");
@@ -263,6 +404,31 @@ fn run(command: Command) -> anyhow::Result<Ended> {
             files::run(&campaign, options);
             campaign
         }
+        Command::LeaderKills { rounds, cluster } => cluster.run("leader-kills", rounds, cluster::leader_kills)?,
+        Command::Partitions { rounds, cluster } => cluster.run("partitions", rounds, cluster::partitions)?,
+        Command::Pauses { rounds, cluster } => cluster.run("pauses", rounds, cluster::pauses)?,
+        Command::ClockJumps { rounds, cluster } => cluster.run("clock-jumps", rounds, cluster::clock_jumps)?,
+        Command::FullDisks { rounds, cluster } => cluster.run("full-disks", rounds, cluster::full_disks)?,
+        Command::Soak {
+            seconds,
+            rows_per_second,
+            row_bytes,
+            memory_mebibytes_max,
+            rounds,
+            cluster,
+        } => {
+            let arguments = format!(" --seconds {seconds} --rows-per-second {rows_per_second}");
+            let campaign = cluster.common.campaign("soak", &arguments, CYCLES_PROGRESS_EVERY);
+            let options = SoakOptions {
+                cluster: cluster.options(rounds)?,
+                seconds,
+                rows_per_second,
+                row_bytes,
+                memory_bytes_max: memory_mebibytes_max << 20,
+            };
+            cluster::soak(&campaign, &options)?;
+            campaign
+        }
     };
     Ok(Ended::Ran(campaign.finish()))
 }
@@ -292,6 +458,9 @@ fn tell(summary: &Summary, seconds: f64, json: bool) -> anyhow::Result<()> {
     )?;
     for (outcome, count) in &summary.outcomes {
         writeln!(out, "  {count:>9}  {outcome}")?;
+    }
+    for (figure, value) in &summary.figures {
+        writeln!(out, "  {value:>9}  {figure}")?;
     }
     for violation in &summary.violations {
         writeln!(out, "violation in {}: {}", violation.case, violation.what)?;

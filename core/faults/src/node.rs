@@ -47,6 +47,8 @@ pub enum Defect {
     UnmarkedDamage,
     /// Nobody compares the tenants' logs with what was noted before the write-ahead log forgot.
     IgnoredHeads,
+    /// Clients read what the member at hand has, and take it for the newest.
+    StaleReads,
 }
 
 /// How a node is kept.

@@ -199,34 +199,48 @@ impl Load {
 
     /// Verifies the database's log from its files alone, with the server stopped.
     fn verify_log(&mut self) -> anyhow::Result<&'static str> {
-        let key: VerifierKey = self.server.log_key()?.parse()?;
+        let key = self.server.log_key()?;
         self.server.stop()?;
-        let tenant = key.name().as_str().rsplit('/').next().context("a tenant")?.to_owned();
-        let directory = self.server.data_dir().join("tenants").join(tenant).join("log");
-        let mut segments = segments(&directory)?;
-        segments.sort();
-        ensure!(!segments.is_empty(), "no segments in {}", directory.display());
-        let sources: Vec<_> = segments
-            .iter()
-            .map(|path| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                std::fs::File::open(path).map(|reader| SegmentSource { name, reader })
-            })
-            .collect::<Result<_, _>>()?;
-        let options = LogVerifyOptions {
-            key: Some(key),
-            ..LogVerifyOptions::default()
-        };
-        let verified = verify_log(sources, &options);
-        verified.map_err(|fault| anyhow::anyhow!("the log does not verify: {fault}"))?;
+        verify_log_of(&self.server, &key)?;
         Ok("the log verified offline")
     }
 }
 
-fn segments(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// Verifies the database's log of a stopped server from its files alone.
+pub(crate) fn verify_log_of(server: &Server, log_key: &str) -> anyhow::Result<()> {
+    let key: VerifierKey = log_key.parse()?;
+    let segments = segments(&log_directory(server, log_key)?)?;
+    ensure!(!segments.is_empty(), "no segments of the log");
+    let sources: Vec<_> = segments
+        .iter()
+        .map(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            std::fs::File::open(path).map(|reader| SegmentSource { name, reader })
+        })
+        .collect::<Result<_, _>>()?;
+    let options = LogVerifyOptions {
+        key: Some(key),
+        ..LogVerifyOptions::default()
+    };
+    let verified = verify_log(sources, &options);
+    verified.map_err(|fault| anyhow::anyhow!("the log does not verify: {fault}"))?;
+    Ok(())
+}
+
+/// Where the segments of the log with this verifier key are.
+pub(crate) fn log_directory(server: &Server, log_key: &str) -> anyhow::Result<PathBuf> {
+    let key: VerifierKey = log_key.parse()?;
+    let tenant = key.name().as_str().rsplit('/').next().context("a tenant")?.to_owned();
+    Ok(server.data_dir().join("tenants").join(tenant).join("log"))
+}
+
+/// The segment files of a log, in their order.
+pub(crate) fn segments(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory).with_context(|| directory.display().to_string())?;
     let paths = entries.map(|entry| entry.map(|entry| entry.path()));
     let paths: Vec<PathBuf> = paths.collect::<Result<_, _>>()?;
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "segment");
-    Ok(paths.into_iter().filter(is_segment).collect())
+    let mut segments: Vec<PathBuf> = paths.into_iter().filter(is_segment).collect();
+    segments.sort();
+    Ok(segments)
 }

@@ -2,7 +2,9 @@
 
 mod campaign;
 mod file_system;
-mod process;
+pub(crate) mod process;
 
 pub use campaign::{ServerOptions, kill_nine, power_cut};
 pub use file_system::missing_privilege;
+
+pub(crate) use campaign::{log_directory, segments, verify_log_of};

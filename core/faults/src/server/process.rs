@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -18,24 +19,30 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// How long anything may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
+/// How long one request to the administrative interface may take; a process may stand still.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 const HOST: &str = "localhost";
 const USER: &str = "app";
 const PASSWORD: &str = "correct horse";
-pub(super) const DATABASE: &str = "main";
+pub(crate) const DATABASE: &str = "main";
 
 /// A server's files outside its data directory, and its process.
-pub(super) struct Server {
+pub(crate) struct Server {
     binary: PathBuf,
     /// Certificate, keys and the server's log; survives every harm.
     directory: PathBuf,
     data_dir: PathBuf,
     certificate_pem: String,
+    /// The programs that start the server in its surroundings; none by default.
+    launcher: Vec<String>,
+    /// What comes after the usual arguments; a repeated one counts instead of the earlier one.
+    arguments: Vec<String>,
     process: Option<Child>,
     endpoints: Value,
 }
 
 impl Server {
-    pub(super) fn new(binary: &Path, directory: &Path, data_dir: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn new(binary: &Path, directory: &Path, data_dir: PathBuf) -> anyhow::Result<Self> {
         let certificate = rcgen::generate_simple_self_signed(vec![HOST.to_owned()])?;
         fs::write(directory.join("server.pem"), certificate.cert.pem())?;
         let mut options = fs::File::options();
@@ -47,16 +54,40 @@ impl Server {
             directory: directory.to_path_buf(),
             data_dir,
             certificate_pem: certificate.cert.pem(),
+            launcher: Vec::new(),
+            arguments: Vec::new(),
             process: None,
             endpoints: Value::Null,
         })
     }
 
+    /// More arguments for the next start.
+    pub(crate) fn add_arguments(&mut self, arguments: impl IntoIterator<Item = String>) {
+        self.arguments.extend(arguments);
+    }
+
+    /// Programs that each start what follows in the same process, as `nsenter` and `env` do.
+    pub(crate) fn set_launcher(&mut self, launcher: Vec<String>) {
+        self.launcher = launcher;
+    }
+
     /// Starts a process and waits until it serves.
-    pub(super) fn start(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn start(&mut self) -> anyhow::Result<()> {
+        self.spawn()?;
+        self.wait_until_it_listens()
+    }
+
+    /// Starts a process.
+    pub(crate) fn spawn(&mut self) -> anyhow::Result<()> {
         let path = |name: &str| self.directory.join(name);
         let log = fs::File::options().create(true).append(true).open(path("server.log"))?;
-        let child = Command::new(&self.binary)
+        let binary = self.binary.display().to_string();
+        let (program, before) = match self.launcher.split_first() {
+            Some((program, launcher)) => (program.clone(), [launcher, &[binary]].concat()),
+            None => (binary, Vec::new()),
+        };
+        let child = Command::new(program)
+            .args(before)
             .arg("--data-dir")
             .arg(&self.data_dir)
             .arg("--tls-cert")
@@ -68,12 +99,18 @@ impl Server {
             .arg("--generate-master-key")
             .args(["--origin", "faults.craton.localhost"])
             .args(["--listen", "127.0.0.1:0", "--https-listen", "127.0.0.1:0"])
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", self.binary.display()))?;
-        let process_id = child.id();
         self.process = Some(child);
+        Ok(())
+    }
+
+    /// Waits until the process that was started serves.
+    pub(crate) fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {
+        let process_id = self.process.as_ref().context("no process")?.id();
         let path = self.data_dir.join("endpoints.json");
         self.endpoints = self.wait_for("endpoints of the new process", || {
             let endpoints: Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
@@ -83,7 +120,7 @@ impl Server {
     }
 
     /// Makes the database and the user whom the load uses.
-    pub(super) fn prepare(&self) -> anyhow::Result<()> {
+    pub(crate) fn prepare(&self) -> anyhow::Result<()> {
         self.admin("PUT", &format!("/v1/databases/{DATABASE}"), "")?;
         let verifier = ScramVerifier::from_password(PASSWORD, &[5; 16], 4_096).context("a verifier")?;
         let user = json!({
@@ -96,7 +133,7 @@ impl Server {
     }
 
     /// Ends the process without a warning.
-    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
         if let Some(mut process) = self.process.take() {
             process.kill()?;
             process.wait()?;
@@ -104,11 +141,28 @@ impl Server {
         Ok(())
     }
 
-    /// Asks the process to end, which signs what is not signed yet, and waits until it did.
-    pub(super) fn stop(&mut self) -> anyhow::Result<()> {
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) -> anyhow::Result<()> {
         let process = self.process.as_ref().context("no process")?;
-        let id = rustix::process::Pid::from_child(process);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        Ok(rustix::process::kill_process(
+            rustix::process::Pid::from_child(process),
+            signal,
+        )?)
+    }
+
+    /// The process, if one was started.
+    pub(crate) fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// Asks the process to end, which signs what is not signed yet, and waits until it did.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        self.signal(rustix::process::Signal::TERM)?;
+        self.wait_for_end()
+    }
+
+    /// Waits until a process that was asked to end did so in order.
+    pub(crate) fn wait_for_end(&mut self) -> anyhow::Result<()> {
         let mut process = self.process.take().context("no process")?;
         let status = self.wait_for("end of the process", || process.try_wait().ok().flatten())?;
         ensure!(status.success(), "the server ended with {status}:\n{}", self.log_end());
@@ -116,9 +170,13 @@ impl Server {
     }
 
     /// A connection with the server's certificate checked.
-    pub(super) async fn connect(&self) -> anyhow::Result<Client> {
+    pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
         let address = self.endpoints["postgres"].as_str().context("an address")?;
-        let address: std::net::SocketAddr = address.parse()?;
+        Ok(self.door(address.parse()?)?.open().await?)
+    }
+
+    /// How clients connect to the server at an address of it.
+    pub(crate) fn door(&self, address: SocketAddr) -> anyhow::Result<Door> {
         let mut config = tokio_postgres::Config::new();
         config
             .host(HOST)
@@ -128,9 +186,8 @@ impl Server {
             .password(PASSWORD)
             .dbname(DATABASE)
             .ssl_mode(tokio_postgres::config::SslMode::Require);
-        let (client, connection) = config.connect(self.tls()?).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        let tls = self.tls()?;
+        Ok(Door { config, tls })
     }
 
     fn tls(&self) -> anyhow::Result<MakeRustlsConnect> {
@@ -146,30 +203,41 @@ impl Server {
         Ok(MakeRustlsConnect::new(config))
     }
 
-    pub(super) fn data_dir(&self) -> &Path {
+    pub(crate) fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
+    /// What the server has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("server.log")).unwrap_or_default()
+    }
+
     /// The last lines of the server's log, for messages.
-    pub(super) fn log_end(&self) -> String {
-        let log = fs::read_to_string(self.directory.join("server.log")).unwrap_or_default();
+    pub(crate) fn log_end(&self) -> String {
+        let log = self.log();
         let lines: Vec<&str> = log.lines().rev().take(6).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     /// The verifier key of the database's log.
-    pub(super) fn log_key(&self) -> anyhow::Result<String> {
-        let status: Value = serde_json::from_str(&self.admin("GET", "/v1/status", "")?)?;
+    pub(crate) fn log_key(&self) -> anyhow::Result<String> {
+        let status = self.status()?;
         let databases = status["databases"].as_array().context("databases")?;
         let database = databases.iter().find(|database| database["name"] == DATABASE);
         let key = database.and_then(|database| database["log_key"].as_str());
         Ok(key.context("a log key")?.to_owned())
     }
 
+    /// What the server says of itself.
+    pub(crate) fn status(&self) -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(&self.admin("GET", "/v1/status", "")?)?)
+    }
+
     /// A request to the administrative API; its body.
-    fn admin(&self, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
+    pub(crate) fn admin(&self, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
         let socket = self.endpoints["admin_socket"].as_str().context("a socket")?;
         let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(ADMIN_TIMEOUT))?;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: craton\r\nConnection: close\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n",
@@ -184,7 +252,7 @@ impl Server {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a deadline")]
-    fn wait_for<T>(&mut self, what: &str, mut poll: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+    pub(crate) fn wait_for<T>(&mut self, what: &str, mut poll: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
         let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some(answer) = poll() {
@@ -202,6 +270,22 @@ impl Server {
             );
             std::thread::sleep(POLL);
         }
+    }
+}
+
+/// How to connect to one server as the user of the load, with its certificate checked.
+#[derive(Clone)]
+pub(crate) struct Door {
+    config: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
+}
+
+impl Door {
+    /// Connects, on the runtime that the caller runs on.
+    pub(crate) async fn open(&self) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = self.config.connect(self.tls.clone()).await?;
+        tokio::spawn(connection);
+        Ok(client)
     }
 }
 
