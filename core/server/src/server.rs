@@ -342,6 +342,10 @@ impl Server {
             );
             connections.shutdown().await;
         }
+        // A member gets them from the others, like all that it applies, so its interface for them is still open.
+        if failed.is_none() && timeout(patience, checkpoint_all(&self.shared.engine)).await.is_err() {
+            tracing::warn!("the last checkpoints were not made in time; the next start makes them");
+        }
         self.http_end.cancel();
         if timeout(patience, async { while self.http.join_next().await.is_some() {} })
             .await
@@ -354,9 +358,6 @@ impl Server {
         }
         if let Some(reason) = failed {
             return Err(RunError::EngineStopped { reason });
-        }
-        if timeout(patience, checkpoint_all(&self.shared.engine)).await.is_err() {
-            tracing::warn!("the last checkpoints were not made in time; the next start makes them");
         }
         let shared = self.shared.clone();
         let close = move || {
