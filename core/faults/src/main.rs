@@ -151,6 +151,9 @@ enum Command {
         /// How many bytes of text a row has
         #[arg(long, default_value_t = 1_024)]
         row_bytes: usize,
+        /// How many rows are copied in at once, as one record of the log
+        #[arg(long, default_value_t = 256)]
+        rows_per_copy: u32,
         /// The most memory that a member may take, in MiB
         #[arg(long, default_value_t = 1_536)]
         memory_mebibytes_max: u64,
@@ -413,6 +416,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
             seconds,
             rows_per_second,
             row_bytes,
+            rows_per_copy,
             memory_mebibytes_max,
             rounds,
             cluster,
@@ -424,6 +428,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
                 seconds,
                 rows_per_second,
                 row_bytes,
+                rows_per_copy,
                 memory_bytes_max: memory_mebibytes_max << 20,
             };
             cluster::soak(&campaign, &options)?;

@@ -19,6 +19,8 @@ pub(super) struct Samples {
     members: Vec<Memory>,
     /// The most that the write-ahead log of a member took.
     wal_bytes_max: u64,
+    /// The most that the data directory of a member took.
+    data_bytes_max: u64,
     first_term: Option<u64>,
     last_term: u64,
 }
@@ -28,6 +30,7 @@ impl Samples {
         Self {
             members: vec![Memory::default(); members],
             wal_bytes_max: 0,
+            data_bytes_max: 0,
             first_term: None,
             last_term: 0,
         }
@@ -43,6 +46,7 @@ impl Samples {
                 memory.note(bytes);
             }
             self.wal_bytes_max = self.wal_bytes_max.max(directory_bytes(&server.data_dir().join("wal")));
+            self.data_bytes_max = self.data_bytes_max.max(directory_bytes(server.data_dir()));
         }
         let terms = (0..cluster.members.len()).filter_map(|member| cluster.view_of(member)?["term"].as_u64());
         if let Some(term) = terms.max() {
@@ -63,6 +67,7 @@ impl Samples {
         campaign.figure("MiB of memory of a member, most", most(|memory| memory.most));
         campaign.figure("MiB of memory of a member, last", most(|memory| memory.last));
         campaign.figure("MiB of a write-ahead log, most", self.wal_bytes_max >> 20);
+        campaign.figure("MiB on the disk of a member, most", self.data_bytes_max >> 20);
         campaign.figure("elections", self.last_term - self.first_term.unwrap_or(self.last_term));
     }
 }
@@ -84,9 +89,14 @@ fn resident_bytes(status: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
+/// What the files below a directory take. One that vanishes meanwhile takes nothing.
 fn directory_bytes(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+    let sizes = entries.filter_map(|entry| match entry.metadata().ok()? {
+        metadata if metadata.is_dir() => Some(directory_bytes(&entry.path())),
+        metadata => Some(metadata.len()),
+    });
+    sizes.sum()
 }
 
 #[cfg(test)]

@@ -18,10 +18,8 @@ use super::samples::Samples;
 use crate::campaign::Campaign;
 use crate::server::process::Door;
 
-/// Rows of one COPY, which is one record of the log with so many changes.
-const ROWS_PER_COPY: i64 = 256;
 /// How long a follower stays away.
-const ABSENCE: Duration = Duration::from_secs(20);
+const ABSENCE: Duration = Duration::from_secs(30);
 const SAMPLE_PAUSE: Duration = Duration::from_secs(1);
 /// Without an acknowledged write for longer than this, the quorum was lost.
 const QUIET_MAX: Duration = Duration::from_secs(15);
@@ -41,6 +39,8 @@ pub struct SoakOptions {
     pub rows_per_second: u64,
     /// How many bytes of text each row has.
     pub row_bytes: usize,
+    /// How many rows one COPY has, which is one record of the log.
+    pub rows_per_copy: u32,
     /// What a member's process may have in memory.
     pub memory_bytes_max: u64,
 }
@@ -219,12 +219,13 @@ struct Shared {
     /// How long one session has for one COPY.
     pause: Duration,
     row_bytes: usize,
+    rows_per_copy: u32,
 }
 
 impl Writers {
     fn start(runtime: &Runtime, doors: Vec<Door>, options: &SoakOptions) -> Self {
         let sessions = options.cluster.sessions.max(1);
-        let copies_per_second = options.rows_per_second as f64 / ROWS_PER_COPY as f64;
+        let copies_per_second = options.rows_per_second as f64 / f64::from(options.rows_per_copy);
         let shared = Arc::new(Shared {
             stopping: AtomicBool::new(false),
             next_id: AtomicI64::new(0),
@@ -233,6 +234,7 @@ impl Writers {
             doors,
             pause: Duration::from_secs_f64(sessions as f64 / copies_per_second),
             row_bytes: options.row_bytes,
+            rows_per_copy: options.rows_per_copy,
         });
         let tasks = (0..sessions).map(|session| runtime.spawn(write(Arc::clone(&shared), session)));
         Self {
@@ -281,9 +283,10 @@ async fn write(shared: Arc<Shared>, session: usize) {
 /// Copies rows in.
 async fn copy(shared: &Shared, client: &tokio_postgres::Client) -> Result<(), Failure> {
     use futures::SinkExt;
-    let first = shared.next_id.fetch_add(ROWS_PER_COPY, Ordering::Relaxed);
-    let mut rows = String::with_capacity((shared.row_bytes + 24) * 256);
-    for id in first..first + ROWS_PER_COPY {
+    let count = i64::from(shared.rows_per_copy);
+    let first = shared.next_id.fetch_add(count, Ordering::Relaxed);
+    let mut rows = String::new();
+    for id in first..first + count {
         rows.push_str(&format!("{id}\t{id:0>width$}\n", width = shared.row_bytes));
     }
     let copied = async {
@@ -293,7 +296,7 @@ async fn copy(shared: &Shared, client: &tokio_postgres::Client) -> Result<(), Fa
         sink.finish().await
     };
     let answer = copied.await.map_err(|error| failure_of(&error));
-    let count = ROWS_PER_COPY.unsigned_abs();
+    let count = u64::from(shared.rows_per_copy);
     match answer {
         Ok(_) => shared.acknowledged.fetch_add(count, Ordering::Relaxed),
         Err(Failure::Unknown) => shared.unknown.fetch_add(count, Ordering::Relaxed),
