@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use craton_history::{Call, RegisterOperation};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::types::ToSql;
@@ -25,7 +26,10 @@ use crate::workload::Decisions;
 pub(super) const REGISTERS_PER_ROUND: i64 = 48;
 /// How long one answer is waited for. A member waits up to eight seconds for a leader.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// So many sessions connect to one member at the same time. All of them at once would take a busy machine longer than any of
+/// them waits.
+const CONNECTING_MAX: usize = 8;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 /// A session that was refused waits, so that it is not the load itself that keeps the cluster busy.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
@@ -70,7 +74,7 @@ pub(super) struct Record {
 /// What all sessions share.
 pub(super) struct Shared {
     pub(super) record: Mutex<Record>,
-    doors: Vec<Door>,
+    doors: Vec<(Door, Semaphore)>,
     started: Instant,
     stopping: AtomicBool,
     /// Which registers are used now.
@@ -104,7 +108,10 @@ impl Load {
     pub(super) fn start(handle: &Handle, doors: Vec<Door>, options: &LoadOptions) -> Self {
         let shared = Arc::new(Shared {
             record: Mutex::default(),
-            doors,
+            doors: doors
+                .into_iter()
+                .map(|door| (door, Semaphore::new(CONNECTING_MAX)))
+                .collect(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             round: AtomicI64::new(0),
@@ -173,9 +180,11 @@ async fn run_session(shared: Arc<Shared>, number: usize) {
     };
     let mut attempt = number;
     while !session.shared.is_stopping() {
-        let door = session.shared.doors[attempt % session.shared.doors.len()].clone();
+        let shared = Arc::clone(&session.shared);
+        let door = &shared.doors[attempt % shared.doors.len()];
         attempt += 1;
-        if let Some(connection) = Prepared::open(&door, session.shared.stale_reads).await {
+        let opening = timeout(CONNECT_TIMEOUT, Prepared::open(door, shared.stale_reads));
+        if let Ok(Some(connection)) = opening.await {
             // At home again as soon as home answers.
             attempt = number;
             session.work(&connection).await;
@@ -199,11 +208,9 @@ struct Prepared {
 }
 
 impl Prepared {
-    async fn open(door: &Door, stale_reads: bool) -> Option<Self> {
-        timeout(CONNECT_TIMEOUT, Self::try_open(door, stale_reads))
-            .await
-            .ok()?
-            .ok()
+    async fn open((door, connecting): &(Door, Semaphore), stale_reads: bool) -> Option<Self> {
+        let _turn = connecting.acquire().await.ok()?;
+        Self::try_open(door, stale_reads).await.ok()
     }
 
     async fn try_open(door: &Door, stale_reads: bool) -> Result<Self, tokio_postgres::Error> {
