@@ -24,8 +24,8 @@ use futures::future::BoxFuture;
 
 pub use replicated::{
     AppliedLog, ClusterStatus, Fetch, Installing, Lane, ListedMember, Machine, MachineError, MarksError, MemberList,
-    MemberRole, Peer, Replicated, ReplicatedOptions, Transport, TransportError, blocking, interrupted_install,
-    seed_elections,
+    MemberRole, Peer, Replicated, ReplicatedOptions, Standing, Transport, TransportError, blocking,
+    interrupted_install, seed_elections,
 };
 pub use single_node::SingleNode;
 

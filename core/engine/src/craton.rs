@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use craton_consensus::{Consensus, ConsensusError, SingleNode, interrupted_install};
-use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes, SigningKey};
+use craton_crypto::{FileMasterKey, MasterKeyProvider, SecretBytes, SigningKey, sha256};
 use craton_kernel::{Command, Operation, Refusal};
 use craton_log::{Disk, DiskLock, OnDamage, RealDisk, Wal, WalOptions, WalRecovery};
 use craton_proof::{KeyName, SignerKey};
@@ -21,7 +21,7 @@ use crate::applier::Applier;
 use crate::background::Background;
 use crate::checkpointer::Checkpointer;
 use crate::clock::random_array;
-use crate::cluster::{Cluster, EngineMachine, Member};
+use crate::cluster::{Cluster, EngineMachine, Instance, Instances, Member, introduce};
 use crate::damage::Damage;
 use crate::epoch_starts::EpochStarts;
 use crate::flusher::{Closing, Flusher};
@@ -578,12 +578,26 @@ impl Opened {
         }
         check_not_rolled_back(&wal, &tenants, interrupted)?;
         let replicated;
+        let mut instance = None;
+        let mut instances = None;
         let consensus = match cluster {
             None => {
                 replicated = None;
                 consensus(wal, tenants.oldest_applied())?
             }
             Some(cluster) => {
+                let cluster_key = sha256(&[b"craton cluster", keyring.signing().verifying_key().as_bytes()]);
+                let known = Instances::open(Arc::clone(&disk), &cluster_directory, cluster_key)?;
+                instances = Some(Arc::new(known));
+                let purged = wal.purged().map(|(index, _)| index);
+                let last = wal.last_index().max(interrupted).max(purged).unwrap_or_default();
+                instance = Some(Instance {
+                    cluster: cluster_key,
+                    opened: recovery.generation,
+                    drawn: random_array(random.as_ref()),
+                    last: (!wal.is_incomplete()).then(|| last.max(tenants.newest_applied())),
+                    committed: LogIndex::ZERO,
+                });
                 let opened = Cluster::open(cluster, wal, disk, &cluster_directory, &tenants)?;
                 replicated = Some(Arc::clone(&opened));
                 opened
@@ -628,11 +642,15 @@ impl Opened {
         });
         applier.recover()?;
         health.space.set_may_wait(true);
+        if let (Some(replicated), Some(instance)) = (&replicated, instance) {
+            introduce(replicated, instance);
+        }
         consensus.start(Arc::new(EngineMachine::new(
             Arc::clone(&tenants),
             Arc::clone(&keyring),
             Arc::clone(&applier),
             Arc::clone(&proposer),
+            instances,
             transfer_bytes_per_second,
         )));
         let cluster = replicated.map(|replicated| Arc::new(Cluster::new(replicated, Arc::clone(&tenants))));

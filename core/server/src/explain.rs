@@ -239,6 +239,8 @@ fn advice(code: &str) -> &'static str {
         "no_leader" => "Look whether a majority of the voters runs and is reachable from here.",
         "no_majority" => "Look at the other members and the network between them and this one.",
         "not_a_voter" => "Wait while it catches up; compare members_generation with the list of members.",
+        "not_introduced" => "Look whether another member runs and is reachable from here.",
+        "refused" => "Do not start this directory again: remove the member and add one with a new number.",
         "incomplete" => "Wait: the other members send what is missing.",
         "disk_full" | "read_only" => "Make space on the disk.",
         "follows" => "Nothing: one member leads, and this one passes on what is written.",
@@ -255,6 +257,7 @@ fn advice(code: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use craton_consensus::Standing;
     use craton_types::{LogIndex, Offset, Term};
 
     use super::*;
@@ -274,6 +277,7 @@ mod tests {
             is_incomplete: false,
             lacks_majority: false,
             is_out_of_space: false,
+            standing: Standing::Good,
             is_draining: false,
             lags: Vec::new(),
         }
@@ -342,6 +346,19 @@ mod tests {
                 })),
                 (false, false, false),
                 vec![("not_ready", "incomplete"), follows, ("not_leader", "incomplete")],
+            ),
+            (
+                facts(Some(ClusterStatus {
+                    standing: Standing::Refused("member 2 says: it is an older copy".to_owned()),
+                    ..member(MemberRole::Follower, None)
+                })),
+                (false, false, false),
+                vec![
+                    ("not_ready", "no_leader"),
+                    ("not_ready", "refused"),
+                    ("not_leader", "no_leader"),
+                    ("not_leader", "refused"),
+                ],
             ),
             (
                 facts(Some(ClusterStatus {

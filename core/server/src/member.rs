@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use craton_consensus::{ClusterStatus, ListedMember, MemberList, MemberRole, Peer, Transport};
+use craton_consensus::{ClusterStatus, ListedMember, MemberList, MemberRole, Peer, Standing, Transport};
 use craton_engine::{ClusterKeys, ClusterOptions, Member, fetch_cluster_keys};
 use craton_types::NodeId;
 use serde::{Deserialize, Serialize};
@@ -329,6 +329,14 @@ pub(crate) fn not_ready(status: &ClusterStatus) -> Vec<NotReady> {
             "no_majority",
             "the member leads, and a majority does not answer it".to_owned(),
         );
+    }
+    match &status.standing {
+        Standing::Good => {}
+        Standing::Unknown => reason(
+            "not_introduced",
+            "no other member has said yet that this one may take part".to_owned(),
+        ),
+        Standing::Refused(detail) => reason("refused", detail.clone()),
     }
     if status.is_incomplete {
         let detail = "the log lost entries that it may have acknowledged, and gets them back from the others";

@@ -42,6 +42,11 @@ impl Inner {
         let Some(raft) = self.raft() else {
             return stopped();
         };
+        if !self.is_in_good_standing() {
+            return Response::Failed {
+                reason: "the member may not take part, or does not know yet whether it may".to_owned(),
+            };
+        }
         match request {
             Request::Append(request) => self.take_entries(&raft, request).await,
             Request::Vote(request) => {

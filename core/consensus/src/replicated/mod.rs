@@ -24,6 +24,7 @@ mod supervisor;
 mod types;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,6 +126,7 @@ struct Inner {
     /// Who leads, as far as this node knows, and in which term.
     leadership: watch::Sender<Leadership>,
     draining: watch::Sender<bool>,
+    standing: watch::Sender<Standing>,
     closed: watch::Sender<bool>,
     /// Whether a task keeps a raft running.
     supervised: watch::Sender<bool>,
@@ -175,10 +177,23 @@ pub struct ClusterStatus {
     pub lacks_majority: bool,
     /// Whether its disk is full.
     pub is_out_of_space: bool,
+    /// Whether the others let it take part.
+    pub standing: Standing,
     /// Whether it was told to hand leadership on, and to take no more entries.
     pub is_draining: bool,
     /// How many entries each other member lacks, when this one leads.
     pub lags: Vec<(NodeId, u64)>,
+}
+
+/// Whether the other members let a member take part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// They do.
+    Good,
+    /// None of them has said so yet.
+    Unknown,
+    /// One of them does not, for this reason.
+    Refused(String),
 }
 
 /// What a member is.
@@ -268,6 +283,7 @@ impl Replicated {
             progress: Condvar::new(),
             leadership: watch::Sender::default(),
             draining: watch::Sender::new(false),
+            standing: watch::Sender::new(Standing::Good),
             closed: watch::Sender::new(false),
             supervised: watch::Sender::new(false),
             failure: Mutex::default(),
@@ -340,23 +356,49 @@ impl Replicated {
         async move { inner.ask_leader(request).await }.boxed()
     }
 
-    /// The other members, voters and learners, in the order of their ids.
+    /// The other members that are or shall be, in the order of their ids.
     #[must_use]
     pub fn others(&self) -> Vec<NodeId> {
-        let Some(raft) = self.inner.raft() else {
-            return Vec::new();
+        let mut others: BTreeSet<u64> = {
+            let desired = self.inner.desired.borrow();
+            desired.members.iter().map(|listed| listed.id.get()).collect()
         };
-        let metrics = raft.metrics();
-        let metrics = metrics.borrow();
-        let nodes = metrics.membership_config.membership().nodes();
-        let others = nodes.map(|(id, _)| *id).filter(|id| *id != self.inner.node);
-        others.map(NodeId::new).collect()
+        if let Some(raft) = self.inner.raft() {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow();
+            others.extend(metrics.membership_config.membership().nodes().map(|(id, _)| *id));
+        }
+        others.remove(&self.inner.node);
+        others.into_iter().map(NodeId::new).collect()
     }
 
     /// Asks another member's machine something, on the lane of parts of logs.
     pub fn ask(&self, member: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, ConsensusError>> {
         let inner = Arc::clone(&self.inner);
         async move { inner.ask(member.get(), request).await }.boxed()
+    }
+
+    /// Says whether this member may take part. Until it may, it neither votes nor takes entries, nor stands for election. It may
+    /// unless something else is said.
+    pub fn set_standing(&self, standing: Standing) {
+        self.inner.set_standing(standing);
+    }
+
+    /// Whether it is the only one that votes, so that there is nobody else to ask.
+    #[must_use]
+    pub fn is_only_voter(&self) -> bool {
+        let Some(raft) = self.inner.raft() else {
+            return false;
+        };
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow();
+        metrics.membership_config.membership().voter_ids().eq([self.inner.node])
+    }
+
+    /// Whether it was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        *self.inner.closed.borrow()
     }
 
     /// Sets who shall be a member. An older list than the one that is known is ignored; whether it was taken.
@@ -488,7 +530,11 @@ impl Inner {
     }
 
     fn leads(&self) -> bool {
-        self.leadership().leader == Some(self.node) && !*self.draining.borrow()
+        self.leadership().leader == Some(self.node) && !*self.draining.borrow() && self.is_in_good_standing()
+    }
+
+    fn is_in_good_standing(&self) -> bool {
+        *self.standing.borrow() == Standing::Good
     }
 
     fn not_leader(&self) -> ConsensusError {
@@ -598,6 +644,7 @@ impl Inner {
             is_incomplete: self.is_incomplete(),
             lacks_majority: role == MemberRole::Leader && silence_ms.is_some_and(|ms| ms > supervisor::SILENCE_MS_MAX),
             is_out_of_space: *self.out_of_space.borrow(),
+            standing: self.standing.borrow().clone(),
             is_draining: *self.draining.borrow(),
             lags: lags.collect(),
         }
@@ -782,7 +829,16 @@ impl Inner {
             let metrics = metrics.borrow();
             metrics.membership_config.membership().get_node(&member).cloned()
         });
-        let known = known.ok_or_else(unknown)?;
+        let listed = || {
+            let desired = self.desired.borrow();
+            let listed = desired.members.iter().find(|listed| listed.id.get() == member)?;
+            Some(types::Member {
+                peer_address: listed.peer_address.clone(),
+                sql_address: listed.sql_address.clone(),
+                generation: desired.generation,
+            })
+        };
+        let known = known.or_else(listed).ok_or_else(unknown)?;
         match self
             .peers
             .transfer(member, &known, wire::Request::Application(request))

@@ -15,7 +15,7 @@ use super::network::Network;
 use super::runtime::ElectionRng;
 use super::types::{Member, Raft};
 use super::wire::Request;
-use super::{Inner, Leadership};
+use super::{Inner, Leadership, Standing};
 
 /// How often a leader says that it leads. A request for it that takes longer is given up.
 const HEARTBEAT_MS: u64 = 100;
@@ -51,7 +51,7 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
     });
 }
 
-fn config(is_incomplete: bool) -> Config {
+fn config(may_stand: bool) -> Config {
     let config = Config {
         cluster_name: "craton".to_owned(),
         heartbeat_interval: HEARTBEAT_MS,
@@ -62,7 +62,7 @@ fn config(is_incomplete: bool) -> Config {
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
         purge_batch_size: 1,
-        enable_elect: !is_incomplete,
+        enable_elect: may_stand,
         ..Config::default()
     };
     config.validate().expect("the settings are in order")
@@ -107,10 +107,10 @@ impl Inner {
             peers: Arc::clone(&self.peers),
             applied: Arc::clone(&self.applied),
         };
-        let is_incomplete = self.is_incomplete();
+        let may_stand = self.may_stand();
         let started = Raft::new(
             self.node,
-            Arc::new(config(is_incomplete)),
+            Arc::new(config(may_stand)),
             Network(Arc::clone(&self.peers)),
             LogStore(Arc::clone(&self.log)),
             state_machine,
@@ -161,7 +161,21 @@ impl Inner {
 
     /// Whether nothing speaks against standing for election.
     fn may_stand(&self) -> bool {
-        !self.is_incomplete() && !*self.out_of_space.borrow() && !*self.draining.borrow()
+        !self.is_incomplete() && !*self.out_of_space.borrow() && !*self.draining.borrow() && self.is_in_good_standing()
+    }
+
+    pub(super) fn set_standing(&self, standing: Standing) {
+        if let Standing::Refused(reason) = &standing {
+            tracing::error!(reason, "this member may not take part in the cluster");
+        }
+        let changed = self
+            .standing
+            .send_if_modified(|known| std::mem::replace(known, standing.clone()) != standing);
+        if changed && let Some(raft) = self.raft() {
+            raft.runtime_config().elect(self.may_stand());
+            raft.runtime_config().heartbeat(standing == Standing::Good);
+        }
+        self.progress.notify_all();
     }
 
     fn break_tie(&self, raft: &Raft, leadership: Leadership, looks: &mut u32) {

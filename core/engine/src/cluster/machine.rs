@@ -20,6 +20,7 @@ use minicbor::bytes::ByteVec;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::instance::Instances;
 use super::message::{Answer, Ask, ListedTenant, Manifest, NotTaken, decode, encode};
 use super::rate::TransferRate;
 use crate::EngineError;
@@ -42,6 +43,8 @@ pub(crate) struct EngineMachine {
     keyring: Arc<Keyring>,
     applier: Arc<Applier>,
     proposer: Arc<Proposer>,
+    /// Who the other members are.
+    instances: Option<Arc<Instances>>,
     /// How fast records are sent to members that catch up.
     rate: Arc<Mutex<TransferRate>>,
 }
@@ -85,11 +88,11 @@ impl Machine for EngineMachine {
         .boxed()
     }
 
-    fn answer(&self, _from: NodeId, request: Bytes) -> BoxFuture<'static, Bytes> {
+    fn answer(&self, from: NodeId, request: Bytes) -> BoxFuture<'static, Bytes> {
         let machine = self.clone();
         async move {
             let answer = match decode(&request) {
-                Ok(ask) => machine.respond(ask).await,
+                Ok(ask) => machine.respond(from, ask).await,
                 Err(error) => Answer::Failed(error.to_string()),
             };
             encode(&answer).into()
@@ -108,6 +111,7 @@ impl EngineMachine {
         keyring: Arc<Keyring>,
         applier: Arc<Applier>,
         proposer: Arc<Proposer>,
+        instances: Option<Arc<Instances>>,
         transfer_bytes_per_second: u64,
     ) -> Self {
         Self {
@@ -115,13 +119,23 @@ impl EngineMachine {
             keyring,
             applier,
             proposer,
+            instances,
             rate: Arc::new(Mutex::new(TransferRate::new(transfer_bytes_per_second))),
         }
     }
 
-    async fn respond(&self, ask: Ask) -> Answer {
+    async fn respond(&self, from: NodeId, ask: Ask) -> Answer {
         let answer = match ask {
             Ask::Command(command) => return self.take(&command).await,
+            Ask::Introduce(said) => {
+                let Some(instances) = &self.instances else {
+                    return Answer::Failed("this node is no member".to_owned());
+                };
+                return match blocking(|| instances.introduce(from, said)) {
+                    Ok(()) => Answer::Welcome,
+                    Err(reason) => Answer::NotWelcome(reason),
+                };
+            }
             Ask::ClusterKeys => self
                 .keyring
                 .cluster_keys(SYSTEM_TENANT)

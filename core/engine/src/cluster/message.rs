@@ -5,6 +5,7 @@ use craton_types::{Hash, LogIndex, Offset, TenantId, decode_whole};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
+use super::instance::Instance;
 use crate::keyring::TenantKeys;
 
 const VERSION: u8 = 1;
@@ -41,6 +42,9 @@ pub(super) enum Ask {
         #[n(2)]
         end: u64,
     },
+    /// To remember what the member says of itself, and to say whether it may take part.
+    #[n(10)]
+    Introduce(#[n(0)] Instance),
 }
 
 /// What it answers.
@@ -72,6 +76,12 @@ pub(super) enum Answer {
     /// Whether the command was applied is not known.
     #[n(7)]
     OutcomeUnknown,
+    /// The member may take part.
+    #[n(20)]
+    Welcome,
+    /// It may not, and why.
+    #[n(21)]
+    NotWelcome(#[n(0)] String),
 }
 
 /// Why a leader did not take a command.

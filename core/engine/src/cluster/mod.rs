@@ -1,6 +1,7 @@
 //! A node among others: commands go to whoever leads, reads wait for what was acknowledged elsewhere, and members give
 //! each other what they lack.
 
+mod instance;
 mod machine;
 mod message;
 mod rate;
@@ -22,6 +23,7 @@ use crate::keyring::ClusterKeys;
 use crate::proposer::Proposer;
 use crate::tenants::Tenants;
 use crate::{EngineError, Options};
+pub(crate) use instance::{Instance, Instances, introduce};
 pub(crate) use machine::EngineMachine;
 use message::{Answer, Ask, NotTaken};
 pub use rate::TRANSFER_BYTES_PER_SECOND_DEFAULT;

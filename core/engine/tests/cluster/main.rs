@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod healing;
+mod strangers;
 mod world;
 
 use std::collections::BTreeMap;
