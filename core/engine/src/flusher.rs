@@ -119,7 +119,7 @@ impl Flusher {
         *periods += 1;
         self.health.space.note_log(self.consensus.is_out_of_space());
         let waiting = std::mem::take(&mut self.closing.state.lock().waiting);
-        let everything = *periods >= PERIODS_MAX || !waiting.is_empty();
+        let everything = *periods >= PERIODS_MAX || !waiting.is_empty() || self.traces.is_removing();
         if everything {
             *periods = 0;
         }

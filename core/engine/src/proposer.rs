@@ -199,6 +199,11 @@ impl Proposer {
         })
     }
 
+    /// Puts an entry into the log that does nothing; whether it was taken.
+    pub(crate) fn propose_nothing(&self) -> bool {
+        self.consensus.propose(Vec::new(), Box::new(|_| {})).is_ok()
+    }
+
     /// Begins a new segment of the write-ahead log behind everything that was handed over before, and waits until all
     /// of that is applied.
     pub(crate) async fn begin_segment(&self) -> Result<(), EngineError> {

@@ -262,7 +262,16 @@ impl TenantWriter {
     pub(crate) fn take_record(&mut self, record: &LinkedRecord) -> Result<(), EngineError> {
         let space = Arc::clone(&self.space);
         space.retry(EngineError::is_out_of_space, || self.append(record))?;
-        self.replay_unpublished(record.record())
+        let erased = self.replay_unpublished(record.record())?;
+        if erased.is_empty() {
+            return Ok(());
+        }
+        // Keys that this member does not have yet are brought in as erased ones.
+        let known = self.tenant.subject_keys.count()?;
+        for key in erased.into_iter().filter(|key| key.get() < known) {
+            self.tenant.subject_keys.condemn(key)?;
+        }
+        Ok(())
     }
 
     fn replay_record(&mut self, record: &Record) -> Result<(), EngineError> {
@@ -273,7 +282,8 @@ impl TenantWriter {
             .map_err(|source| self.tenant.projection_error(source))
     }
 
-    fn replay_unpublished(&mut self, record: &Record) -> Result<(), EngineError> {
+    /// Replays a record; which keys of data subjects it erased.
+    fn replay_unpublished(&mut self, record: &Record) -> Result<Vec<SubjectKeyId>, EngineError> {
         let tenant = Arc::clone(&self.tenant);
         let rows = CurrentRows {
             tenant: &tenant,
@@ -290,7 +300,8 @@ impl TenantWriter {
         if let Some(rotated) = key_epoch_of(record) {
             tenant.keys.begin(&rotated)?;
         }
-        self.store(record.header.offset, replayed.writes, replayed.stream)
+        self.store(record.header.offset, replayed.writes, replayed.stream)?;
+        Ok(replayed.erased)
     }
 
     pub(crate) fn store(

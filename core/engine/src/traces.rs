@@ -1,8 +1,8 @@
 //! What a member of a cluster does about erased data subjects: every member removes the traces in its own files, in its own
 //! time. From the moment that an erasure is applied, nobody who reads there gets the key.
 //!
-//! What is sealed under a key, and the key itself, may be in the write-ahead log. So it is made to forget all of it, and
-//! members that lag are given a snapshot instead.
+//! What is sealed under a key, and the key itself, may be in the write-ahead log, and in what was set aside of it because it was
+//! damaged. So it is made to forget all of it, and members that lag are given a snapshot instead.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) struct Traces {
 
 /// Keys that are gone from everything but the write-ahead log.
 struct Removing {
-    /// The log must have forgotten the entries up to here.
+    /// No file of the log may hold the entries up to here.
     through: LogIndex,
     keys: Vec<(Arc<SharedTenant>, Vec<SubjectKeyId>)>,
 }
@@ -35,6 +35,11 @@ impl Traces {
         }
     }
 
+    /// Whether a removal was begun and goes on with the next step.
+    pub(crate) fn is_removing(&self) -> bool {
+        self.removing.lock().is_some()
+    }
+
     /// Takes a step. To be called after everything was flushed.
     pub(crate) fn look(&self, tenants: &Tenants) -> Result<(), EngineError> {
         let Some(replicated) = &self.replicated else {
@@ -42,8 +47,18 @@ impl Traces {
         };
         let mut removing = self.removing.lock();
         if let Some(begun) = removing.take() {
-            if replicated.forgotten() < begun.through {
-                replicated.forget(begun.through);
+            if replicated.before_oldest_file() < begun.through {
+                let last = replicated.status().last;
+                match last > begun.through {
+                    true => replicated.forget(LogIndex::new(last.get() - 1)),
+                    // Files go as a whole, and the newest one stays: an entry must come that begins another.
+                    false => crate::cluster::ask_for_entry(replicated),
+                }
+                *removing = Some(begun);
+                return Ok(());
+            }
+            if !replicated.forget_set_aside()? {
+                // What was set aside is needed until the log has it back.
                 *removing = Some(begun);
                 return Ok(());
             }

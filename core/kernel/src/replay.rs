@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use craton_crypto::{Dek, record_hash};
 use craton_proof::StateCommitment;
-use craton_types::{Change, KeyEpoch, PrimaryKey, Record, RecordHeader, RecordKind, RowChange, TableSchema};
+use craton_types::{
+    Change, KeyEpoch, PrimaryKey, Record, RecordHeader, RecordKind, RowChange, SubjectKeyId, TableSchema,
+};
 
 use crate::apply::{catalogue_write, key_epoch_write, recovery_write, remember_idempotency_id};
 use crate::checkpoint::{StateCheckpoint, check_state_size, decide_cosigned, parse_checkpoint};
@@ -41,6 +43,8 @@ pub struct Replayed {
     pub writes: Vec<ViewWrite>,
     /// The record's place in its stream, if it is of a named one.
     pub stream: Option<StreamWrite>,
+    /// The keys of data subjects that the record erased.
+    pub erased: Vec<SubjectKeyId>,
 }
 
 /// Advances a state by one record of its log and tells what the view has to store.
@@ -111,7 +115,7 @@ fn replay_key_epoch(state: &mut TenantState, record: &Record) -> Result<Replayed
     state.begin_key_epoch(&rotated);
     Ok(Replayed {
         writes: vec![key_epoch_write(&rotated, offset)],
-        stream: None,
+        ..Replayed::default()
     })
 }
 
@@ -126,7 +130,7 @@ fn replay_recovery(record: &Record) -> Result<Replayed, ReplayError> {
     };
     Ok(Replayed {
         writes: vec![recovery_write(&recovered, offset)],
-        stream: None,
+        ..Replayed::default()
     })
 }
 
@@ -147,6 +151,7 @@ fn replay_changes(
     };
     let mut writes = Vec::new();
     let mut subjects = SubjectReplay::new(rows, header.timestamp);
+    let mut erased = Vec::new();
     for change in changes {
         match change {
             Change::Row(change) => {
@@ -182,7 +187,10 @@ fn replay_changes(
                 state.users = Arc::new(users);
             }
             Change::KeysRotated(_) | Change::Recovered(_) => return Err(malformed()),
-            Change::SubjectErased { subject, .. } => subjects.note_erased(state, &subject)?,
+            Change::SubjectErased { subject, key, .. } => {
+                subjects.note_erased(state, &subject)?;
+                erased.push(key);
+            }
             Change::ErasureRefused { .. } => {}
             Change::SubjectHeld { subject, reason } => subjects.note_held(&subject, &reason)?,
             Change::SubjectReleased { subject, .. } => subjects.note_released(&subject)?,
@@ -213,7 +221,7 @@ fn replay_changes(
         state.next_stream = state.next_stream.next();
     }
     let stream = summary.stream.map(|name| stream_write(header, Some(name)));
-    Ok(Replayed { writes, stream })
+    Ok(Replayed { writes, stream, erased })
 }
 
 fn stream_write(header: &RecordHeader, new_name: Option<String>) -> StreamWrite {

@@ -5,6 +5,9 @@
 //! - A member whose log lost what it may have acknowledged grants no vote and does not stand for election before it has
 //!   caught up with a leader.
 //! - One change of the membership at a time, and a member learns before it votes.
+//! - A member whose log is shorter than what it once acknowledged is sent the rest again (openraft's feature
+//!   `loosen-follower-log-revert`). Only one that knows that it lost something comes back like that: who does not know
+//!   is kept from taking part, see [`Standing`].
 //!
 //! # Deliberately absent
 //! How requests travel between members and how they prove who they are: that is a [`Transport`]'s.
@@ -326,11 +329,10 @@ impl Replicated {
         self.inner.handle.clone()
     }
 
-    /// The last entry that the log has forgotten.
+    /// The entry before the first one that any file of the log holds, forgotten or not.
     #[must_use]
-    pub fn forgotten(&self) -> LogIndex {
-        let purged = self.inner.log.purged();
-        purged.map_or(LogIndex::ZERO, |purged| log_index(purged.index))
+    pub fn before_oldest_file(&self) -> LogIndex {
+        self.inner.log.with_wal(|wal| wal.before_oldest_file())
     }
 
     /// Has the log forget the entries up to an index, though members that follow closely may need them: they are given
@@ -342,6 +344,19 @@ impl Replicated {
                 .handle
                 .spawn(async move { raft.trigger().purge_log(index).await });
         }
+    }
+
+    /// Removes what was set aside of the log because it was damaged; `false`, and nothing is removed, while the log does not
+    /// have everything back.
+    ///
+    /// # Errors
+    /// When the files cannot be removed.
+    pub fn forget_set_aside(&self) -> Result<bool, ConsensusError> {
+        if self.inner.is_incomplete() {
+            return Ok(false);
+        }
+        self.inner.log.with_wal(|wal| wal.forget_set_aside())?;
+        Ok(true)
     }
 
     /// Answers a request of another member.
@@ -399,6 +414,18 @@ impl Replicated {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         *self.inner.closed.borrow()
+    }
+
+    /// Asks this member's own machine something, as the leader does that would be asked by others.
+    pub fn ask_own(&self, own: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, ConsensusError>> {
+        let machine = self.inner.machine.load_full();
+        async move {
+            match machine {
+                Some(machine) => Ok(machine.answer(own, request).await),
+                None => Err(ConsensusError::Closed),
+            }
+        }
+        .boxed()
     }
 
     /// Sets who shall be a member. An older list than the one that is known is ignored; whether it was taken.

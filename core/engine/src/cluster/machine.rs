@@ -127,6 +127,13 @@ impl EngineMachine {
     async fn respond(&self, from: NodeId, ask: Ask) -> Answer {
         let answer = match ask {
             Ask::Command(command) => return self.take(&command).await,
+            Ask::Entry => {
+                let proposed = blocking(|| self.proposer.propose_nothing());
+                return match proposed {
+                    true => Answer::Welcome,
+                    false => Answer::NotTaken(NotTaken::NotLeader),
+                };
+            }
             Ask::Introduce(said) => {
                 let Some(instances) = &self.instances else {
                     return Answer::Failed("this node is no member".to_owned());

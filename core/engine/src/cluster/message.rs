@@ -45,6 +45,9 @@ pub(super) enum Ask {
     /// To remember what the member says of itself, and to say whether it may take part.
     #[n(10)]
     Introduce(#[n(0)] Instance),
+    /// To order an entry that does nothing. For the leader.
+    #[n(11)]
+    Entry,
 }
 
 /// What it answers.

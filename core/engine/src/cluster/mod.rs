@@ -120,6 +120,24 @@ pub async fn fetch_cluster_keys(transport: &dyn Transport, peer: Peer) -> Result
     Err(TransportError::Answer { peer: id, reason }.into())
 }
 
+/// Asks whoever leads for an entry that does nothing, and does not wait for it.
+pub(crate) fn ask_for_entry(replicated: &Arc<Replicated>) {
+    let request: bytes::Bytes = message::encode(&Ask::Entry).into();
+    let asked = match replicated.role() {
+        Role::Leader => {
+            let own = replicated.status().node;
+            replicated.ask_own(own, request)
+        }
+        Role::Follower { .. } => replicated.ask_leader(request),
+    };
+    replicated.runtime().spawn(async move {
+        // It is asked for again until it is there.
+        if let Err(error) = asked.await {
+            tracing::debug!(%error, "no entry was asked for");
+        }
+    });
+}
+
 /// What the rest of the engine needs of the cluster.
 pub(crate) struct Cluster {
     pub(crate) replicated: Arc<Replicated>,

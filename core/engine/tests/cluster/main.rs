@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod erasing;
 mod healing;
 mod strangers;
 mod world;

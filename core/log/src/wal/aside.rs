@@ -10,6 +10,9 @@ use super::segment::Storage;
 use super::superblock::Superblock;
 use super::{Damage, WalError};
 
+/// What the names of files end with that were set aside because they were damaged.
+const SUFFIX: &str = ".aside";
+
 /// Where a log is damaged first, and what is lost with it.
 pub(super) struct Lost {
     segment: u64,
@@ -128,4 +131,20 @@ impl Lost {
         bytes.truncate(used);
         Ok(bytes)
     }
+}
+
+/// Removes everything that was set aside.
+pub(super) fn forget(storage: &Storage) -> Result<(), WalError> {
+    let names = storage
+        .disk
+        .list(&storage.dir)
+        .map_err(WalError::io("list", &storage.dir))?;
+    for name in names.iter().filter(|name| name.ends_with(SUFFIX)) {
+        let path = storage.dir.join(name);
+        storage.disk.remove(&path).map_err(WalError::io("remove", &path))?;
+    }
+    storage
+        .disk
+        .sync_dir(&storage.dir)
+        .map_err(WalError::io("sync", &storage.dir))
 }

@@ -268,6 +268,22 @@ impl Wal {
             .update_superblock(|superblock| superblock.incomplete = false)
     }
 
+    /// The entry before the first one that any file of the log holds, forgotten or not; zero for none.
+    #[must_use]
+    pub fn before_oldest_file(&self) -> LogIndex {
+        let oldest = self.segments.first().expect("never empty").header.previous;
+        oldest.map_or(LogIndex::ZERO, |(index, _)| index)
+    }
+
+    /// Removes, durably, what was set aside because it was damaged, so that nothing is left of entries that must be
+    /// forgotten. What a torn tail was cut off from has the key to it, and goes with a purge.
+    ///
+    /// # Errors
+    /// [`WalError::Io`].
+    pub fn forget_set_aside(&mut self) -> Result<(), WalError> {
+        aside::forget(&self.storage)
+    }
+
     /// What reserves the next segment's space.
     #[must_use]
     pub fn space(&self) -> WalSpace {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -297,4 +298,107 @@ fn whoever_does_not_belong_is_refused() {
         Some(r#"{"generation": 2, "members": [{"node_id": 0}]}"#),
     );
     assert_eq!(alone.status, 422, "{alone:?}");
+}
+
+/// Copies a folder.
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        match entry.file_type().expect("a type") {
+            kind if kind.is_dir() => copy_folder(&entry.path(), &target),
+            kind if kind.is_file() => {
+                fs::copy(entry.path(), target).expect("a copy");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Puts a directory in the place of a member's, which does not run, and starts it: it must say why it may not take part, and the
+/// others go on.
+fn expect_refused(cluster: &mut Cluster, place: usize, directory: &Path, why: &str) {
+    for world in &mut cluster.nodes {
+        world.expect_in_log("may not take part");
+    }
+    let data = cluster.nodes[place].data_dir();
+    fs::remove_dir_all(&data).expect("removed");
+    copy_folder(directory, &data);
+    cluster.nodes[place].spawn();
+    let world = &cluster.nodes[place];
+    world.wait_for("the refusal", || {
+        explained(world, "not_ready")
+            .contains(&"refused".to_owned())
+            .then_some(())
+    });
+    let reply = world.http("/ready");
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert!(reply.text.contains(why), "{reply:?}");
+    let other = (place + 1) % cluster.nodes.len();
+    cluster.nodes[other].psql("INSERT INTO visits VALUES (1000)");
+    assert_eq!(
+        cluster.nodes[other].psql("SELECT count(*) FROM visits WHERE id = 1000"),
+        "1"
+    );
+}
+
+/// A cluster with a table, and the place of one that does not lead and did not form it.
+fn start_with_table() -> (Cluster, usize) {
+    let cluster = Cluster::start(3);
+    cluster.nodes[0].put_database("main");
+    cluster.nodes[0].put_user("app", crate::support::PASSWORD, &["main"], false);
+    cluster.nodes[0].psql("CREATE TABLE visits (id bigint PRIMARY KEY)");
+    let leader = cluster.leader();
+    (cluster, if leader == 2 { 1 } else { 2 })
+}
+
+#[test]
+fn a_directory_that_was_put_back_from_an_older_copy_is_refused() {
+    let (mut cluster, place) = start_with_table();
+    cluster.nodes[place].expect_in_log("torn tail");
+    cluster.nodes[place].expect_in_log("mended");
+    cluster.nodes[place].kill();
+    let older = tempfile::tempdir().expect("a folder");
+    copy_folder(&cluster.nodes[place].data_dir(), older.path());
+    cluster.nodes[place].spawn();
+    cluster.wait_until_all_serve();
+    cluster.nodes[place].kill();
+    expect_refused(&mut cluster, place, older.path(), "an older copy");
+}
+
+#[test]
+fn a_member_whose_write_ahead_log_is_damaged_gets_everything_back_and_says_so() {
+    let (mut cluster, place) = start_with_table();
+    for id in 0..20 {
+        cluster.nodes[place].psql(&format!("INSERT INTO visits VALUES ({id})"));
+    }
+    cluster.nodes[place].expect_in_log("the last checkpoints were not made in time");
+    cluster.nodes[place].terminate();
+    let wal = cluster.nodes[place].data_dir().join("wal");
+    let files = fs::read_dir(wal)
+        .expect("the log")
+        .map(|file| file.expect("an entry").path());
+    let segments = files.filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    let used = segments.map(|path| {
+        let bytes = fs::read(&path).expect("readable");
+        (bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0), path)
+    });
+    let (end, path) = used.max().expect("a segment");
+    let mut bytes = fs::read(&path).expect("readable");
+    bytes[end / 2] ^= 1;
+    fs::write(&path, bytes).expect("writable");
+    for part in ["mended", "set aside", "damaged", "incomplete"] {
+        cluster.nodes[place].expect_in_log(part);
+    }
+    cluster.nodes[place].spawn();
+    cluster.wait_until_all_serve();
+    assert_eq!(cluster.nodes[place].psql("SELECT count(*) FROM visits"), "20");
+    let member = place + 1;
+    let sql = format!(
+        "SELECT DISTINCT member FROM craton_recoveries WHERE area = 'write_ahead_log' AND action = 'set_aside' AND member = {member}"
+    );
+    cluster.nodes[place].wait_for("the record of it", || {
+        (cluster.nodes[place].psql(&sql) == member.to_string()).then_some(())
+    });
 }

@@ -296,3 +296,26 @@ fn other_errors_are_not_set_aside() {
     disk.remove(&Path::new(DIR).join("superblock")).expect("removed");
     assert!(matches!(open_aside(&disk), Err(WalError::Superblock { .. })));
 }
+
+#[test]
+fn what_was_set_aside_can_be_forgotten_and_the_log_stays_as_it_is() {
+    let disk = closed();
+    let segments = || {
+        let paths = disk.paths().into_iter();
+        paths.filter(|path| path.to_string_lossy().ends_with(".wal"))
+    };
+    let first = segments().min().expect("a segment");
+    disk.tamper(&first, |bytes| bytes[200] ^= 1);
+    let (mut wal, recovery) = open_aside(&disk).expect("opens");
+    let aside = || {
+        let paths = disk.paths().into_iter();
+        paths.filter(|path| path.to_string_lossy().ends_with(".aside")).count()
+    };
+    assert!(aside() > 0, "{recovery:?}");
+    let kept = all(&wal).expect("readable");
+    wal.forget_set_aside().expect("removed");
+    disk.crash(Crash::DropUnsynced);
+    assert_eq!(aside(), 0);
+    let (wal, _) = open_aside(&disk).expect("opens again");
+    assert_eq!((all(&wal).expect("readable"), wal.is_incomplete()), (kept, true));
+}
