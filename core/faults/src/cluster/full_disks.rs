@@ -20,6 +20,8 @@ use crate::server::process::Door;
 const FILE_SYSTEM_BYTES: u64 = 3 * 1024 * 1024 * 1024;
 /// A full file system has less than this left.
 const LEFT_BYTES: u64 = 64 * 1024;
+/// How often a file system is made full that grows meanwhile.
+const RESIZE_TRIES_MAX: u32 = 50;
 /// Rows that fill what the write-ahead log has reserved before the disk was full.
 const BALLAST_BYTES: usize = 256 * 1024;
 const BALLAST_SESSIONS: usize = 2;
@@ -91,17 +93,25 @@ fn is_full(cluster: &Cluster, member: usize) -> bool {
 /// Leaves so many bytes on a member's file system, or all that it had at first.
 fn resize(cluster: &Cluster, member: usize, left_bytes: Option<u64>) -> anyhow::Result<()> {
     let mount_point: PathBuf = cluster.member_directory(member).join("storage");
-    let bytes = match left_bytes {
-        None => FILE_SYSTEM_BYTES,
-        Some(left_bytes) => {
-            let usage = rustix::fs::statvfs(&mount_point)?;
-            let used = (usage.f_blocks - usage.f_bfree) * usage.f_frsize;
-            used + left_bytes
+    let mut tries = 0;
+    loop {
+        let bytes = match left_bytes {
+            None => FILE_SYSTEM_BYTES,
+            Some(left_bytes) => {
+                let usage = rustix::fs::statvfs(&mount_point)?;
+                let used = (usage.f_blocks - usage.f_bfree) * usage.f_frsize;
+                used + left_bytes
+            }
+        };
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,size={bytes}")]).arg(&mount_point);
+        tries += 1;
+        match run_program(&mut mount) {
+            // The member wrote more than was to be left, between the question and the change.
+            Err(_) if left_bytes.is_some() && tries < RESIZE_TRIES_MAX => {}
+            done => return done.with_context(|| format!("member {}", member + 1)),
         }
-    };
-    let mut mount = Command::new("mount");
-    mount.args(["-o", &format!("remount,size={bytes}")]).arg(&mount_point);
-    run_program(&mut mount).with_context(|| format!("member {}", member + 1))
+    }
 }
 
 /// Sessions that write much.
