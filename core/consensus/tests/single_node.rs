@@ -1,27 +1,17 @@
 //! The single node's promises on a disk that fails, fills up and loses power.
 
+mod common;
+
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::{poll, random};
 use craton_consensus::{Consensus, ConsensusError, SingleNode};
 use craton_crypto::SecretBytes;
 use craton_log::testing::{CallKind, Crash, Fault, FaultKind, MemoryDisk};
-use craton_log::{RandomFill, Wal, WalOptions};
+use craton_log::{Wal, WalOptions};
 use craton_types::{LogIndex, NodeId, Term};
-
-/// Different bytes for each call in this process.
-fn random() -> RandomFill {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    Box::new(|bytes| {
-        for chunk in bytes.chunks_mut(32) {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-            let digest = craton_crypto::sha256(&[&number]);
-            chunk.copy_from_slice(&digest.as_bytes()[..chunk.len()]);
-        }
-    })
-}
 
 fn options() -> WalOptions {
     WalOptions {
@@ -62,17 +52,6 @@ fn recovered(node: &SingleNode) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| node.next_recovered().expect("readable"))
         .map(|entry| entry.payload.to_vec())
         .collect()
-}
-
-fn poll(what: &str, mut is_so: impl FnMut() -> bool) {
-    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
-        let now = Instant::now();
-        assert!(now < deadline, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 #[test]

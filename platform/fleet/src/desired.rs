@@ -82,7 +82,7 @@ pub(crate) fn desired_instance(
         time_stamp_authority,
         // An agent says where a member listens when it has made the directory.
         established: member.endpoint.is_some(),
-        membership: cluster.replicated.then(|| membership(cluster, member_id)),
+        membership: Some(membership(cluster, member_id)),
         server_version: member.server_version.clone(),
     })
 }
@@ -131,7 +131,7 @@ pub(crate) mod tests {
     use crate::aggregate::{
         cluster::{
             Cluster, Command, Event,
-            tests::{endpoint, member, new_cluster, placed, replicated},
+            tests::{endpoint, member, new_cluster, placed, ready_on},
         },
         story::{decide, state},
     };
@@ -200,7 +200,7 @@ pub(crate) mod tests {
     fn a_member_is_told_of_the_members_whose_addresses_are_known() {
         let environment = testing::environment();
         let nodes: Vec<NodeId> = (0..3).map(|_| environment.new_id()).collect();
-        let mut given = replicated(&environment, &nodes);
+        let mut given = ready_on(&environment, &nodes);
         given.pop();
         let mut told = |command: Option<Command>, number: u64| {
             if let Some(command) = command {

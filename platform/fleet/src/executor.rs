@@ -45,7 +45,7 @@ pub(crate) async fn take_step(
         Step::Certificate => Ok(on_every_node(cluster, look, replaced, |phase, instance| {
             phase != InstancePhase::AwaitingCertificate
                 && instance.certificate_not_after_s.is_some()
-                && (instance.peer_certificate_not_after_s.is_some() || !cluster.replicated)
+                && instance.peer_certificate_not_after_s.is_some()
         })),
         Step::Started => Ok(on_every_node(cluster, look, replaced, |phase, _| {
             matches!(

@@ -100,9 +100,7 @@ impl<'a> Group<'a> {
     /// What is missing, for people.
     pub(crate) fn check_whole(&self, replaced: Option<MemberId>) -> Result<(), String> {
         let wanted: BTreeSet<MemberId> = self.cluster.wanted().map(|(member_id, _)| member_id).collect();
-        if self.cluster.replicated {
-            self.check_voters(&wanted)?;
-        }
+        self.check_voters(&wanted)?;
         for member_id in wanted.iter().filter(|id| Some(**id) != replaced) {
             self.check_member(*member_id)?;
         }
@@ -274,7 +272,7 @@ pub(crate) mod tests {
         aggregate::{
             cluster::{
                 Cluster, Command,
-                tests::{member, replicated},
+                tests::{member, ready_on},
             },
             story::{decide, state},
         },
@@ -314,7 +312,7 @@ pub(crate) mod tests {
         fn new() -> Self {
             let environment = testing::environment();
             let nodes: Vec<NodeId> = (0..3).map(|_| environment.new_id()).collect();
-            let given = replicated(&environment, &nodes);
+            let given = ready_on(&environment, &nodes);
             let cluster = state::<Cluster>(&given).unwrap();
             let mut story = Self {
                 cluster,

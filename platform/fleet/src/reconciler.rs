@@ -212,7 +212,7 @@ pub(crate) fn is_removed(cluster: &ClusterState) -> bool {
 /// Asks for a new member in the place of one that is lost, if the others can do it.
 async fn replace_lost(fleet: &Inner, cluster: &ClusterState, look: &Look) -> Result<(), WorkflowError> {
     let is_settled = cluster.lifecycle == Lifecycle::Ready && cluster.change.is_none();
-    if !cluster.replicated || !is_settled || look.snapshot.is_mass_failure {
+    if !is_settled || look.snapshot.is_mass_failure {
         return Ok(());
     }
     let is_silent = |node_id| {

@@ -1,9 +1,12 @@
 //! Three members in one process: elections, entries, crashes, partitions, snapshots and changes of the membership.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod world;
 
+use common::poll;
 use craton_consensus::{Consensus, ConsensusError, MemberRole, Role};
-use world::{World, poll};
+use world::World;
 
 #[test]
 fn entries_reach_every_member_in_one_order() {

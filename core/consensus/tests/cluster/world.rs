@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use craton_consensus::{
@@ -13,34 +12,13 @@ use craton_consensus::{
 };
 use craton_crypto::SecretBytes;
 use craton_log::testing::{Crash, MemoryDisk};
-use craton_log::{OnDamage, RandomFill, Wal, WalOptions};
+use craton_log::{OnDamage, Wal, WalOptions};
 use craton_types::{LogIndex, NodeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 
-pub(crate) fn poll(what: &str, mut is_so: impl FnMut() -> bool) {
-    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
-        let now = Instant::now();
-        assert!(now < deadline, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Different bytes for each call in this process.
-fn random() -> RandomFill {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    Box::new(|bytes| {
-        for chunk in bytes.chunks_mut(32) {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-            let digest = craton_crypto::sha256(&[&number]);
-            chunk.copy_from_slice(&digest.as_bytes()[..chunk.len()]);
-        }
-    })
-}
+use crate::common::{poll, random};
 
 /// What the entries lead to: the numbers in them, in order. It survives what its host survives: it is on a disk of its
 /// own that syncs by itself.

@@ -1,4 +1,4 @@
-//! What changes and by which rules. One file is one aggregate: invariants, events, commands, refusals, state,
+//! What changes and by which rules. One module is one aggregate: invariants, events, commands, refusals, state,
 //! `decide`, `apply` and their stories.
 
 pub(crate) mod cluster;

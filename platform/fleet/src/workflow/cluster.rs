@@ -76,7 +76,6 @@ pub(crate) async fn create(
         name: name.as_str().to_owned(),
         region,
         node_count,
-        replicated: true,
         host,
         databases: vec![MAIN_DATABASE.to_owned(), PROBE_DATABASE.to_owned()],
         user: APP_USER.to_owned(),
@@ -192,7 +191,7 @@ async fn until_applied(fleet: &Inner, cluster: &ClusterState) {
     let mut changes = fleet.links.watch();
     loop {
         let snapshot = fleet.links.snapshot();
-        let reachable = |node_id| !cluster.replicated || snapshot.health(node_id) == Health::Online;
+        let reachable = |node_id| snapshot.health(node_id) == Health::Online;
         let mut wanted = cluster.wanted().filter(|(_, member)| reachable(member.node_id));
         let is_applied = wanted.all(|(member_id, member)| {
             let wanted = desired_instance(cluster, member_id, &settings).map(|instance| instance.content_hash());

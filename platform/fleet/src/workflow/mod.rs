@@ -75,10 +75,6 @@ impl From<WorkflowError> for Problem {
                 format!("The cluster is being changed by operation {}.", pending.operation_id),
             ),
             WorkflowError::Cluster(C::Unchanged) => Self::conflict("unchanged", "The cluster is like this already."),
-            WorkflowError::Cluster(C::StandsAlone) => Self::conflict(
-                "stands_alone",
-                "This cluster was made to stand alone and cannot get more nodes.",
-            ),
             WorkflowError::Operation(O::NotCancellable) => {
                 Self::conflict("not_cancellable", "This operation cannot be cancelled.")
             }
