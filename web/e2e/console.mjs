@@ -151,6 +151,22 @@ async function walk(context, authenticator) {
   await heading('Connect');
   assert.equal((await page.content()).includes(rotated), false, 'a reload does not bring it back');
 
+  step('three nodes, and a version that is installed nowhere');
+  await button('Change nodes…').click();
+  await page.getByRole('dialog').getByLabel('Nodes').selectOption('3');
+  await look('cluster-scale');
+  await page.getByRole('dialog').getByRole('button', { name: 'Change nodes' }).click();
+  await heading('Changing the number of nodes');
+  await page.getByText('The cluster has the nodes that it shall have').waitFor({ timeout: readyTimeoutMs });
+  await page.getByRole('table', { name: 'Nodes of the cluster' }).getByRole('rowheader', { name: '3' }).waitFor();
+  await look('cluster-three');
+  await button('Change version…').click();
+  await page.getByLabel('Version', { exact: true }).fill('99.0.0');
+  await button('Move to this version').click();
+  await visible('This version is not installed on');
+  await look('cluster-version-missing');
+  await page.keyboard.press('Escape');
+
   step('a second cluster with the same name is refused with a reason');
   await page.goto(`${baseUrl}/orgs/${org}/clusters/new`);
   await page.getByLabel('Cluster name').fill('patient-records');

@@ -121,6 +121,9 @@ function witnessesOf(cluster: Cluster): ClusterWitnesses {
   };
 }
 
+/** The only version that the mock's nodes offer. */
+const INSTALLED_VERSION = '0.2.0';
+
 function nodeCountOf(value: unknown): number {
   const nodeCount = Number(value);
   if (!NODE_COUNTS.includes(nodeCount)) throw invalid('/node_count', 'pattern', 'A cluster has 1, 3 or 5 nodes.');
@@ -265,6 +268,14 @@ export const clusterRoutes: Route[] = [
         newNode(call, next + index),
       );
       return [...nodes, ...added].slice(0, nodeCount);
+    }),
+  ),
+  signedIn('post', '/api/v1/orgs/{org}/clusters/{cluster}/upgrade', (call) =>
+    changeNodes(call, 'cluster.upgrade', ({ nodes }) => {
+      const version = textOf(call.body, 'version');
+      if (version !== INSTALLED_VERSION)
+        throw invalid('/version', 'pattern', `This version is not installed on ${nodes[0]?.node_id ?? 'any node'}.`);
+      return nodes.map((node) => ({ ...node, wanted_version: version, server_version: version }));
     }),
   ),
   signedIn('post', '/api/v1/orgs/{org}/clusters/{cluster}/nodes/{member}/replace', (call) =>

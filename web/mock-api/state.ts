@@ -150,7 +150,7 @@ export class MockState {
     cluster.nodes = cluster.nodes.map((node, index) => ({
       ...node,
       role: serves && cluster.nodes.length > 1 ? (index === 0 ? ('leader' as const) : ('follower' as const)) : null,
-      server_version: serves ? '0.1.0' : null,
+      server_version: serves ? (node.server_version ?? '0.1.0') : null,
       state: cluster.state === 'ready' ? 'running' : cluster.state === 'failed' ? 'failed' : 'starting',
     }));
     return cluster;

@@ -5,6 +5,7 @@ import { refusalReason } from '@/api/permissions';
 import type { Cluster, Organisation } from '@/api/types';
 import { ConfirmForm } from '@/forms/ConfirmForm';
 import { ScaleClusterForm } from '@/forms/ScaleClusterForm';
+import { UpgradeClusterForm } from '@/forms/UpgradeClusterForm';
 import { Button } from '@/ui/Button';
 import { CopyableId } from '@/ui/Copy';
 import { Dialog } from '@/ui/Dialog';
@@ -17,11 +18,13 @@ type ClusterNode = Cluster['nodes'][number];
 export function NodesPanel({ organisation, cluster }: { organisation: Organisation; cluster: Cluster }) {
   const navigate = useNavigate();
   const [scaling, setScaling] = useState(false);
+  const [upgrading, setUpgrading] = useState(false);
   const [replacing, setReplacing] = useState<ClusterNode | null>(null);
   const serving = cluster.state === 'ready' || cluster.state === 'degraded';
   const reason = serving ? refusalReason(organisation.role, 'manage_clusters') : 'The cluster is not ready.';
   const follow = (operation: string) => {
     setScaling(false);
+    setUpgrading(false);
     setReplacing(null);
     window.scrollTo({ top: 0 });
     void navigate(`/orgs/${organisation.id}/clusters/${cluster.id}?operation=${operation}`, { replace: true });
@@ -39,9 +42,14 @@ export function NodesPanel({ organisation, cluster }: { organisation: Organisati
       title="Nodes"
       description="Every node reads and writes. The leader orders the writes of all of them."
       actions={
-        <Button disabledReason={reason} onClick={() => setScaling(true)}>
-          Change nodes…
-        </Button>
+        <>
+          <Button disabledReason={reason} onClick={() => setScaling(true)}>
+            Change nodes…
+          </Button>
+          <Button disabledReason={reason} onClick={() => setUpgrading(true)}>
+            Change version…
+          </Button>
+        </>
       }
     >
       <Table
@@ -77,6 +85,16 @@ export function NodesPanel({ organisation, cluster }: { organisation: Organisati
             cluster={cluster}
             onChanging={follow}
             onCancel={() => setScaling(false)}
+          />
+        </Dialog>
+      ) : null}
+      {upgrading ? (
+        <Dialog title={`Change the version of ${cluster.name}`} onClose={() => setUpgrading(false)}>
+          <UpgradeClusterForm
+            org={organisation.id}
+            cluster={cluster}
+            onChanging={follow}
+            onCancel={() => setUpgrading(false)}
           />
         </Dialog>
       ) : null}

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { clusterNameProblem, requiredText } from './validation';
+import { clusterNameProblem, requiredText, versionProblem } from './validation';
 
 it.each([
   ['', 'Enter a name.'],
@@ -24,4 +24,16 @@ it.each([
   ['ä'.repeat(101), 'Use at most 100 characters.'],
 ])('text %j: %j', (text, message) => {
   expect(requiredText(text, 'your name')).toBe(message);
+});
+
+it.each([
+  ['', 'Enter a version.'],
+  ['0.2.0', undefined],
+  ['v1+build-3', undefined],
+  ['a'.repeat(64), undefined],
+  ['a'.repeat(65), 'Use at most 64 characters.'],
+  ['.2', 'Use letters, digits and . _ + - only, with no full stop first.'],
+  ['0.2 beta', 'Use letters, digits and . _ + - only, with no full stop first.'],
+])('version %j: %j', (version, message) => {
+  expect(versionProblem(version)).toBe(message);
 });

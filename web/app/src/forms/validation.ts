@@ -15,3 +15,13 @@ export function clusterNameProblem(name: string): string | undefined {
   if (!/^[a-z0-9-]+$/.test(name)) return 'Use lower-case letters, digits and hyphens only.';
   return name.startsWith('-') || name.endsWith('-') ? 'Begin and end with a letter or a digit.' : undefined;
 }
+
+export const VERSION_CHARACTERS_MAX = 64;
+
+export function versionProblem(version: string): string | undefined {
+  if (version === '') return 'Enter a version.';
+  if (version.length > VERSION_CHARACTERS_MAX) return `Use at most ${VERSION_CHARACTERS_MAX} characters.`;
+  return /^[A-Za-z0-9_+-][A-Za-z0-9._+-]*$/.test(version)
+    ? undefined
+    : 'Use letters, digits and . _ + - only, with no full stop first.';
+}

@@ -188,7 +188,7 @@ describe('a cluster', () => {
     expect(leavingNow.defaultPrevented).toBe(false);
   });
 
-  it('gets more nodes, and another one in the place of one', async () => {
+  it('gets more nodes, another one in the place of one, and another version', async () => {
     const { user, location } = openOrganisation('/clusters/new');
     await user.type(await screen.findByLabelText('Cluster name'), 'patient-records');
     await user.click(await button('Create cluster'));
@@ -216,6 +216,17 @@ describe('a cluster', () => {
     await user.click(await button('Replace node'));
     await screen.findByText('The new node has taken its place, and the old one has left');
     expect(await rows()).toEqual(['1', '3', '4']);
+
+    await user.click(await button('Change version…'));
+    await user.type(await screen.findByLabelText('Version'), '0.3.0');
+    await user.click(await button('Move to this version'));
+    await screen.findByText(/^This version is not installed on/);
+    await user.clear(screen.getByLabelText('Version'));
+    await user.type(screen.getByLabelText('Version'), '0.2.0');
+    await user.click(await button('Move to this version'));
+    await heading('Moving to another version');
+    await screen.findByText('Every node runs the version and lets clients in');
+    expect(await screen.findAllByRole('cell', { name: '0.2.0' })).toHaveLength(3);
   });
 
   it('that fails says why, and can be tried again', async () => {
