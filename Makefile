@@ -13,6 +13,7 @@ SEEDS ?= 1000
 FIRST ?= 0
 SECONDS ?= 600
 TARGET ?=
+REVISION ?=
 
 FAULTS := $(or $(CARGO_TARGET_DIR),target)/release/craton-faults
 SIM := $(or $(CARGO_TARGET_DIR),target)/release/craton-sim
@@ -110,6 +111,10 @@ sim: setup ## The simulator, SEEDS=1000 seeds from FIRST=0 on; ARGS='--twice' co
 sim-bugs: setup ## Plants one bug after another; the simulator finds each within SEEDS=1000 seeds
 	cargo build --release --locked --package craton-sim --features planted-bugs
 	$(SIM) --planted all --first $(FIRST) --seeds $(SEEDS)
+
+.PHONY: upgrade
+upgrade: setup ## A cluster moved up, down and up again under load; REVISION=v0.1.0 takes the older build from there
+	scripts/upgrade.sh $(REVISION)
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target in turn, SECONDS=600 each; TARGET=receipts for one

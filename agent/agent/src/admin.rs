@@ -82,7 +82,6 @@ pub(crate) fn members_body(membership: &DesiredMembership) -> Vec<u8> {
             serde_json::json!({
                 "node_id": member.member_id,
                 "peer_address": member.peer_address,
-                "sql_address": member.sql_address,
             })
         })
         .collect();

@@ -203,7 +203,6 @@ mod tests {
         let members = members.iter().map(|number| DesiredMember {
             member_id: MemberId::new(*number).unwrap(),
             peer_address: ([127, 0, 0, 1], 1).into(),
-            sql_address: ([127, 0, 0, 1], 2).into(),
         });
         let membership = DesiredMembership {
             bootstrap: true,

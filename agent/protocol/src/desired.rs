@@ -448,7 +448,6 @@ pub(crate) mod tests {
         DesiredMember {
             member_id: member(number.into()),
             peer_address: ([127, 0, 0, 1], 20_000 + number).into(),
-            sql_address: ([127, 0, 0, 1], 21_000 + number).into(),
         }
     }
 

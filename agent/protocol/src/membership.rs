@@ -117,8 +117,6 @@ pub struct DesiredMember {
     pub member_id: MemberId,
     /// Where the other members reach it.
     pub peer_address: SocketAddr,
-    /// Where clients reach it.
-    pub sql_address: SocketAddr,
 }
 
 /// An instance's part in a consensus group.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use craton_log::{LogHead, WalEntry, WalError};
-use craton_types::{LogIndex, NodeId, Term};
+use craton_types::{FormatUnknown, LogIndex, NodeId, Term};
 use futures::future::BoxFuture;
 
 pub use replicated::{
@@ -71,6 +71,9 @@ pub enum ConsensusError {
     /// Another member could not be asked.
     #[error(transparent)]
     Peer(#[from] TransportError),
+    /// The log was written by a later build.
+    #[error(transparent)]
+    Format(#[from] FormatUnknown),
     /// What a member knows beside its log cannot be read or written.
     #[error(transparent)]
     Marks(#[from] MarksError),

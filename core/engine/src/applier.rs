@@ -13,11 +13,12 @@ use crate::EngineError;
 use crate::background::Background;
 use crate::entry::{Entry, decode_entry, decode_entry_head};
 use crate::flusher::{Closing, Flusher};
+use crate::format::FormatFile;
 use crate::health::Health;
 use crate::proposer::{Waiting, WaitingEntries};
 use crate::queue::Reply;
 use crate::tenant::SharedTenant;
-use crate::tenants::Tenants;
+use crate::tenants::{SYSTEM_TENANT, Tenants};
 use crate::writeback::WritebackQueue;
 
 /// Above this a view takes no further batch before a flush. One batch may bring it to several times as much.
@@ -42,6 +43,7 @@ pub(crate) struct Applier {
     pub(crate) health: Arc<Health>,
     pub(crate) closing: Arc<Closing>,
     pub(crate) writebacks: Arc<WritebackQueue>,
+    pub(crate) format: Arc<FormatFile>,
     pub(crate) boot: u64,
 }
 
@@ -49,6 +51,7 @@ impl Applier {
     /// Applies what was committed before the node was opened, so that it serves what it acknowledged.
     pub(crate) fn recover(&self) -> Result<(), EngineError> {
         let _order = self.order.lock();
+        self.follow_format()?;
         while let Some(entry) = self.consensus.next_recovered()? {
             self.apply(&entry, &|_| self.flusher.flush_all())?;
         }
@@ -196,9 +199,23 @@ impl Applier {
                 self.writebacks.push(writeback);
             }
             drop(writer);
+            if tenant == SYSTEM_TENANT {
+                self.follow_format()?;
+            }
             self.open_created_databases(&entry.commands, &positions, &outcomes, is_own)?;
         }
         Ok(outcomes)
+    }
+
+    /// Uses the version of the formats that the system tenant's log says.
+    pub(crate) fn follow_format(&self) -> Result<(), EngineError> {
+        let Some(system) = self.tenants.writer(SYSTEM_TENANT) else {
+            return Ok(());
+        };
+        let decided = system.lock().state.format;
+        self.health
+            .space
+            .retry(EngineError::is_out_of_space, || self.format.follow(decided))
     }
 
     /// Holds the next batch back while the view's memory is full. Then the proposer waits as well, its queue

@@ -25,6 +25,7 @@ use crate::cluster::{Cluster, EngineMachine, Instance, Instances, Member, introd
 use crate::damage::Damage;
 use crate::epoch_starts::EpochStarts;
 use crate::flusher::{Closing, Flusher};
+use crate::format::FormatFile;
 use crate::health::Health;
 use crate::keyring::{Keyring, Opened as OpenedKeyring};
 use crate::proposer::{Forming, LogUse, Proposed, Proposer, ProposerCounters, WaitingEntries};
@@ -342,7 +343,7 @@ impl Craton {
         self.0.opened.node.keyring.derive(info)
     }
 
-    async fn propose_to_system(&self, actor: ActorId, operation: Operation) -> Result<Commit, EngineError> {
+    pub(crate) async fn propose_to_system(&self, actor: ActorId, operation: Operation) -> Result<Commit, EngineError> {
         let node = &self.0.opened.node;
         let correlation_id = CorrelationId::new(random_array(node.random.as_ref()));
         let request = Request {
@@ -491,6 +492,7 @@ impl Opened {
             scrub,
             cluster,
             transfer_bytes_per_second,
+            format,
             wal_segment_bytes,
             log_options,
             #[cfg(feature = "simulation")]
@@ -506,6 +508,15 @@ impl Opened {
         }
         create_directory(&*disk, &data_dir)?;
         let lock = lock_directory(&*disk, &data_dir)?;
+        let format = FormatFile::open(
+            Arc::clone(&disk),
+            &data_dir,
+            format,
+            cluster
+                .as_ref()
+                .and_then(|cluster| Some(cluster.keys.as_ref()?.format())),
+        )?;
+        let format = Arc::new(format);
         let master_key = match master_key {
             Some(master_key) => master_key,
             None => default_master_key(&*disk, &data_dir, random.as_ref())?,
@@ -598,7 +609,7 @@ impl Opened {
                     last: (!wal.is_incomplete()).then(|| last.max(tenants.newest_applied())),
                     committed: LogIndex::ZERO,
                 });
-                let opened = Cluster::open(cluster, wal, disk, &cluster_directory, &tenants)?;
+                let opened = Cluster::open(cluster, wal, disk, &cluster_directory, &tenants, format.format())?;
                 replicated = Some(Arc::clone(&opened));
                 opened
             }
@@ -624,6 +635,7 @@ impl Opened {
             health: Arc::clone(&health),
             closing: Arc::clone(&closing),
             writebacks: Arc::clone(&writebacks),
+            format,
             boot,
         });
         let proposer = Arc::new(Proposer {

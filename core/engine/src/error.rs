@@ -222,6 +222,15 @@ pub enum EngineError {
         /// The directory.
         directory: PathBuf,
     },
+    /// The build of this node, or of another member, does not know a version of the formats.
+    #[error(transparent)]
+    Format(craton_types::FormatUnknown),
+    /// Both copies of what says which version of the formats a directory uses are damaged.
+    #[error("both copies of the format version of {directory} are damaged", directory = directory.display())]
+    FormatDamaged {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// This node has not applied yet what was acknowledged elsewhere. Try again.
     #[error("this node has applied entry {applied}, the statement must see entry {wanted}, try again")]
     Behind {

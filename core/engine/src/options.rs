@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use craton_crypto::MasterKeyProvider;
 use craton_log::{Disk, RealDisk, TenantLogOptions, WAL_SEGMENT_BYTES_DEFAULT};
+use craton_types::Format;
 
 use crate::{Clock, ClusterOptions, Craton, EngineError, Random, ScrubOptions, SyncPolicy, SystemClock, SystemRandom};
 
@@ -37,6 +38,7 @@ pub struct Options {
     pub(crate) scrub: ScrubOptions,
     pub(crate) cluster: Option<ClusterOptions>,
     pub(crate) transfer_bytes_per_second: u64,
+    pub(crate) format: Arc<Format>,
     pub(crate) wal_segment_bytes: u64,
     pub(crate) log_options: TenantLogOptions,
     #[cfg(feature = "simulation")]
@@ -55,6 +57,7 @@ impl Default for Options {
             scrub: ScrubOptions::default(),
             cluster: None,
             transfer_bytes_per_second: crate::cluster::TRANSFER_BYTES_PER_SECOND_DEFAULT,
+            format: Arc::default(),
             wal_segment_bytes: WAL_SEGMENT_BYTES_DEFAULT,
             log_options: TenantLogOptions::default(),
             #[cfg(feature = "simulation")]
@@ -112,6 +115,14 @@ impl Options {
     #[must_use]
     pub fn scrub(mut self, scrub: ScrubOptions) -> Self {
         self.scrub = scrub;
+        self
+    }
+
+    /// Which versions of its formats the build knows, shared with those who must know which one is used. A build that
+    /// knows fewer than this one takes part as an older one would.
+    #[must_use]
+    pub fn format(mut self, format: Arc<Format>) -> Self {
+        self.format = format;
         self
     }
 

@@ -7,9 +7,10 @@ use craton_crypto::SubjectKey;
 use craton_proof::{Checkpoint, StateCommitment};
 use craton_types::planted::{Bug, is_planted};
 use craton_types::{
-    Change, DatabaseDefinition, Expected, Hash, IdempotencyId, KeysRotated, Offset, PrimaryKey, RecordHeader,
-    RecordKind, RecordSummary, Recovered, Retention, RotationReason, Row, RowChange, RowWrite, StreamHead, StreamId,
-    StreamSequence, SubjectKeyId, TableId, TableSchema, TableSummary, Timestamp, UserDefinition, VersionedRow,
+    Change, DatabaseDefinition, Expected, FormatVersion, Hash, IdempotencyId, KeysRotated, Offset, PrimaryKey,
+    RecordHeader, RecordKind, RecordSummary, Recovered, Retention, RotationReason, Row, RowChange, RowWrite,
+    StreamHead, StreamId, StreamSequence, SubjectKeyId, TableId, TableSchema, TableSummary, Timestamp, UserDefinition,
+    VersionedRow,
 };
 
 use crate::checkpoint::{StateCheckpoint, check_state_size, decide_cosigned, parse_checkpoint};
@@ -201,6 +202,7 @@ enum StateChange {
     },
     Database(DatabaseDefinition),
     Users(BTreeMap<String, UserDefinition>),
+    Format(FormatVersion),
     KeyEpoch(KeysRotated),
     DefaultRetention(Option<Retention>),
 }
@@ -256,6 +258,7 @@ fn decide_operation(state: &TenantState, rows: &dyn RowReader, time: Timestamp, 
         Operation::CreateDatabase { database, .. } => Ok(decide_create_database(state, database)),
         Operation::PutUser(user) => Ok(Ok(decide_put_user(state, user))),
         Operation::DropUser { name } => Ok(decide_drop_user(state, name)),
+        Operation::RaiseFormat(version) => Ok(decide_raise_format(state, *version)),
     }
 }
 
@@ -637,6 +640,21 @@ fn decide_drop_user(state: &TenantState, name: &str) -> Result<Decision, Refusal
     ))
 }
 
+/// Whoever applies it looks whether it knows the version: the outcome depends on the log alone.
+fn decide_raise_format(state: &TenantState, to: FormatVersion) -> Result<Decision, Refusal> {
+    if to <= state.format {
+        return Err(Refusal::FormatNotRaised {
+            to,
+            current: state.format,
+        });
+    }
+    Ok(system_decision(
+        state,
+        Change::FormatRaised { to },
+        StateChange::Format(to),
+    ))
+}
+
 fn system_decision(state: &TenantState, change: Change, state_change: StateChange) -> Decision {
     let content = Content::changes(&RecordSummary::default(), &[change]);
     Decision::of_root(state, RecordKind::Data, content, state_change)
@@ -722,6 +740,7 @@ impl TenantState {
                 self.databases.insert(database.name.clone(), database);
             }
             StateChange::Users(users) => self.users = Arc::new(users),
+            StateChange::Format(version) => self.format = version,
             StateChange::KeyEpoch(rotated) => self.begin_key_epoch(&rotated),
             StateChange::DefaultRetention(retention) => self.default_retention = retention,
         }

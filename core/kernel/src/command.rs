@@ -3,8 +3,8 @@
 use craton_crypto::SecretBytes;
 use craton_proof::StateCommitment;
 use craton_types::{
-    ActorId, CorrelationId, DataKeyNumber, DatabaseDefinition, IdempotencyId, Offset, Recovered, Retention,
-    RotationReason, RowWrite, TableId, TableSchema, TenantId, UserDefinition,
+    ActorId, CorrelationId, DataKeyNumber, DatabaseDefinition, FormatVersion, IdempotencyId, Offset, Recovered,
+    Retention, RotationReason, RowWrite, TableId, TableSchema, TenantId, UserDefinition,
 };
 use minicbor::{Decode, Encode};
 
@@ -165,6 +165,10 @@ pub enum Operation {
     /// Records what the node mended by itself.
     #[n(12)]
     RecordRecovery(#[n(0)] Recovered),
+    /// Lets the cluster write a newer version of its formats (system tenant only). Whoever asks has made sure that every member
+    /// knows it.
+    #[n(13)]
+    RaiseFormat(#[n(0)] FormatVersion),
 }
 
 impl Operation {

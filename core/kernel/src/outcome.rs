@@ -1,6 +1,6 @@
 //! What became of a command. Nodes tell each other; the numbers of variants and fields are part of their protocol.
 
-use craton_types::{DataKeyNumber, Hash, Offset, StreamSequence, TableId, Timestamp};
+use craton_types::{DataKeyNumber, FormatVersion, Hash, Offset, StreamSequence, TableId, Timestamp};
 use minicbor::{Decode, Encode};
 
 /// The outcome of a command.
@@ -315,4 +315,15 @@ pub enum Refusal {
     #[error("the operation does not belong to this tenant")]
     #[n(27)]
     WrongTenant,
+    /// The cluster writes this version of its formats, or a newer one.
+    #[error("the cluster writes format version {current} and cannot go to {to}")]
+    #[n(28)]
+    FormatNotRaised {
+        /// The version asked for.
+        #[n(0)]
+        to: FormatVersion,
+        /// The version that is written.
+        #[n(1)]
+        current: FormatVersion,
+    },
 }

@@ -186,6 +186,7 @@ fn replay_changes(
                 users.remove(&name);
                 state.users = Arc::new(users);
             }
+            Change::FormatRaised { to } => state.format = to,
             Change::KeysRotated(_) | Change::Recovered(_) => return Err(malformed()),
             Change::SubjectErased { subject, key, .. } => {
                 subjects.note_erased(state, &subject)?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use craton_proof::Frontier;
 use craton_types::{
-    DataKeyNumber, DatabaseDefinition, Hash, KeyEpoch, Offset, Retention, StreamId, StreamSequence, TableId,
-    TableSchema, TenantId, Timestamp, UserDefinition, decode_whole,
+    DataKeyNumber, DatabaseDefinition, FormatVersion, Hash, KeyEpoch, Offset, Retention, StreamId, StreamSequence,
+    TableId, TableSchema, TenantId, Timestamp, UserDefinition, decode_whole,
 };
 use minicbor::{Decode, Encode};
 
@@ -103,6 +103,9 @@ pub struct TenantState {
     pub erasures: u64,
     /// How long the data of subjects must be kept where a table does not say.
     pub default_retention: Option<Retention>,
+    /// The version of its formats that the log has raised the cluster to (system tenant only). One that was formed with a
+    /// newer version was never raised to it.
+    pub format: FormatVersion,
 }
 
 /// Why bytes are no state.
@@ -183,6 +186,8 @@ struct SavedState {
     erasures: u64,
     #[n(24)]
     default_retention: Option<Retention>,
+    #[n(30)]
+    format: Option<FormatVersion>,
 }
 
 impl TenantState {
@@ -215,6 +220,7 @@ impl TenantState {
             next_subject_key: 0,
             erasures: 0,
             default_retention: None,
+            format: FormatVersion::FIRST,
         }
     }
 
@@ -255,6 +261,7 @@ impl TenantState {
             next_subject_key: self.next_subject_key,
             erasures: self.erasures,
             default_retention: self.default_retention,
+            format: (self.format > FormatVersion::FIRST).then_some(self.format),
         };
         minicbor::to_vec(&saved).expect("writing to memory does not fail")
     }
@@ -307,6 +314,7 @@ impl TenantState {
             next_subject_key: saved.next_subject_key,
             erasures: saved.erasures,
             default_retention: saved.default_retention,
+            format: saved.format.unwrap_or(FormatVersion::FIRST),
         })
     }
 }

@@ -10,9 +10,10 @@ use craton_kernel::{
 };
 use craton_proof::{Checkpoint, KeyName, SignerKey, StateCommitment};
 use craton_types::{
-    ActorId, Change, Column, ColumnType, CorrelationId, DataKeyNumber, DatabaseDefinition, Expected, Hash,
-    IdempotencyId, KeyEpoch, Offset, PrimaryKey, Record, RecordKind, RotationReason, RowWrite, StreamHead, StreamId,
-    StreamSequence, SubjectKeyId, TableId, TableSchema, TenantId, Timestamp, UserDefinition, Value, VersionedRow,
+    ActorId, Change, Column, ColumnType, CorrelationId, DataKeyNumber, DatabaseDefinition, Expected, FormatVersion,
+    Hash, IdempotencyId, KeyEpoch, Offset, PrimaryKey, Record, RecordKind, RotationReason, RowWrite, StreamHead,
+    StreamId, StreamSequence, SubjectKeyId, TableId, TableSchema, TenantId, Timestamp, UserDefinition, Value,
+    VersionedRow,
 };
 
 const PEOPLE: TableId = TableId::FIRST_USER;
@@ -620,6 +621,23 @@ fn databases_and_users_belong_to_the_system_tenant() {
     system.commit(Operation::DropUser { name: "app".to_owned() });
     let missing = system.refuse(Operation::DropUser { name: "app".to_owned() });
     assert_eq!(missing, Refusal::UserMissing { name: "app".to_owned() });
+}
+
+#[test]
+fn the_version_of_the_formats_is_only_raised_and_only_by_the_system_tenant() {
+    let raise = |number| Operation::RaiseFormat(FormatVersion::new(number));
+    assert_eq!(Tenant::new().refuse(raise(2)), Refusal::WrongTenant);
+    let mut system = Tenant::system();
+    let not_raised = |to, current| Refusal::FormatNotRaised {
+        to: FormatVersion::new(to),
+        current: FormatVersion::new(current),
+    };
+    assert_eq!(system.refuse(raise(1)), not_raised(1, 1));
+    system.commit(raise(2));
+    assert_eq!(system.refuse(raise(2)), not_raised(2, 2));
+    // Which version this build knows is not the kernel's business.
+    system.commit(raise(200));
+    assert_eq!(system.state.format, FormatVersion::new(200));
 }
 
 #[test]

@@ -170,6 +170,7 @@ impl VerifiedReceipt {
                 section.line("user's actor", &user.actor)
             }
             Change::DropUser { name } => section.line("dropped user", &printable(name)),
+            Change::FormatRaised { to } => section.line("raised format version", &to.to_string()),
             Change::Recovered(recovered) => {
                 section.line("recovered", &recovered.area.as_str());
                 section.line("file", &printable(&recovered.file));

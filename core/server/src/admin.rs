@@ -29,6 +29,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/users/{name}", put(put_user).delete(delete_user))
         .route("/v1/members", put(put_members))
         .route("/v1/drain", post(drain))
+        .route("/v1/finalize", post(finalize))
         .merge(crate::admin_keys::router())
         .merge(crate::http::operator_routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource"))
@@ -54,9 +55,28 @@ struct Status {
     /// What went wrong with the last request for a time stamp, while it is still wrong.
     time_stamp_error: Option<String>,
     poisoned: bool,
+    format: FormatStatus,
     /// The server's part in its cluster; absent for one that stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<MembershipStatus>,
+}
+
+/// The versions of the formats.
+#[derive(Serialize)]
+struct FormatStatus {
+    /// The one that is written.
+    active: u8,
+    /// The newest one that the server's build knows.
+    newest: u8,
+}
+
+impl From<craton_engine::FormatStatus> for FormatStatus {
+    fn from(status: craton_engine::FormatStatus) -> Self {
+        Self {
+            active: status.active.get(),
+            newest: status.newest.get(),
+        }
+    }
 }
 
 /// A witness of a database as the API shows it.
@@ -91,6 +111,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {
         witnesses: witnesses(cosigning.witnesses),
         time_stamp_error: cosigning.time_stamp_error,
         poisoned: status.stop_reason.is_some(),
+        format: shared.engine.format().into(),
         cluster: shared
             .membership
             .as_ref()
@@ -121,6 +142,14 @@ async fn drain(State(shared): State<Arc<Shared>>) -> Result<StatusCode, Problem>
     let membership = shared.membership.as_ref().ok_or_else(not_a_member)?;
     membership.member.drain().await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/finalize`: from now on the newest version of the formats that this server's build knows is written, by every
+/// member, and no member can go back to a build before it.
+async fn finalize(State(shared): State<Arc<Shared>>) -> Result<Json<FormatStatus>, Problem> {
+    let status = shared.engine.finalize_format(ActorId::NIL).await?;
+    tracing::info!(version = %status.active, "the format version is final");
+    Ok(Json(status.into()))
 }
 
 fn witnesses(witnesses: Vec<craton_witness::WitnessStatus>) -> Vec<WitnessStatus> {

@@ -5,11 +5,11 @@
 
 use craton_consensus::{ClusterStatus, MemberRole};
 use craton_engine::{DamagedRecord, QueueUse};
-use craton_types::NodeId;
+use craton_types::{FormatUnknown, NodeId};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::member::not_ready;
+use crate::member::{Membership, not_ready};
 use crate::shared::Shared;
 
 /// The most damaged records that are named.
@@ -23,6 +23,7 @@ pub(crate) struct Facts {
     pub(crate) is_stopping: bool,
     pub(crate) read_only_reason: Option<&'static str>,
     pub(crate) cluster: Option<ClusterStatus>,
+    pub(crate) outdated: Option<FormatUnknown>,
     pub(crate) applied: u64,
     pub(crate) queue: QueueUse,
     pub(crate) damaged: Vec<DamagedRecord>,
@@ -61,6 +62,7 @@ impl Facts {
             is_stopping: shared.stopping.is_cancelled(),
             read_only_reason: shared.engine.read_only_reason(),
             cluster: shared.membership.as_ref().map(|membership| membership.member.status()),
+            outdated: shared.membership.as_ref().and_then(Membership::outdated),
             applied: shared.engine.applied().get(),
             queue: shared.engine.queue_use(),
             damaged: scrub.damaged,
@@ -107,13 +109,17 @@ impl Facts {
         let Some(cluster) = &self.cluster else {
             return reasons;
         };
-        reasons.extend(not_ready(cluster).into_iter().map(|reason| Reason {
-            why: "not_ready",
-            code: reason.code,
-            detail: reason.detail,
-            advice: advice(reason.code),
-            operands: self.operands(cluster),
-        }));
+        reasons.extend(
+            not_ready(cluster, self.outdated.as_ref())
+                .into_iter()
+                .map(|reason| Reason {
+                    why: "not_ready",
+                    code: reason.code,
+                    detail: reason.detail,
+                    advice: advice(reason.code),
+                    operands: self.operands(cluster),
+                }),
+        );
         reasons
     }
 
@@ -133,7 +139,7 @@ impl Facts {
         }
         // What keeps it from being elected.
         causes.extend(
-            not_ready(cluster)
+            not_ready(cluster, self.outdated.as_ref())
                 .into_iter()
                 .map(|reason| (reason.code, reason.detail)),
         );
@@ -236,6 +242,7 @@ fn stops_writes(code: &str) -> bool {
 fn advice(code: &str) -> &'static str {
     match code {
         "starting" => "Wait.",
+        "format_version" => "Start a build that knows the version.",
         "no_leader" => "Look whether a majority of the voters runs and is reachable from here.",
         "no_majority" => "Look at the other members and the network between them and this one.",
         "not_a_voter" => "Wait while it catches up; compare members_generation with the list of members.",
@@ -289,6 +296,7 @@ mod tests {
             is_stopping: false,
             read_only_reason: None,
             cluster,
+            outdated: None,
             applied: 100,
             queue: QueueUse {
                 commands_max: 10,

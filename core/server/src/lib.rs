@@ -19,6 +19,7 @@
 
 mod admin;
 mod admin_keys;
+mod command;
 mod connections;
 mod endpoints;
 mod explain;
@@ -35,6 +36,7 @@ mod shared;
 mod tls;
 mod token;
 
+pub use command::run_command;
 pub use endpoints::{ENDPOINTS_FILE, Endpoints};
 pub use limits::Limits;
 pub use master_key::{MasterKeyOpenError, MasterKeySource, MasterKeySourceError, VaultSettings};

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use craton_consensus::{ClusterStatus, ListedMember, MemberList, MemberRole, Peer, Standing, Transport};
+use craton_consensus::{
+    ClusterStatus, ConsensusError, ListedMember, MemberList, MemberRole, Peer, Standing, Transport, TransportError,
+};
 use craton_engine::{ClusterKeys, ClusterOptions, Member, fetch_cluster_keys};
-use craton_types::NodeId;
+use craton_types::{Format, FormatUnknown, NodeId};
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
@@ -61,6 +63,9 @@ pub enum MemberError {
     /// A node's number is at least one.
     #[error("a node's number is at least 1")]
     NodeId,
+    /// The node shall join a cluster that uses a version of the formats which its build does not know.
+    #[error("the node cannot join its cluster")]
+    Format(#[source] FormatUnknown),
 }
 
 /// The list of members in its file and in `PUT /v1/members`.
@@ -76,8 +81,6 @@ pub(crate) struct MembersBody {
 struct MemberBody {
     node_id: u64,
     peer_address: String,
-    #[serde(default)]
-    sql_address: String,
 }
 
 impl MembersBody {
@@ -97,7 +100,6 @@ impl MembersBody {
             members.push(ListedMember {
                 id: NodeId::new(member.node_id),
                 peer_address: member.peer_address,
-                sql_address: member.sql_address,
             });
         }
         Ok(MemberList {
@@ -137,7 +139,7 @@ pub(crate) struct Joining {
 
 impl Joining {
     /// Reads the files.
-    pub(crate) fn load(options: MemberOptions) -> Result<Self, MemberError> {
+    pub(crate) fn load(options: MemberOptions, format: Arc<Format>) -> Result<Self, MemberError> {
         if options.node_id == 0 {
             return Err(MemberError::NodeId);
         }
@@ -147,6 +149,7 @@ impl Joining {
             options.certificate,
             options.key,
             options.authority,
+            format,
         )?);
         Ok(Self {
             transport: Arc::new(PeerTransport::new(Arc::clone(&identity))),
@@ -160,22 +163,25 @@ impl Joining {
 
     /// What the engine is opened with. A node without data that does not form the cluster first gets the cluster's keys
     /// from another member, however long that takes.
-    pub(crate) async fn engine_options(&mut self, has_data: bool) -> ClusterOptions {
+    ///
+    /// # Errors
+    /// When the cluster uses a version of the formats that this build does not know.
+    pub(crate) async fn engine_options(&mut self, has_data: bool) -> Result<ClusterOptions, MemberError> {
         let keys = match has_data || self.bootstrap {
             true => None,
-            false => Some(self.fetch_keys().await),
+            false => Some(self.fetch_keys().await?),
         };
-        ClusterOptions {
+        Ok(ClusterOptions {
             node: self.identity.node,
             bootstrap: self.bootstrap,
             members: self.members.clone(),
             transport: Arc::<PeerTransport>::clone(&self.transport) as Arc<dyn Transport>,
             keys,
             runtime: None,
-        }
+        })
     }
 
-    async fn fetch_keys(&mut self) -> ClusterKeys {
+    async fn fetch_keys(&mut self) -> Result<ClusterKeys, MemberError> {
         let mut rounds = 0u32;
         loop {
             self.read_members_again();
@@ -193,7 +199,10 @@ impl Joining {
                 match timeout(JOIN_TIMEOUT, fetch_cluster_keys(self.transport.as_ref(), peer)).await {
                     Ok(Ok(keys)) => {
                         tracing::info!(from = %listed.id, "got the cluster's keys");
-                        return keys;
+                        return Ok(keys);
+                    }
+                    Ok(Err(ConsensusError::Peer(TransportError::Format { error, .. }))) => {
+                        return Err(MemberError::Format(error));
                     }
                     Ok(Err(error)) if rounds.is_multiple_of(JOIN_ROUNDS_TOLD) => {
                         tracing::info!(%error, "waiting for another member to give the cluster's keys");
@@ -291,7 +300,7 @@ impl Membership {
             voters: numbers(&status.voters),
             learners: numbers(&status.learners),
             members_generation: status.generation,
-            not_ready: not_ready(&status),
+            not_ready: not_ready(&status, self.identity.outdated.get()),
             lags: status
                 .lags
                 .iter()
@@ -303,14 +312,22 @@ impl Membership {
         }
     }
 
+    /// Why the cluster does not let this build take part, if so.
+    pub(crate) fn outdated(&self) -> Option<FormatUnknown> {
+        self.identity.outdated.get().copied()
+    }
+
     pub(crate) fn not_ready(&self) -> Vec<NotReady> {
-        not_ready(&self.member.status())
+        not_ready(&self.member.status(), self.identity.outdated.get())
     }
 }
 
-pub(crate) fn not_ready(status: &ClusterStatus) -> Vec<NotReady> {
+pub(crate) fn not_ready(status: &ClusterStatus, outdated: Option<&FormatUnknown>) -> Vec<NotReady> {
     let mut reasons = Vec::new();
     let mut reason = |code, detail: String| reasons.push(NotReady { code, detail });
+    if let Some(unknown) = outdated {
+        reason("format_version", unknown.to_string());
+    }
     if status.role == MemberRole::Stopped {
         reason("starting", "consensus is being started".to_owned());
     } else if status.leader.is_none() {
@@ -361,8 +378,7 @@ mod tests {
             let body: Result<MembersBody, _> = serde_json::from_str(json);
             body.map_err(|error| error.to_string()).and_then(MembersBody::into_list)
         };
-        let good =
-            parse(r#"{"generation": 7, "members": [{"node_id": 1, "peer_address": "a:1", "sql_address": "a:2"}]}"#);
+        let good = parse(r#"{"generation": 7, "members": [{"node_id": 1, "peer_address": "a:1"}]}"#);
         assert_eq!(good.expect("a list").generation, 7);
         for (json, expected) in [
             (r#"{"generation": 7}"#, "members"),

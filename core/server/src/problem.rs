@@ -76,6 +76,7 @@ impl From<EngineError> for Problem {
             EngineError::Overloaded | EngineError::OverShare { .. } => {
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", error.to_string()).retryable();
             }
+            EngineError::Format(_) => return Self::new(StatusCode::CONFLICT, "format_unknown", error.to_string()),
             _ => {}
         }
         tracing::error!(%error, "an administrative request failed");

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use craton_crypto::MasterKeyProvider;
 use craton_engine::{Craton, EngineError, ScrubOptions, SyncPolicy};
 use craton_listener::{ConnectionLimits, Listener, TlsSource};
+use craton_types::Format;
 use craton_witness::{FileCosigning, WitnessFileError};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
@@ -64,6 +65,8 @@ pub struct Options {
     pub tls_key: PathBuf,
     /// Whose tokens are accepted from the probe; without it the probe cannot log in.
     pub token: Option<TokenOptions>,
+    /// Which versions of the formats the build knows; [`Format::default`], but for a test of an older build.
+    pub format: Arc<Format>,
     /// How the server takes part in a cluster; it stands alone without it.
     pub member: Option<MemberOptions>,
     /// Who cosigns the databases' checkpoints, as JSON; nobody without it.
@@ -167,6 +170,7 @@ impl Server {
             tls_certificate,
             tls_key,
             token,
+            format,
             member,
             witness_file,
             sync_policy,
@@ -184,14 +188,15 @@ impl Server {
             .master_key(master_key)
             .sync_policy(sync_policy)
             .scrub(scrub)
-            .transfer_bytes_per_second(transfer_bytes_per_second);
-        let mut joining = member.map(Joining::load).transpose()?;
+            .transfer_bytes_per_second(transfer_bytes_per_second)
+            .format(Arc::clone(&format));
+        let mut joining = member.map(|member| Joining::load(member, format)).transpose()?;
         let peer_listener = match &joining {
             Some(joining) => Some(bind_peers(joining).await?),
             None => None,
         };
         let options = match &mut joining {
-            Some(joining) => options.cluster(joining.engine_options(Craton::exists(&data_dir)).await),
+            Some(joining) => options.cluster(joining.engine_options(Craton::exists(&data_dir)).await?),
             None => options,
         };
         let engine_dir = data_dir.clone();

@@ -197,7 +197,6 @@ impl ClusterWorld {
         let members = self.machines.iter().map(|machine| ListedMember {
             id: NodeId::new(machine.id),
             peer_address: format!("member-{}", machine.id),
-            sql_address: String::new(),
         });
         let members = MemberList {
             generation: 1,

@@ -7,7 +7,10 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::{DataKeyNumber, KeyEpoch, NodeId, Retention, Row, SubjectKeyId, TableId, TableSchema, TenantId, Timestamp};
+use crate::{
+    DataKeyNumber, FormatVersion, KeyEpoch, NodeId, Retention, Row, SubjectKeyId, TableId, TableSchema, TenantId,
+    Timestamp,
+};
 
 /// The version byte that precedes the CBOR of every summary and change.
 pub const CHANGE_VERSION: u8 = 1;
@@ -156,6 +159,13 @@ pub enum Change {
     /// it names files and positions, and nothing of what they hold.
     #[n(13)]
     Recovered(#[n(0)] Recovered),
+    /// The cluster writes a newer version of its formats from here on (system tenant only).
+    #[n(14)]
+    FormatRaised {
+        /// The version.
+        #[n(0)]
+        to: FormatVersion,
+    },
 }
 
 /// What was found damaged or unfinished, and what was done about it. Nothing that was acknowledged was lost by it.

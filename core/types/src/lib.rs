@@ -11,6 +11,7 @@
 
 mod cbor;
 mod change;
+mod format;
 mod hash;
 mod id;
 mod key;
@@ -29,6 +30,7 @@ pub use change::{
     CHANGE_VERSION, Change, ChangeDecodeError, DatabaseDefinition, KeysRotated, RecordSummary, Recovered,
     RecoveryAction, RecoveryArea, RotationReason, RowChange, TableSummary, UserDefinition,
 };
+pub use format::{Form, Format, FormatUnknown, FormatUser, FormatVersion};
 pub use hash::Hash;
 pub use id::{
     ActorId, CorrelationId, DataKeyNumber, DatabaseName, DatabaseNameError, IdempotencyId, KeyEpoch, LogIndex, NodeId,

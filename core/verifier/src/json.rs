@@ -121,6 +121,7 @@ fn change(receipt: &VerifiedReceipt, change: &Change) -> Json {
             "actor": user.actor.to_string(),
         }),
         Change::DropUser { name } => json!({ "kind": "drop_user", "user": name }),
+        Change::FormatRaised { to } => json!({ "kind": "raise_format", "version": to.get() }),
         Change::SubjectErased { subject, key, reason } => json!({
             "kind": "subject_erased",
             "subject": subject,

@@ -95,7 +95,6 @@ fn membership(cluster: &ClusterState, member_id: MemberId) -> DesiredMembership 
         Some(DesiredMember {
             member_id,
             peer_address: (endpoint.address, endpoint.peer_port).into(),
-            sql_address: (endpoint.address, endpoint.port).into(),
         })
     });
     DesiredMembership {

@@ -415,7 +415,6 @@ fn member(members_generation: u64, members: &[u64]) -> DesiredInstance {
     let members = members.iter().map(|number| DesiredMember {
         member_id: MemberId::new(*number).unwrap(),
         peer_address: ([127, 0, 0, 1], 1).into(),
-        sql_address: ([127, 0, 0, 1], 2).into(),
     });
     DesiredInstance {
         membership: Some(DesiredMembership {
@@ -458,8 +457,8 @@ async fn a_member_starts_when_the_others_know_it_and_is_configured_when_its_grou
     assert_eq!(
         file,
         serde_json::json!({ "generation": 2, "members": [
-            { "node_id": 1, "peer_address": "127.0.0.1:1", "sql_address": "127.0.0.1:2" },
-            { "node_id": 2, "peer_address": "127.0.0.1:1", "sql_address": "127.0.0.1:2" },
+            { "node_id": 1, "peer_address": "127.0.0.1:1" },
+            { "node_id": 2, "peer_address": "127.0.0.1:1" },
         ] })
     );
 

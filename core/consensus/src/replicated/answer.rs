@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use craton_types::NodeId;
-use openraft::Snapshot;
+use craton_types::{FormatUnknown, NodeId};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteResponse};
+use openraft::{EntryPayload, Snapshot};
 
 use super::Inner;
 use super::log::LogStore;
-use super::types::{LogId, Raft, SnapshotOffer, TypeConfig};
+use super::types::{LogId, Raft, SnapshotOffer, TypeConfig, check_form};
 use super::wire::{Request, Response};
 use crate::ConsensusError;
 
@@ -23,12 +23,25 @@ const FULL_PAUSE: Duration = Duration::from_millis(20);
 impl Inner {
     pub(super) async fn answer(self: &Arc<Self>, from: NodeId, request: Bytes) -> Bytes {
         let response = match Request::decode(&request) {
-            Ok(request) => self.respond(from, request).await,
-            Err(error) => Response::Failed {
-                reason: error.to_string(),
+            Ok(request) => match self.check_known(&request) {
+                Ok(()) => self.respond(from, request).await,
+                Err(error) => failed(&error),
             },
+            Err(error) => failed(&error),
         };
         response.encode()
+    }
+
+    /// Whether this build reads what is asked.
+    fn check_known(&self, request: &Request) -> Result<(), FormatUnknown> {
+        match request {
+            Request::Append(request) => request.entries.iter().try_for_each(|entry| match &entry.payload {
+                EntryPayload::Membership(members) => check_form(members, &self.format),
+                EntryPayload::Normal(_) | EntryPayload::Blank => Ok(()),
+            }),
+            Request::Snapshot { meta, .. } => check_form(meta.last_membership.membership(), &self.format),
+            Request::Vote(_) | Request::ReadIndex | Request::Campaign | Request::Application(_) => Ok(()),
+        }
     }
 
     async fn respond(self: &Arc<Self>, from: NodeId, request: Request) -> Response {

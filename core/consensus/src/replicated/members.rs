@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use craton_types::NodeId;
 use openraft::ChangeMembers;
 
-use super::types::{Member, Members};
+use super::types::{Member, MemberForm, Members};
 
 /// The members that a cluster shall have, as somebody outside decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,17 +23,15 @@ pub struct ListedMember {
     pub id: NodeId,
     /// Host and port where it listens for the others.
     pub peer_address: String,
-    /// Host and port where it serves clients.
-    pub sql_address: String,
 }
 
 impl MemberList {
-    fn nodes(&self) -> BTreeMap<u64, Member> {
+    fn nodes(&self, form: MemberForm) -> BTreeMap<u64, Member> {
         let nodes = self.members.iter().map(|listed| {
             let member = Member {
                 peer_address: listed.peer_address.clone(),
-                sql_address: listed.sql_address.clone(),
                 generation: self.generation,
+                form,
             };
             (listed.id.get(), member)
         });
@@ -54,10 +52,15 @@ impl Step {
     }
 }
 
-/// The next step towards `desired`; `None` when there is none to take now. New members learn before they vote; members
-/// that are no longer wanted leave when all that are wanted vote.
-pub(super) fn next_step(desired: &MemberList, current: &Members, caught_up: impl Fn(u64) -> bool) -> Option<Step> {
-    let wanted = desired.nodes();
+/// The next step towards `desired`, written in `form`; `None` when there is none to take now. New members learn before they
+/// vote; members that are no longer wanted leave when all that are wanted vote.
+pub(super) fn next_step(
+    desired: &MemberList,
+    form: MemberForm,
+    current: &Members,
+    caught_up: impl Fn(u64) -> bool,
+) -> Option<Step> {
+    let wanted = desired.nodes(form);
     let known: BTreeMap<u64, &Member> = current.nodes().map(|(id, member)| (*id, member)).collect();
     let is_outdated = known.values().any(|member| member.generation > desired.generation);
     // A change that is under way is finished by whoever began it, or by the next change.
@@ -80,7 +83,7 @@ pub(super) fn next_step(desired: &MemberList, current: &Members, caught_up: impl
     }
     let changed: BTreeMap<u64, Member> = wanted
         .iter()
-        .filter(|(id, member)| known.get(id).is_some_and(|known| known != member))
+        .filter(|(id, member)| known.get(id).is_some_and(|known| is_changed(known, member)))
         .map(|(id, member)| (*id, member.clone()))
         .collect();
     if !changed.is_empty() {
@@ -107,6 +110,11 @@ pub(super) fn next_step(desired: &MemberList, current: &Members, caught_up: impl
     (!leftover.is_empty()).then(|| Step::new(ChangeMembers::RemoveNodes(leftover)))
 }
 
+/// Whether a member is to be written again. One that learns late which form is written does not go back to the old one.
+fn is_changed(known: &Member, wanted: &Member) -> bool {
+    (&known.peer_address, known.generation) != (&wanted.peer_address, wanted.generation) || known.form < wanted.form
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +123,6 @@ mod tests {
         let members = ids.iter().map(|id| ListedMember {
             id: NodeId::new(*id),
             peer_address: format!("host-{id}:7001"),
-            sql_address: format!("host-{id}:5432"),
         });
         MemberList {
             generation,
@@ -125,13 +132,16 @@ mod tests {
 
     fn members(generation: u64, voters: &[u64], learners: &[u64]) -> Members {
         let all: Vec<u64> = voters.iter().chain(learners).copied().collect();
-        Members::new(vec![voters.iter().copied().collect()], list(generation, &all).nodes())
+        Members::new(
+            vec![voters.iter().copied().collect()],
+            list(generation, &all).nodes(MemberForm::Long),
+        )
     }
 
     /// Takes steps until there is none, and tells them.
     fn steps(desired: &MemberList, mut current: Members) -> Vec<String> {
         let mut told = Vec::new();
-        while let Some(step) = next_step(desired, &current, |_| true) {
+        while let Some(step) = next_step(desired, MemberForm::Long, &current, |_| true) {
             let mut nodes: BTreeMap<u64, Member> = current.nodes().map(|(id, node)| (*id, node.clone())).collect();
             let mut voters: BTreeSet<u64> = current.voter_ids().collect();
             told.push(match step.change {
@@ -205,7 +215,10 @@ mod tests {
     #[test]
     fn nobody_leaves_before_the_replacement_has_caught_up() {
         let current = members(3, &[1, 2, 3], &[4]);
-        assert_eq!(next_step(&list(3, &[1, 2, 4]), &current, |_| false), None);
+        assert_eq!(
+            next_step(&list(3, &[1, 2, 4]), MemberForm::Long, &current, |_| false),
+            None
+        );
     }
 
     #[test]
@@ -213,12 +226,27 @@ mod tests {
         let voters = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
         let joint = Members::new(
             vec![voters(&[1, 2, 3]), voters(&[1, 2, 4])],
-            list(3, &[1, 2, 3, 4]).nodes(),
+            list(3, &[1, 2, 3, 4]).nodes(MemberForm::Long),
         );
-        let step = next_step(&list(3, &[1, 2, 4]), &joint, |_| true);
+        let step = next_step(&list(3, &[1, 2, 4]), MemberForm::Long, &joint, |_| true);
         assert_eq!(
             step,
             Some(Step::new(ChangeMembers::ReplaceAllVoters(voters(&[1, 2, 4]))))
+        );
+    }
+
+    #[test]
+    fn members_are_written_again_in_a_newer_form_and_never_in_an_older_one() {
+        let desired = list(2, &[1, 2]);
+        let written = |form| Members::new(vec![[1, 2].into()], desired.nodes(form));
+        let step = |form, current| next_step(&desired, form, &written(current), |_| true);
+        let (long, short) = (MemberForm::Long, MemberForm::Short);
+        assert_eq!(step(long, long), None);
+        assert_eq!(step(short, short), None);
+        assert_eq!(step(long, short), None);
+        assert_eq!(
+            step(short, long),
+            Some(Step::new(ChangeMembers::SetNodes(desired.nodes(short))))
         );
     }
 }

@@ -35,7 +35,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use craton_log::{Disk, LogHead, Wal, WalEntry};
-use craton_types::{LogIndex, NodeId, Term};
+use craton_types::{Format, LogIndex, NodeId, Term};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use openraft::EntryPayload;
@@ -80,6 +80,8 @@ pub struct ReplicatedOptions {
     pub members: MemberList,
     /// How the others are reached.
     pub transport: Arc<dyn Transport>,
+    /// What may be written in a new form.
+    pub format: Arc<Format>,
     /// What it runs on; a runtime of its own when there is none.
     pub runtime: Option<Handle>,
 }
@@ -135,6 +137,7 @@ struct Inner {
     supervised: watch::Sender<bool>,
     failure: Mutex<Option<Arc<craton_log::WalError>>>,
     out_of_space: watch::Sender<bool>,
+    format: Arc<Format>,
     handle: Handle,
 }
 
@@ -250,6 +253,9 @@ impl Replicated {
             marks.set_installing(None)?;
         }
         let mut memberships = memberships(&wal, &marks)?;
+        for stored in &memberships {
+            types::check_form(stored.membership(), &options.format)?;
+        }
         if options.bootstrap && memberships.is_empty() {
             memberships.push(form(&mut wal, &options)?);
         }
@@ -291,6 +297,7 @@ impl Replicated {
             supervised: watch::Sender::new(false),
             failure: Mutex::default(),
             out_of_space: watch::Sender::new(false),
+            format: options.format,
             handle: handle.expect("one of both is there"),
         });
         Ok(Self {
@@ -512,8 +519,8 @@ fn form(wal: &mut Wal, options: &ReplicatedOptions) -> Result<StoredMembership, 
         .map(|listed| {
             let member = types::Member {
                 peer_address: listed.peer_address.clone(),
-                sql_address: listed.sql_address.clone(),
                 generation: 0,
+                form: types::MemberForm::of(&options.format),
             };
             (listed.id.get(), member)
         })
@@ -861,8 +868,8 @@ impl Inner {
             let listed = desired.members.iter().find(|listed| listed.id.get() == member)?;
             Some(types::Member {
                 peer_address: listed.peer_address.clone(),
-                sql_address: listed.sql_address.clone(),
                 generation: desired.generation,
+                form: types::MemberForm::of(&self.format),
             })
         };
         let known = known.or_else(listed).ok_or_else(unknown)?;

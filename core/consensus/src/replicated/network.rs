@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use craton_types::NodeId;
+use craton_types::{FormatUnknown, NodeId};
 use futures::future::BoxFuture;
 use openraft::error::{Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption};
@@ -59,6 +59,15 @@ pub enum TransportError {
         peer: NodeId,
         /// Why.
         reason: String,
+    },
+    /// One of both is of a build that does not know the format version in use.
+    #[error("member {peer} is not spoken to")]
+    Format {
+        /// Which one.
+        peer: NodeId,
+        /// Who is too old.
+        #[source]
+        error: FormatUnknown,
     },
     /// It took too long.
     #[error("member {peer} did not answer in time")]
@@ -174,7 +183,7 @@ type RpcError = RPCError<u64, Member, RaftError<u64>>;
 
 fn rpc_error(error: &TransportError) -> RpcError {
     match error {
-        TransportError::Unreachable { .. } | TransportError::Refused { .. } => {
+        TransportError::Unreachable { .. } | TransportError::Refused { .. } | TransportError::Format { .. } => {
             RPCError::Unreachable(Unreachable::new(error))
         }
         TransportError::Timeout { .. } | TransportError::Answer { .. } => RPCError::Network(NetworkError::new(error)),

@@ -13,7 +13,7 @@ use super::machine::StateMachine;
 use super::members::next_step;
 use super::network::Network;
 use super::runtime::ElectionRng;
-use super::types::{Member, Raft};
+use super::types::{Member, MemberForm, Raft};
 use super::wire::Request;
 use super::{Inner, Leadership, Standing};
 
@@ -259,7 +259,7 @@ impl Inner {
             let matching = replication.get(&id).copied().flatten();
             matching.is_some_and(|matching| matching.index + CAUGHT_UP_ENTRIES_MAX >= last)
         };
-        let Some(step) = next_step(&desired, &current, caught_up) else {
+        let Some(step) = next_step(&desired, MemberForm::of(&self.format), &current, caught_up) else {
             return;
         };
         tracing::info!(?step, "changing the membership");

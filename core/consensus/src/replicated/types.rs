@@ -3,7 +3,7 @@
 //! Raft's first index is 0, the write-ahead log's is 1: entry `i` of the one is entry `i + 1` of the other.
 
 use bytes::Bytes;
-use craton_types::{LogIndex, Term};
+use craton_types::{Form, Format, FormatUnknown, FormatVersion, LogIndex, Term};
 use openraft::{CommittedLeaderId, Membership};
 
 use super::runtime::Runtime;
@@ -43,10 +43,47 @@ impl std::fmt::Debug for Proposal {
 pub(crate) struct Member {
     /// Host and port where it listens for the others.
     pub(crate) peer_address: String,
-    /// Host and port where it serves clients.
-    pub(crate) sql_address: String,
     /// The generation of the list of members that it came with.
     pub(crate) generation: u64,
+    /// How it is written.
+    pub(crate) form: MemberForm,
+}
+
+/// How a [`Member`] is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum MemberForm {
+    /// With an address for clients, which is empty and read by nobody.
+    #[default]
+    Long,
+    /// Without it: [`Form::ShortMembers`].
+    Short,
+}
+
+impl MemberForm {
+    /// The form in which new members are written.
+    pub(crate) fn of(format: &Format) -> Self {
+        match format.writes(Form::ShortMembers) {
+            true => Self::Short,
+            false => Self::Long,
+        }
+    }
+
+    /// The version that a build must know to read the form.
+    const fn since(self) -> FormatVersion {
+        match self {
+            Self::Long => FormatVersion::FIRST,
+            Self::Short => Form::ShortMembers.since(),
+        }
+    }
+}
+
+/// Whether this build reads these members.
+///
+/// # Errors
+/// When they are written in a form of a later one.
+pub(crate) fn check_form(members: &Members, format: &Format) -> Result<(), FormatUnknown> {
+    let mut forms = members.nodes().map(|(_, member)| member.form.since());
+    forms.try_for_each(|since| format.check(since))
 }
 
 /// What a leader offers to a member that needs more than the log still has: a list, by which the rest is fetched.

@@ -12,7 +12,9 @@ use minicbor::{Decoder, Encoder};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
 use openraft::{CommittedLeaderId, EntryPayload, LeaderId};
 
-use super::types::{Entry, LogId, Member, Members, Proposal, SnapshotMeta, StoredMembership, TypeConfig, Vote};
+use super::types::{
+    Entry, LogId, Member, MemberForm, Members, Proposal, SnapshotMeta, StoredMembership, TypeConfig, Vote,
+};
 
 const VERSION: u8 = 1;
 /// The most members that a message names.
@@ -403,12 +405,11 @@ fn write_members(encoder: &mut Writer, members: &Members) -> Written {
     let nodes: Vec<_> = members.nodes().collect();
     encoder.array(nodes.len() as u64)?;
     for (id, member) in nodes {
-        encoder
-            .array(4)?
-            .u64(*id)?
-            .str(&member.peer_address)?
-            .str(&member.sql_address)?
-            .u64(member.generation)?;
+        match member.form {
+            MemberForm::Long => encoder.array(4)?.u64(*id)?.str(&member.peer_address)?.str("")?,
+            MemberForm::Short => encoder.array(3)?.u64(*id)?.str(&member.peer_address)?,
+        };
+        encoder.u64(member.generation)?;
     }
     Ok(())
 }
@@ -425,12 +426,20 @@ fn members(decoder: &mut Decoder<'_>) -> Result<Members, Error> {
         .collect::<Result<Vec<_>, _>>()?;
     let nodes = (0..at_most(decoder.array()?, MEMBERS_MAX)?)
         .map(|_| {
-            exactly(decoder.array()?, 4)?;
+            let form = match decoder.array()? {
+                Some(4) => MemberForm::Long,
+                Some(3) => MemberForm::Short,
+                _ => return Err(Error::message("not a member of this version")),
+            };
             let id = decoder.u64()?;
+            let peer_address = decoder.str()?.to_owned();
+            if form == MemberForm::Long {
+                decoder.str()?;
+            }
             let member = Member {
-                peer_address: decoder.str()?.to_owned(),
-                sql_address: decoder.str()?.to_owned(),
+                peer_address,
                 generation: decoder.u64()?,
+                form,
             };
             Ok((id, member))
         })
@@ -460,10 +469,11 @@ mod tests {
 
     fn some_members() -> impl Strategy<Value = Members> {
         let set = || proptest::collection::btree_set(1..9u64, 1..4);
-        let member = (".{0,20}", ".{0,20}", any::<u64>()).prop_map(|(peer_address, sql_address, generation)| Member {
+        let form = prop_oneof![Just(MemberForm::Long), Just(MemberForm::Short)];
+        let member = (".{0,20}", any::<u64>(), form).prop_map(|(peer_address, generation, form)| Member {
             peer_address,
-            sql_address,
             generation,
+            form,
         });
         let nodes = proptest::collection::btree_map(1..9u64, member, 0..5);
         (proptest::collection::vec(set(), 1..3), nodes).prop_map(|(configs, mut nodes)| {

@@ -126,7 +126,6 @@ fn list(generation: u64, ids: &[u64]) -> MemberList {
     let members = ids.iter().map(|id| ListedMember {
         id: NodeId::new(*id),
         peer_address: format!("member-{id}"),
-        sql_address: String::new(),
     });
     MemberList {
         generation,
@@ -193,6 +192,7 @@ impl World {
             bootstrap: id == 1,
             members: self.list.clone(),
             transport: Arc::new(wire),
+            format: Arc::default(),
             runtime: Some(self.runtime.handle().clone()),
         };
         let applied = host.numbers.state.lock().0;

@@ -12,7 +12,7 @@ use craton_crypto::{LinkedRecord, record_hash};
 use craton_kernel::Command;
 use craton_log::TenantLogError;
 use craton_types::{
-    HEADER_BYTES, LogIndex, NodeId, Offset, Record, RecordHeader, SubjectKeyId, TenantId, decode_whole,
+    Format, HEADER_BYTES, LogIndex, NodeId, Offset, Record, RecordHeader, SubjectKeyId, TenantId, decode_whole,
 };
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -79,6 +79,7 @@ impl Machine for EngineMachine {
             }
             let heads = blocking(|| {
                 let _order = machine.applier.order.lock();
+                machine.applier.follow_format()?;
                 machine.tenants.skip_to(index);
                 machine.applier.flusher.flush_all()?;
                 Ok::<_, EngineError>(machine.tenants.flushed_heads())
@@ -145,8 +146,11 @@ impl EngineMachine {
             }
             Ask::ClusterKeys => self
                 .keyring
-                .cluster_keys(SYSTEM_TENANT)
-                .map(|keys| Answer::ClusterKeys(keys.as_bytes().to_vec().into()))
+                .cluster_keys(SYSTEM_TENANT, self.format().active())
+                .map(|keys| Answer::ClusterKeys {
+                    keys: keys.as_bytes().to_vec().into(),
+                    format: Some(keys.format()),
+                })
                 .map_err(EngineError::from),
             Ask::TenantKeys(tenant) => self
                 .keyring
@@ -161,8 +165,13 @@ impl EngineMachine {
                 answer
             }
             Ask::SubjectKeys { tenant, from, end } => blocking(|| self.subject_keys(tenant, from, end)),
+            Ask::FormatNewest => Ok(Answer::FormatNewest(self.format().newest())),
         };
         answer.unwrap_or_else(|error| Answer::Failed(crate::applier::chain(&error)))
+    }
+
+    fn format(&self) -> &Format {
+        self.applier.format.format()
     }
 
     /// Orders and applies a command of another member's client.

@@ -1,7 +1,7 @@
 //! What the engines of two members say to each other: a version and CBOR. Consensus carries it and does not look into it.
 
 use craton_kernel::Outcome;
-use craton_types::{Hash, LogIndex, Offset, TenantId, decode_whole};
+use craton_types::{FormatVersion, Hash, LogIndex, Offset, TenantId, decode_whole};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
@@ -42,6 +42,9 @@ pub(super) enum Ask {
         #[n(2)]
         end: u64,
     },
+    /// The newest version of the formats that the member's build knows.
+    #[n(5)]
+    FormatNewest,
     /// To remember what the member says of itself, and to say whether it may take part.
     #[n(10)]
     Introduce(#[n(0)] Instance),
@@ -54,7 +57,13 @@ pub(super) enum Ask {
 #[derive(Debug, Encode, Decode)]
 pub(super) enum Answer {
     #[n(0)]
-    ClusterKeys(#[n(0)] ByteVec),
+    ClusterKeys {
+        #[n(0)]
+        keys: ByteVec,
+        /// The version of the formats that the cluster uses; the first one when it is not said.
+        #[n(1)]
+        format: Option<FormatVersion>,
+    },
     /// The command was applied with this or an earlier entry.
     #[n(1)]
     Outcome {
@@ -79,6 +88,8 @@ pub(super) enum Answer {
     /// Whether the command was applied is not known.
     #[n(7)]
     OutcomeUnknown,
+    #[n(8)]
+    FormatNewest(#[n(0)] FormatVersion),
     /// The member may take part.
     #[n(20)]
     Welcome,

@@ -15,7 +15,9 @@ use craton_consensus::{
 };
 use craton_kernel::{Command, Outcome};
 use craton_log::{Disk, Wal};
-use craton_types::{IdempotencyId, LogIndex, NodeId, Offset, Record, TenantId};
+use craton_types::{
+    Format, FormatUnknown, FormatUser, FormatVersion, IdempotencyId, LogIndex, NodeId, Offset, Record, TenantId,
+};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -110,7 +112,10 @@ pub async fn fetch_cluster_keys(transport: &dyn Transport, peer: Peer) -> Result
     let answer = transport.call(peer, Lane::Transfer, request).await?;
     let reason = match Replicated::application_answer(&answer) {
         Ok(answer) => match message::decode(&answer) {
-            Ok(Answer::ClusterKeys(keys)) => return Ok(ClusterKeys::from_bytes(keys.into())),
+            Ok(Answer::ClusterKeys { keys, format }) => {
+                let format = format.unwrap_or(FormatVersion::FIRST);
+                return Ok(ClusterKeys::from_bytes(keys.into(), format));
+            }
             Ok(Answer::Failed(reason)) => reason,
             Ok(_) => "something else than was asked for".to_owned(),
             Err(error) => error.to_string(),
@@ -153,6 +158,7 @@ impl Cluster {
         disk: Arc<dyn Disk>,
         directory: &std::path::Path,
         tenants: &Tenants,
+        format: &Arc<Format>,
     ) -> Result<Arc<Replicated>, ConsensusError> {
         let applied = AppliedLog {
             oldest: tenants.oldest_applied(),
@@ -164,6 +170,7 @@ impl Cluster {
             bootstrap: options.bootstrap,
             members: options.members,
             transport: options.transport,
+            format: Arc::clone(format),
             runtime: options.runtime,
         };
         Replicated::open(wal, disk, directory, applied, replicated).map(Arc::new)
@@ -222,7 +229,9 @@ impl Cluster {
         let request = message::encode(&Ask::Command(encoded.into()));
         let answer = match self.replicated.ask_leader(request.into()).await {
             Ok(answer) => answer,
-            Err(ConsensusError::Peer(TransportError::Unreachable { .. } | TransportError::Refused { .. })) => {
+            Err(ConsensusError::Peer(
+                TransportError::Unreachable { .. } | TransportError::Refused { .. } | TransportError::Format { .. },
+            )) => {
                 return Err(EngineError::NotLeader);
             }
             Err(ConsensusError::Peer(_)) => return Err(EngineError::OutcomeUnknown),
@@ -310,6 +319,40 @@ impl Cluster {
                 }
             }
         })
+    }
+
+    /// Makes sure that every other member's build knows a version of the formats. Who joins from now on is told which one
+    /// is used.
+    pub(crate) async fn check_members_know(self: &Arc<Self>, version: FormatVersion) -> Result<(), EngineError> {
+        self.catch_up().await.unwrap_or(Err(EngineError::NotLeader))?;
+        let cluster = Arc::clone(self);
+        let asked = self.handle.spawn(async move {
+            for member in cluster.replicated.others() {
+                let newest = cluster.format_newest_of(member).await?;
+                if newest < version {
+                    return Err(EngineError::Format(FormatUnknown {
+                        who: FormatUser::Member(member),
+                        found: version,
+                        oldest: newest.min(FormatVersion::OLDEST),
+                        newest,
+                    }));
+                }
+            }
+            Ok(())
+        });
+        asked.await.unwrap_or(Err(EngineError::NotLeader))
+    }
+
+    async fn format_newest_of(&self, member: NodeId) -> Result<FormatVersion, EngineError> {
+        let request = message::encode(&Ask::FormatNewest).into();
+        let answer = self.replicated.ask(member, request).await?;
+        let reason = match message::decode(&answer) {
+            Ok(Answer::FormatNewest(newest)) => return Ok(newest),
+            Ok(Answer::Failed(reason)) => reason,
+            Ok(_) => "something else than was asked for".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(ConsensusError::from(TransportError::Answer { peer: member, reason }).into())
     }
 
     /// As [`Self::wait_applied`], for whoever is on no runtime.

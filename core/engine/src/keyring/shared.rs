@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use craton_crypto::{SecretBytes, SubjectKey, SubjectKeysKey};
-use craton_types::{DataKeyNumber, SubjectKeyId, TenantId, decode_whole};
+use craton_types::{DataKeyNumber, FormatVersion, SubjectKeyId, TenantId, decode_whole};
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
@@ -18,19 +18,31 @@ const SUBJECTS_INFO: &[u8] = b"craton keys of data subjects between nodes v1";
 
 /// The keys of a cluster, for a node that joins it. Whoever has them can read everything that the cluster stores.
 #[derive(Clone)]
-pub struct ClusterKeys(Zeroizing<Vec<u8>>);
+pub struct ClusterKeys {
+    bytes: Zeroizing<Vec<u8>>,
+    format: FormatVersion,
+}
 
 impl ClusterKeys {
-    /// Keys as [`Self::as_bytes`] gave them.
+    /// Keys as [`Self::as_bytes`] gave them, and the version of its formats that the cluster uses.
     #[must_use]
-    pub fn from_bytes(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+    pub fn from_bytes(bytes: Vec<u8>, format: FormatVersion) -> Self {
+        Self {
+            bytes: Zeroizing::new(bytes),
+            format,
+        }
+    }
+
+    /// The version of its formats that the cluster uses.
+    #[must_use]
+    pub const fn format(&self) -> FormatVersion {
+        self.format
     }
 
     /// The keys as bytes, in the clear.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -81,7 +93,11 @@ struct WrappedDataKey {
 
 impl Keyring {
     /// The keys for a node that joins the cluster.
-    pub(crate) fn cluster_keys(&self, system_tenant: TenantId) -> Result<ClusterKeys, KeyringError> {
+    pub(crate) fn cluster_keys(
+        &self,
+        system_tenant: TenantId,
+        format: FormatVersion,
+    ) -> Result<ClusterKeys, KeyringError> {
         let system = self.export_tenant(system_tenant)?;
         let shared = {
             let open = self.open.lock();
@@ -93,7 +109,7 @@ impl Keyring {
             }
         };
         let bytes = minicbor::to_vec(&shared).expect("writing to memory does not fail");
-        Ok(ClusterKeys::from_bytes(bytes))
+        Ok(ClusterKeys::from_bytes(bytes, format))
     }
 
     /// A tenant's keys for another member.

@@ -178,6 +178,7 @@ impl<'a> EventRows<'a> {
             Change::CreateDatabase(_) => Described::of("CREATE DATABASE"),
             Change::PutUser(_) => Described::of("PUT USER"),
             Change::DropUser { .. } => Described::of("DROP USER"),
+            Change::FormatRaised { .. } => Described::of("RAISE FORMAT"),
             Change::KeysRotated(_) => Described::of("BEGIN KEY EPOCH"),
             Change::Recovered(_) => Described::of("RECOVER"),
             Change::SubjectErased { subject, reason, .. } => about("ERASE", subject, reason.as_deref()),

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use common::{Folder, create, rows, session, sqlstate, tag};
 use craton_engine::EngineError;
-use craton_types::Value;
-use world::{World, poll};
+use craton_types::{ActorId, FormatVersion, Value};
+use world::{World, list, poll};
 
 pub(crate) const TABLE: &str = "CREATE TABLE people (id bigint PRIMARY KEY, name text NOT NULL)";
 
@@ -143,6 +143,7 @@ async fn a_node_alone_grows_into_a_cluster_and_a_late_one_is_given_all_of_it() {
             .expect("no panic");
     }
     let mut world = World {
+        builds: BTreeMap::new(),
         folders: BTreeMap::from([(1, folder)]),
         nodes: BTreeMap::new(),
         members: Arc::default(),
@@ -162,4 +163,67 @@ async fn a_node_alone_grows_into_a_cluster_and_a_late_one_is_given_all_of_it() {
     world.close(2).await;
     let refused = world.folders[&2].options().open(world.folders[&2].data());
     assert!(matches!(refused, Err(EngineError::ClusterMember { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_format_is_used_when_every_build_knows_it_and_somebody_says_so() {
+    const IDS: [u64; 3] = [1, 2, 3];
+    let (old, new) = (FormatVersion::OLDEST, FormatVersion::NEWEST);
+    let mut world = World::of_builds(&IDS, IDS.map(|id| (id, old)).into()).await;
+    world.voters(&IDS).await;
+    create(&world.nodes[&1], "clinic").await;
+    for id in [1, 2] {
+        world.reopen(id, new, &IDS).await.expect("a newer build opens");
+        world.voters(&IDS).await;
+    }
+    let refused = world.nodes[&1].finalize_format(ActorId::NIL).await;
+    let refused = refused.expect_err("one build is old");
+    assert_eq!(
+        refused.to_string(),
+        "format version 2 is needed, and the build of member 3 knows versions 1 to 1"
+    );
+    world
+        .reopen(2, old, &IDS)
+        .await
+        .expect("nothing was raised: the way back is open");
+    for id in [2, 3] {
+        world.reopen(id, new, &IDS).await.expect("a newer build opens");
+        world.voters(&IDS).await;
+    }
+    assert!(world.nodes.values().all(|node| node.format().active == old));
+    world.nodes[&2]
+        .finalize_format(ActorId::NIL)
+        .await
+        .expect("every build knows it");
+    poll("every node has learnt of it", || {
+        world
+            .nodes
+            .values()
+            .all(|node| node.format().active == new)
+            .then_some(())
+    })
+    .await;
+    let again = world.nodes[&3].finalize_format(ActorId::NIL).await.expect("it is done");
+    assert_eq!((again.active, again.newest), (new, new));
+    // Who joins now is told, and no build before is let in any more.
+    world.open(4, &[1, 2, 3, 4]).await;
+    for member in world.members.read().values() {
+        member.set_members(list(&[1, 2, 3, 4]));
+    }
+    world.voters(&[1, 2, 3, 4]).await;
+    assert_eq!(world.nodes[&4].format().active, new);
+    let refused = world
+        .reopen(3, old, &[1, 2, 3, 4])
+        .await
+        .expect_err("the directory is newer");
+    assert!(matches!(refused, EngineError::Format(_)), "{refused:?}");
+    world.builds.insert(3, new);
+    world.open(3, &[1, 2, 3, 4]).await;
+    world.voters(&[1, 2, 3, 4]).await;
+    tag(
+        &mut session(&world.nodes[&3], "clinic"),
+        "CREATE TABLE visits (id bigint PRIMARY KEY)",
+    )
+    .await;
+    world.compare_logs().await;
 }

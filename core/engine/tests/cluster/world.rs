@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use craton_consensus::{Lane, ListedMember, MemberList, MemberRole, Peer, Transport, TransportError};
-use craton_engine::{ClusterOptions, Craton, Member, ScrubOptions, fetch_cluster_keys};
-use craton_types::NodeId;
+use craton_engine::{ClusterOptions, Craton, EngineError, Member, ScrubOptions, fetch_cluster_keys};
+use craton_types::{Format, FormatVersion, NodeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
@@ -41,7 +41,6 @@ pub(crate) fn list(ids: &[u64]) -> MemberList {
     let members = ids.iter().map(|id| ListedMember {
         id: NodeId::new(*id),
         peer_address: format!("node-{id}"),
-        sql_address: String::new(),
     });
     MemberList {
         generation: ids.len() as u64,
@@ -50,6 +49,8 @@ pub(crate) fn list(ids: &[u64]) -> MemberList {
 }
 
 pub(crate) struct World {
+    /// The newest version of the formats that a node's build knows, where it is not this build's.
+    pub(crate) builds: BTreeMap<u64, FormatVersion>,
     pub(crate) folders: BTreeMap<u64, Folder>,
     pub(crate) nodes: BTreeMap<u64, Craton>,
     pub(crate) members: Members,
@@ -57,7 +58,12 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(ids: &[u64]) -> Self {
+        Self::of_builds(ids, BTreeMap::new()).await
+    }
+
+    pub(crate) async fn of_builds(ids: &[u64], builds: BTreeMap<u64, FormatVersion>) -> Self {
         let mut world = Self {
+            builds,
             folders: ids.iter().map(|id| (*id, Folder::new())).collect(),
             nodes: BTreeMap::new(),
             members: Arc::default(),
@@ -69,6 +75,17 @@ impl World {
     }
 
     pub(crate) async fn open(&mut self, id: u64, ids: &[u64]) {
+        self.try_open(id, ids).await.expect("the node opens");
+    }
+
+    /// Closes a node and opens it with another build.
+    pub(crate) async fn reopen(&mut self, id: u64, newest: FormatVersion, ids: &[u64]) -> Result<(), EngineError> {
+        self.close(id).await;
+        self.builds.insert(id, newest);
+        self.try_open(id, ids).await
+    }
+
+    async fn try_open(&mut self, id: u64, ids: &[u64]) -> Result<(), EngineError> {
         let folder = self.folders.entry(id).or_insert_with(Folder::new);
         let transport = Arc::new(Wire {
             from: id,
@@ -93,7 +110,9 @@ impl World {
             bytes_per_second: 64 * 1024 * 1024,
             pause: Duration::from_millis(200),
         };
-        let options = folder.options().scrub(scrub).cluster(ClusterOptions {
+        let newest = self.builds.get(&id).copied().unwrap_or(FormatVersion::NEWEST);
+        let options = folder.options().scrub(scrub).format(Arc::new(Format::new(newest)));
+        let options = options.cluster(ClusterOptions {
             node: NodeId::new(id),
             bootstrap: id == 1,
             members: list(ids),
@@ -105,9 +124,10 @@ impl World {
         let node = tokio::task::spawn_blocking(move || options.open(data))
             .await
             .expect("no panic");
-        let node = node.expect("the node opens");
+        let node = node?;
         self.members.write().insert(id, node.member().expect("a member"));
         self.nodes.insert(id, node);
+        Ok(())
     }
 
     pub(crate) async fn close(&mut self, id: u64) {

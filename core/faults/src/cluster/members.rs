@@ -101,7 +101,6 @@ impl Cluster {
                 json!({
                     "node_id": member + 1,
                     "peer_address": socket(member, PEER_PORT),
-                    "sql_address": socket(member, SQL_PORT),
                 })
             })
             .collect();

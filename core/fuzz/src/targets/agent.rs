@@ -99,7 +99,6 @@ fn desired() -> DesiredState {
             members: vec![DesiredMember {
                 member_id: MemberId::FIRST,
                 peer_address: ([127, 0, 0, 1], 20_003).into(),
-                sql_address: ([127, 0, 0, 1], 20_001).into(),
             }],
         }),
         server_version: Some("0.2.0".to_owned()),

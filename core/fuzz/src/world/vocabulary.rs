@@ -9,10 +9,10 @@ use craton_kernel::{
 };
 use craton_proof::StateCommitment;
 use craton_types::{
-    ActorId, Change, Column, ColumnType, CorrelationId, DataKeyNumber, DatabaseDefinition, Expected, Hash,
-    IdempotencyId, KeyEpoch, KeysRotated, Offset, RecordSummary, Recovered, RecoveryAction, RecoveryArea, Retention,
-    RotationReason, Row, RowChange, RowWrite, SubjectColumns, SubjectKeyId, TableId, TableSchema, TableSummary,
-    Timestamp, UserDefinition, Value,
+    ActorId, Change, Column, ColumnType, CorrelationId, DataKeyNumber, DatabaseDefinition, Expected, FormatVersion,
+    Hash, IdempotencyId, KeyEpoch, KeysRotated, Offset, RecordSummary, Recovered, RecoveryAction, RecoveryArea,
+    Retention, RotationReason, Row, RowChange, RowWrite, SubjectColumns, SubjectKeyId, TableId, TableSchema,
+    TableSummary, Timestamp, UserDefinition, Value,
 };
 
 use super::{TENANT, sealed_cell};
@@ -102,6 +102,9 @@ pub(crate) fn changes() -> Vec<Change> {
         Change::CreateDatabase(database()),
         Change::PutUser(user()),
         Change::DropUser { name: "ada".to_owned() },
+        Change::FormatRaised {
+            to: FormatVersion::NEWEST,
+        },
         Change::KeysRotated(KeysRotated {
             epoch: KeyEpoch::new(2),
             data_key: DataKeyNumber::ZERO,
@@ -236,6 +239,7 @@ pub(crate) fn commands() -> Vec<Command> {
         },
         Operation::PutUser(user()),
         Operation::DropUser { name: "ada".to_owned() },
+        Operation::RaiseFormat(FormatVersion::NEWEST),
         Operation::Cosign {
             note: "note\n".to_owned(),
             time_stamp: Some(vec![0x30, 0].into()),

@@ -77,7 +77,7 @@ impl Cluster {
         authority.issue(&home, "peer", &name);
         let members: Vec<_> = (1..)
             .zip(&self.peer_ports)
-            .map(|(id, port)| json!({"node_id": id, "peer_address": format!("127.0.0.1:{port}"), "sql_address": ""}))
+            .map(|(id, port)| json!({"node_id": id, "peer_address": format!("127.0.0.1:{port}")}))
             .collect();
         let list = json!({"generation": 1, "members": members});
         fs::write(home.join("members.json"), list.to_string()).expect("writable");

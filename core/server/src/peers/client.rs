@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use craton_consensus::{Lane, Peer, Transport, TransportError};
-use craton_types::NodeId;
+use craton_types::{FormatUnknown, FormatUser, FormatVersion, NodeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -114,10 +114,27 @@ async fn connect(identity: &PeerIdentity, peer: &Peer) -> Result<Arc<Connection>
         cluster_id: identity.cluster_id.clone(),
         from: identity.node,
         to: peer.id,
+        format_newest: Some(identity.format.newest()),
     };
     write_hello(&mut stream, &hello).await.map_err(|error| failed(&error))?;
     match read_hello(&mut stream).await.map_err(|error| failed(&error))? {
-        Welcome::Accepted => {}
+        Welcome::Accepted { format_newest } => {
+            let newest = format_newest.unwrap_or(FormatVersion::FIRST);
+            check_knows(peer.id, newest, identity.format.active())
+                .map_err(|error| TransportError::Format { peer: peer.id, error })?;
+        }
+        Welcome::Outdated(active) => {
+            let error = FormatUnknown {
+                who: FormatUser::ThisNode,
+                found: active,
+                oldest: FormatVersion::OLDEST,
+                newest: identity.format.newest(),
+            };
+            if identity.outdated.set(error).is_ok() {
+                tracing::error!(peer = %peer.id, %error, "this node cannot take part in its cluster");
+            }
+            return Err(TransportError::Format { peer: peer.id, error });
+        }
         Welcome::Refused(reason) => {
             tracing::warn!(peer = %peer.id, reason, "a member refuses this node");
             return Err(TransportError::Refused { peer: peer.id, reason });
@@ -132,6 +149,19 @@ async fn connect(identity: &PeerIdentity, peer: &Peer) -> Result<Arc<Connection>
     });
     tokio::spawn(read_answers(Arc::downgrade(&connection), reader));
     Ok(connection)
+}
+
+/// Makes sure that a member's build knows the version of the formats that is used.
+pub(super) fn check_knows(member: NodeId, newest: FormatVersion, active: FormatVersion) -> Result<(), FormatUnknown> {
+    match newest >= active {
+        true => Ok(()),
+        false => Err(FormatUnknown {
+            who: FormatUser::Member(member),
+            found: active,
+            oldest: newest.min(FormatVersion::OLDEST),
+            newest,
+        }),
+    }
 }
 
 /// Hands answers over until the connection ends or nobody has it any more.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use craton_engine::Member;
-use craton_types::NodeId;
+use craton_types::{FormatVersion, NodeId};
 use tokio::io::WriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore};
@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::client::check_knows;
 use super::tls::PeerIdentity;
 use super::wire::{Hello, VERSION, Welcome, WireError, read_frame, read_hello, write_frame, write_hello};
 
@@ -141,7 +142,16 @@ async fn open(stream: TcpStream, identity: &PeerIdentity) -> Result<(TlsStream<T
         let _ = write_hello(&mut stream, &refused).await;
         return Err(NotOpened::Refused(reason));
     }
-    write_hello(&mut stream, &Welcome::Accepted).await?;
+    let newest = hello.format_newest.unwrap_or(FormatVersion::FIRST);
+    let active = identity.format.active();
+    if let Err(error) = check_knows(hello.from, newest, active) {
+        let _ = write_hello(&mut stream, &Welcome::Outdated(active)).await;
+        return Err(NotOpened::Refused(error.to_string()));
+    }
+    let accepted = Welcome::Accepted {
+        format_newest: Some(identity.format.newest()),
+    };
+    write_hello(&mut stream, &accepted).await?;
     Ok((stream, hello.from))
 }
 
@@ -208,6 +218,7 @@ mod tests {
             cluster_id: "clu_1".to_owned(),
             from: NodeId::new(2),
             to: NodeId::new(1),
+            format_newest: None,
         };
         let own = ("clu_1", NodeId::new(1));
         let check = |hello: &Hello, named: bool| refusal(hello, own.0, own.1, named);

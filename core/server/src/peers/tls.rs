@@ -1,10 +1,10 @@
 //! Who a member is, and the TLS that shows it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use craton_types::NodeId;
+use craton_types::{Format, FormatUnknown, NodeId};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
@@ -68,6 +68,10 @@ pub(crate) struct PeerIdentity {
     key: PathBuf,
     authority: PathBuf,
     loaded: ArcSwap<Loaded>,
+    /// Which versions of the formats this node's build knows, and which one is used.
+    pub(crate) format: Arc<Format>,
+    /// Set when the cluster uses a version that the build does not know.
+    pub(crate) outdated: OnceLock<FormatUnknown>,
 }
 
 struct Loaded {
@@ -86,6 +90,7 @@ impl PeerIdentity {
         certificate: PathBuf,
         key: PathBuf,
         authority: PathBuf,
+        format: Arc<Format>,
     ) -> Result<Self, PeerTlsError> {
         let name = peer_name(node, &cluster_id)?;
         let loaded = ArcSwap::from_pointee(read(&name, &certificate, &key, &authority)?);
@@ -96,6 +101,8 @@ impl PeerIdentity {
             key,
             authority,
             loaded,
+            format,
+            outdated: OnceLock::new(),
         })
     }
 

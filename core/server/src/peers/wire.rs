@@ -4,7 +4,7 @@
 //! bytes, the number of the request in eight, and a request or its answer, which are opaque here.
 
 use bytes::{Bytes, BytesMut};
-use craton_types::{NodeId, decode_whole};
+use craton_types::{FormatVersion, NodeId, decode_whole};
 use minicbor::{Decode, Encode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -40,15 +40,25 @@ pub(super) struct Hello {
     pub(super) from: NodeId,
     #[n(3)]
     pub(super) to: NodeId,
+    /// The newest version of the formats that its build knows; the first one when it does not say.
+    #[n(4)]
+    pub(super) format_newest: Option<FormatVersion>,
 }
 
 /// What the other end says to it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) enum Welcome {
     #[n(0)]
-    Accepted,
+    Accepted {
+        /// As in [`Hello`].
+        #[n(0)]
+        format_newest: Option<FormatVersion>,
+    },
     #[n(1)]
     Refused(#[n(0)] String),
+    /// The build of whoever connects does not know the version of the formats that the cluster uses.
+    #[n(2)]
+    Outdated(#[n(0)] FormatVersion),
 }
 
 pub(super) async fn write_hello(
@@ -120,6 +130,7 @@ mod tests {
             cluster_id: "clu_1".to_owned(),
             from: NodeId::new(1),
             to: NodeId::new(2),
+            format_newest: Some(FormatVersion::NEWEST),
         };
         let sent = hello.clone();
         let send = tokio::spawn(async move {

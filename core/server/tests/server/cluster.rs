@@ -81,7 +81,7 @@ impl Cluster {
     fn members(&self) -> Value {
         let members: Vec<_> = (1..)
             .zip(&self.ports)
-            .map(|(id, port)| json!({"node_id": id, "peer_address": format!("127.0.0.1:{port}"), "sql_address": ""}))
+            .map(|(id, port)| json!({"node_id": id, "peer_address": format!("127.0.0.1:{port}")}))
             .collect();
         json!({"generation": 1, "members": members})
     }

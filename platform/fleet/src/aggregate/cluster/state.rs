@@ -6,7 +6,7 @@ use craton_agent_protocol::MemberId;
 use craton_platform_kernel::{ClusterId, NodeId, OperationId, OrgId};
 use jiff::Timestamp;
 
-use super::{ExternalWitness, RefusedHistory, Refusal, TimeStampAuthority};
+use super::{ExternalWitness, Refusal, RefusedHistory, TimeStampAuthority};
 use crate::aggregate::member::{Change, Member, Members, PendingChange, PlacedMember, Standing};
 use crate::name::ClusterHost;
 

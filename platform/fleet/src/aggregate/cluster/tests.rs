@@ -141,9 +141,7 @@ fn members_are_numbered_once_and_the_generation_follows_who_is_in_the_group() {
         (Command::FinishChange { operation_id }, 4),
     ];
     for (command, generation) in story {
-        given.extend(
-            decide::<Cluster>(&given, command.clone()).unwrap_or_else(|error| panic!("{command:?}: {error}")),
-        );
+        given.extend(decide::<Cluster>(&given, command.clone()).unwrap_or_else(|error| panic!("{command:?}: {error}")));
         assert_eq!(
             state::<Cluster>(&given).unwrap().members_generation,
             generation,
