@@ -89,6 +89,9 @@ impl Inner {
             Request::Campaign if self.is_incomplete() => Response::Failed {
                 reason: "the log lacks what it may have acknowledged".to_owned(),
             },
+            Request::Campaign if !self.may_stand() => Response::Failed {
+                reason: "the member does not lead: its disk is full, or it is about to end".to_owned(),
+            },
             Request::Campaign => match raft.trigger().elect().await {
                 Ok(()) => Response::Done,
                 Err(error) => failed(&error),

@@ -160,7 +160,7 @@ impl Inner {
     }
 
     /// Whether nothing speaks against standing for election.
-    fn may_stand(&self) -> bool {
+    pub(super) fn may_stand(&self) -> bool {
         !self.is_incomplete() && !*self.out_of_space.borrow() && !*self.draining.borrow() && self.is_in_good_standing()
     }
 

@@ -11,11 +11,12 @@ use craton_types::{FormatUnknown, FormatUser, FormatVersion, NodeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::io::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use super::tls::PeerIdentity;
 use super::wire::{Hello, VERSION, Welcome, WireError, read_frame, read_hello, write_frame, write_hello};
@@ -33,13 +34,15 @@ pub(crate) struct PeerTransport {
 
 /// Where the connection to a member is, or is made by one request at a time.
 #[derive(Default)]
-struct Slot(tokio::sync::Mutex<Option<Arc<Connection>>>);
+struct Slot(Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>);
 
-struct Connection {
-    writer: tokio::sync::Mutex<WriteHalf<TlsStream<TcpStream>>>,
+struct Connection<W = WriteHalf<TlsStream<TcpStream>>> {
+    writer: tokio::sync::Mutex<W>,
     waiting: Mutex<Waiting>,
     next_number: AtomicU64,
     room: Semaphore,
+    /// Cancelled when the connection has ended, so that nobody reads from it any more.
+    over: CancellationToken,
 }
 
 /// Who waits for which answer; nobody once the connection ended.
@@ -78,15 +81,20 @@ impl Transport for PeerTransport {
 }
 
 impl Slot {
-    async fn connection(&self, identity: &PeerIdentity, peer: &Peer) -> Result<Arc<Connection>, TransportError> {
-        let mut slot = self.0.lock().await;
+    async fn connection(&self, identity: &Arc<PeerIdentity>, peer: &Peer) -> Result<Arc<Connection>, TransportError> {
+        let mut slot = Arc::clone(&self.0).lock_owned().await;
         if let Some(connection) = slot.as_ref().filter(|connection| !connection.waiting.lock().ended) {
             return Ok(Arc::clone(connection));
         }
-        let connected = timeout(CONNECT_TIMEOUT, connect(identity, peer)).await;
-        let connection = connected.unwrap_or_else(|_| Err(unreachable(peer.id, "connecting took too long")))?;
-        *slot = Some(Arc::clone(&connection));
-        Ok(connection)
+        // A heartbeat is given up sooner than a busy machine connects. The connection is there for the next one then.
+        let (identity, target) = (Arc::clone(identity), peer.clone());
+        let connecting = tokio::spawn(async move {
+            let connected = timeout(CONNECT_TIMEOUT, connect(&identity, &target)).await;
+            let connection = connected.unwrap_or_else(|_| Err(unreachable(target.id, "connecting took too long")))?;
+            *slot = Some(Arc::clone(&connection));
+            Ok(connection)
+        });
+        connecting.await.map_err(|error| unreachable(peer.id, error))?
     }
 }
 
@@ -141,12 +149,7 @@ async fn connect(identity: &PeerIdentity, peer: &Peer) -> Result<Arc<Connection>
         }
     }
     let (reader, writer) = tokio::io::split(stream);
-    let connection = Arc::new(Connection {
-        writer: tokio::sync::Mutex::new(writer),
-        waiting: Mutex::default(),
-        next_number: AtomicU64::new(0),
-        room: Semaphore::new(IN_FLIGHT_MAX),
-    });
+    let connection = Arc::new(Connection::new(writer));
     tokio::spawn(read_answers(Arc::downgrade(&connection), reader));
     Ok(connection)
 }
@@ -165,10 +168,19 @@ pub(super) fn check_knows(member: NodeId, newest: FormatVersion, active: FormatV
 }
 
 /// Hands answers over until the connection ends or nobody has it any more.
-async fn read_answers(connection: std::sync::Weak<Connection>, mut reader: ReadHalf<TlsStream<TcpStream>>) {
+async fn read_answers<W: AsyncWrite + Unpin>(
+    connection: std::sync::Weak<Connection<W>>,
+    mut reader: impl AsyncRead + Unpin,
+) {
+    let Some(over) = connection.upgrade().map(|connection| connection.over.clone()) else {
+        return;
+    };
     let ended: Result<(), WireError> = async {
         loop {
-            let (number, answer) = read_frame(&mut reader).await?;
+            let (number, answer) = tokio::select! {
+                frame = read_frame(&mut reader) => frame?,
+                () = over.cancelled() => return Ok(()),
+            };
             let Some(connection) = connection.upgrade() else {
                 return Ok(());
             };
@@ -188,7 +200,17 @@ async fn read_answers(connection: std::sync::Weak<Connection>, mut reader: ReadH
     }
 }
 
-impl Connection {
+impl<W: AsyncWrite + Unpin> Connection<W> {
+    fn new(writer: W) -> Self {
+        Self {
+            writer: tokio::sync::Mutex::new(writer),
+            waiting: Mutex::default(),
+            next_number: AtomicU64::new(0),
+            room: Semaphore::new(IN_FLIGHT_MAX),
+            over: CancellationToken::new(),
+        }
+    }
+
     async fn call(&self, peer: NodeId, request: &[u8]) -> Result<Bytes, TransportError> {
         let broken = || TransportError::Answer {
             peer,
@@ -210,13 +232,20 @@ impl Connection {
         };
         {
             let mut writer = self.writer.lock().await;
+            if self.over.is_cancelled() {
+                return Err(unreachable(peer, "the connection ended"));
+            }
+            let mut writing = Writing {
+                connection: self,
+                is_whole: false,
+            };
             if let Err(error) = write_frame(&mut *writer, number, request).await {
-                self.end();
                 return Err(TransportError::Answer {
                     peer,
                     reason: error.to_string(),
                 });
             }
+            writing.is_whole = true;
         }
         answer.await.map_err(|_| broken())
     }
@@ -226,18 +255,63 @@ impl Connection {
         let mut waiting = self.waiting.lock();
         waiting.ended = true;
         waiting.answers.clear();
+        self.over.cancel();
     }
 }
 
-/// Forgets a request that nobody waits for any more. A write that was given up in the middle would leave half a frame, so
-/// the connection is not used again then.
-struct Forgets<'a> {
-    connection: &'a Connection,
+/// A frame on its way. One that failed, or was given up in the middle, leaves half a frame behind, after which the other end
+/// would take the next requests for its rest: so the connection ends then.
+struct Writing<'a, W: AsyncWrite + Unpin> {
+    connection: &'a Connection<W>,
+    is_whole: bool,
+}
+
+impl<W: AsyncWrite + Unpin> Drop for Writing<'_, W> {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            self.connection.end();
+        }
+    }
+}
+
+/// Forgets a request that nobody waits for any more.
+struct Forgets<'a, W> {
+    connection: &'a Connection<W>,
     number: u64,
 }
 
-impl Drop for Forgets<'_> {
+impl<W> Drop for Forgets<'_, W> {
     fn drop(&mut self) {
         self.connection.waiting.lock().answers.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: NodeId = NodeId::new(2);
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_half_written_ends_the_connection_for_everybody() {
+        // The other end reads nothing, as a process that stands still.
+        let (near, far) = tokio::io::duplex(64);
+        let (reader, writer) = tokio::io::split(near);
+        let connection = Arc::new(Connection::new(writer));
+        let reading = tokio::spawn(read_answers(Arc::downgrade(&connection), reader));
+        let whole = tokio::spawn({
+            let connection = Arc::clone(&connection);
+            async move { connection.call(PEER, b"whole").await }
+        });
+        while connection.waiting.lock().answers.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let given_up = timeout(Duration::from_millis(20), connection.call(PEER, &[7; 4_096])).await;
+        assert!(given_up.is_err(), "nobody read it");
+        assert!(whole.await.expect("no panic").is_err(), "no answer can come any more");
+        let next = connection.call(PEER, b"next").await;
+        assert!(matches!(next, Err(TransportError::Unreachable { .. })), "{next:?}");
+        reading.await.expect("nobody reads an ended connection");
+        drop(far);
     }
 }
