@@ -368,6 +368,31 @@ fn a_directory_that_was_put_back_from_an_older_copy_is_refused() {
 }
 
 #[test]
+fn a_new_directory_under_a_number_that_was_used_is_refused() {
+    let (mut cluster, place) = start_with_table();
+    cluster.nodes[place].expect_in_log("torn tail");
+    cluster.nodes[place].kill();
+    let empty = tempfile::tempdir().expect("a folder");
+    expect_refused(&mut cluster, place, empty.path(), "a second one");
+}
+
+#[test]
+fn a_directory_of_another_cluster_of_the_same_name_is_refused() {
+    let (mut cluster, place) = start_with_table();
+    let mut other = Cluster::start(3);
+    for world in [&mut cluster.nodes[place], &mut other.nodes[place]] {
+        world.expect_in_log("torn tail");
+        world.expect_in_log("mended");
+        world.kill();
+    }
+    let key = "master.key";
+    fs::remove_file(cluster.nodes[place].path(key)).expect("removed");
+    fs::copy(other.nodes[place].path(key), cluster.nodes[place].path(key)).expect("a copy");
+    let strange = other.nodes[place].data_dir();
+    expect_refused(&mut cluster, place, &strange, "another cluster");
+}
+
+#[test]
 fn a_member_whose_write_ahead_log_is_damaged_gets_everything_back_and_says_so() {
     let (mut cluster, place) = start_with_table();
     for id in 0..20 {
