@@ -181,6 +181,7 @@ mod tests {
             run_state,
             hostnames: vec!["clinic.local".into()],
             log_origin: "clinic.local".into(),
+            region: "local".into(),
             databases: vec!["main".into()],
             users: vec![],
             token_verification_key: String::new(),

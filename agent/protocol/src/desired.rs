@@ -149,6 +149,8 @@ pub struct DesiredInstance {
     pub hostnames: Vec<String>,
     /// The prefix of the origin lines of the cluster's checkpoints (C2SP tlog-checkpoint).
     pub log_origin: String,
+    /// Where the cluster is: databases can say in which regions data of a class may be kept.
+    pub region: String,
     /// The databases that shall exist, sorted.
     pub databases: Vec<String>,
     /// The users that shall exist, sorted by name. Others are dropped.
@@ -190,6 +192,7 @@ impl DesiredInstance {
         at_most("instances[].users", self.users.len(), USERS_MAX)?;
         at_most("instances[].name", self.name.len(), NAME_BYTES_MAX)?;
         at_most("instances[].log_origin", self.log_origin.len(), NAME_BYTES_MAX)?;
+        at_most("instances[].region", self.region.len(), NAME_BYTES_MAX)?;
         at_most(
             "instances[].token_verification_key",
             self.token_verification_key.len(),
@@ -463,6 +466,7 @@ pub(crate) mod tests {
             run_state: RunState::Running,
             hostnames: vec!["clinic-84sn02q.local.craton.localhost".into()],
             log_origin: "clinic-84sn02q.local.craton.localhost".into(),
+            region: "local".into(),
             databases: vec!["main".into(), "probe".into()],
             users: vec![DesiredUser {
                 name: "app".into(),

@@ -12,8 +12,8 @@ use craton_kernel::{Command, Operation, Refusal};
 use craton_log::{Disk, DiskLock, OnDamage, RealDisk, Wal, WalOptions, WalRecovery};
 use craton_proof::{KeyName, SignerKey};
 use craton_types::{
-    ActorId, CorrelationId, DatabaseDefinition, DatabaseName, IdempotencyId, LogIndex, NodeId, RecoveryArea, TenantId,
-    UserDefinition,
+    ActorId, CorrelationId, DatabaseDefinition, DatabaseName, Form, Format, IdempotencyId, LogIndex, NodeId,
+    RecoveryArea, Region, TenantId, UserDefinition,
 };
 use parking_lot::Mutex;
 
@@ -76,6 +76,8 @@ pub(crate) struct Node {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) closing: Arc<Closing>,
     pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) region: Option<Region>,
+    pub(crate) format: Arc<Format>,
     signing: SigningKey,
     origin: String,
 }
@@ -100,6 +102,12 @@ impl Node {
             correlation_id,
             idempotency_id,
         } = request;
+        if operation.places() && !self.format.writes(Form::Placement) {
+            return Proposed::failed(EngineError::FormatNotActive {
+                needed: Form::Placement.since(),
+                active: self.format.active(),
+            });
+        }
         let command = Command {
             tenant,
             actor,
@@ -454,6 +462,21 @@ impl Craton {
     }
 }
 
+/// Refuses a node in another region than the one for which its tenants' placement rules were set.
+fn check_region(tenants: &Tenants, region: Option<&Region>) -> Result<(), EngineError> {
+    for tenant in tenants.databases() {
+        let placement = Arc::clone(&tenant.head().placement);
+        if !placement.rules.is_empty() && placement.region.as_ref() != region {
+            return Err(EngineError::Region {
+                database: tenant.name.clone(),
+                expected: placement.region.clone(),
+                actual: region.cloned(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// An open node before anybody does its background work.
 #[derive(Clone)]
 pub(crate) struct Opened {
@@ -493,6 +516,7 @@ impl Opened {
             cluster,
             transfer_bytes_per_second,
             format,
+            region,
             wal_segment_bytes,
             log_options,
             #[cfg(feature = "simulation")]
@@ -635,7 +659,7 @@ impl Opened {
             health: Arc::clone(&health),
             closing: Arc::clone(&closing),
             writebacks: Arc::clone(&writebacks),
-            format,
+            format: Arc::clone(&format),
             boot,
         });
         let proposer = Arc::new(Proposer {
@@ -653,6 +677,7 @@ impl Opened {
             boot,
         });
         applier.recover()?;
+        check_region(&tenants, region.as_ref())?;
         health.space.set_may_wait(true);
         if let (Some(replicated), Some(instance)) = (&replicated, instance) {
             introduce(replicated, instance);
@@ -674,6 +699,8 @@ impl Opened {
             random,
             health,
             closing: Arc::clone(&closing),
+            region,
+            format: Arc::clone(format.format()),
             signing: keyring.signing(),
             keyring,
             origin,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use craton_kernel::Refusal;
+use craton_types::Region;
 
 /// Why the engine could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,20 @@ pub enum EngineError {
     Origin {
         /// The origin.
         origin: String,
+    },
+    /// The node is in another region than the one that a database's placement rules were set for.
+    #[error(
+        "database {database:?} has placement rules for nodes in {}, and this node is in {}",
+        expected.as_ref().map_or("no region", Region::as_str),
+        actual.as_ref().map_or("none", Region::as_str)
+    )]
+    Region {
+        /// The database.
+        database: String,
+        /// The region that the rules were set for.
+        expected: Option<Region>,
+        /// Where the node is.
+        actual: Option<Region>,
     },
     /// The master key beside the data directory cannot be used.
     #[error("the master key cannot be used")]
@@ -225,6 +240,14 @@ pub enum EngineError {
     /// The build of this node, or of another member, does not know a version of the formats.
     #[error(transparent)]
     Format(craton_types::FormatUnknown),
+    /// Data classes need a newer version of the formats than the cluster writes.
+    #[error("data classes need format version {needed}, and the cluster writes version {active} until it is finalised")]
+    FormatNotActive {
+        /// The first version that has them.
+        needed: craton_types::FormatVersion,
+        /// The version that is written.
+        active: craton_types::FormatVersion,
+    },
     /// Both copies of what says which version of the formats a directory uses are damaged.
     #[error("both copies of the format version of {directory} are damaged", directory = directory.display())]
     FormatDamaged {

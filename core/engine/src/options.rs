@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use craton_crypto::MasterKeyProvider;
 use craton_log::{Disk, RealDisk, TenantLogOptions, WAL_SEGMENT_BYTES_DEFAULT};
-use craton_types::Format;
+use craton_types::{Format, Region};
 
 use crate::{Clock, ClusterOptions, Craton, EngineError, Random, ScrubOptions, SyncPolicy, SystemClock, SystemRandom};
 
@@ -39,6 +39,7 @@ pub struct Options {
     pub(crate) cluster: Option<ClusterOptions>,
     pub(crate) transfer_bytes_per_second: u64,
     pub(crate) format: Arc<Format>,
+    pub(crate) region: Option<Region>,
     pub(crate) wal_segment_bytes: u64,
     pub(crate) log_options: TenantLogOptions,
     #[cfg(feature = "simulation")]
@@ -58,6 +59,7 @@ impl Default for Options {
             cluster: None,
             transfer_bytes_per_second: crate::cluster::TRANSFER_BYTES_PER_SECOND_DEFAULT,
             format: Arc::default(),
+            region: None,
             wal_segment_bytes: WAL_SEGMENT_BYTES_DEFAULT,
             log_options: TenantLogOptions::default(),
             #[cfg(feature = "simulation")]
@@ -67,6 +69,14 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Where the node is. A tenant's placement rules say in which regions data of a class may be kept; a directory with
+    /// rules that were set in one region does not open in another.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<Option<Region>>) -> Self {
+        self.region = region.into();
+        self
+    }
+
     /// What the logs' checkpoints begin with: a name that no other node has, such as a host name of yours. Each
     /// tenant's origin is this, a slash and the tenant's id.
     #[must_use]

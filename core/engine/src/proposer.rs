@@ -58,6 +58,13 @@ enum Progress {
     Answered,
 }
 
+impl Proposed {
+    /// A command that is not handed over.
+    pub(crate) const fn failed(error: EngineError) -> Self {
+        Self(Progress::Failed(Some(error)))
+    }
+}
+
 impl Future for Proposed {
     type Output = Result<Outcome, EngineError>;
 

@@ -448,6 +448,7 @@ mod tests {
                 stream: "a".to_owned(),
                 expected: ExpectedSequence::Any,
                 events: vec![vec![0; bytes].into()],
+                data_class: None,
             },
         })
     }

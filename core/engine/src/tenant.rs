@@ -8,7 +8,7 @@ use craton_kernel::{Catalogue, Cosigned, StateCheckpoint, TenantState};
 use craton_log::LogReader;
 use craton_projection::Projection;
 use craton_proof::Frontier;
-use craton_types::{Offset, TenantId, UserDefinition};
+use craton_types::{Offset, Placement, TenantId, UserDefinition};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
@@ -78,6 +78,8 @@ pub(crate) struct Head {
     pub(crate) catalogue: Arc<Catalogue>,
     /// The users (system tenant only).
     pub(crate) users: Arc<BTreeMap<String, UserDefinition>>,
+    /// Where data of which class may be kept.
+    pub(crate) placement: Arc<Placement>,
 }
 
 impl Head {
@@ -93,6 +95,7 @@ impl Head {
             data_end,
             erasures: state.erasures,
             catalogue: Arc::clone(&state.catalogue),
+            placement: Arc::clone(&state.placement),
             users: Arc::clone(&state.users),
         }
     }

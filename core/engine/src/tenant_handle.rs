@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use craton_kernel::{Committed, ExpectedSequence, Operation, Outcome, unseal_changes};
 use craton_types::{
-    ActorId, Change, CorrelationId, Hash, IdempotencyId, Offset, Record, RecordHeader, StreamId, StreamSequence,
-    Timestamp, UserDefinition,
+    ActorId, Change, CorrelationId, DataClass, Hash, IdempotencyId, Offset, Record, RecordHeader, StreamId,
+    StreamSequence, Timestamp, UserDefinition,
 };
 
 use crate::checkpointer::ensure_covered;
@@ -87,6 +87,8 @@ pub struct Append {
     pub expected: ExpectedSequence,
     /// The events; they become one record, all or nothing.
     pub events: Vec<Vec<u8>>,
+    /// What kind of data they are. A stream's class is what its first append said; a later one may leave it out.
+    pub data_class: Option<DataClass>,
     /// Who appends.
     pub actor: ActorId,
     /// The request that this belongs to.
@@ -102,6 +104,7 @@ impl Append {
             stream: stream.into(),
             expected: ExpectedSequence::Any,
             events: events.into_iter().map(Into::into).collect(),
+            data_class: None,
             actor: ActorId::NIL,
             correlation_id: CorrelationId::NIL,
             idempotency_id: IdempotencyId::NIL,
@@ -195,6 +198,7 @@ impl Tenant {
             stream: append.stream,
             expected: append.expected,
             events,
+            data_class: append.data_class,
         };
         Appending {
             proposed: self.node.propose(request, operation),

@@ -7,13 +7,14 @@ use craton_crypto::SubjectKey;
 use craton_proof::{Checkpoint, StateCommitment};
 use craton_types::planted::{Bug, is_planted};
 use craton_types::{
-    Change, DatabaseDefinition, Expected, FormatVersion, Hash, IdempotencyId, KeysRotated, Offset, PrimaryKey,
-    RecordHeader, RecordKind, RecordSummary, Recovered, Retention, RotationReason, Row, RowChange, RowWrite,
-    StreamHead, StreamId, StreamSequence, SubjectKeyId, TableId, TableSchema, TableSummary, Timestamp, UserDefinition,
-    VersionedRow,
+    Change, DataClass, DatabaseDefinition, Expected, FormatVersion, Hash, IdempotencyId, KeysRotated, Offset,
+    PrimaryKey, RecordHeader, RecordKind, RecordSummary, Recovered, Retention, RotationReason, Row, RowChange,
+    RowWrite, StreamHead, StreamId, StreamSequence, SubjectKeyId, TableId, TableSchema, TableSummary, Timestamp,
+    UserDefinition, VersionedRow,
 };
 
 use crate::checkpoint::{StateCheckpoint, check_state_size, decide_cosigned, parse_checkpoint};
+use crate::placement::{self, StreamClass};
 use crate::seal::{Content, Draft, Placement, draft};
 use crate::subject::{self, RowSealer, SealPlace, SubjectDecision, SubjectKeyEffect};
 use crate::system_table::{
@@ -157,7 +158,7 @@ pub fn decide(
 }
 
 /// What a command that commits will do.
-struct Decision {
+pub(crate) struct Decision {
     kind: RecordKind,
     stream: StreamId,
     sequence: StreamSequence,
@@ -171,8 +172,16 @@ struct Decision {
 }
 
 impl Decision {
+    /// The record says that the command was refused.
+    pub(crate) fn refusing(self, refusal: Refusal) -> Self {
+        Self {
+            refusal: Some(refusal),
+            ..self
+        }
+    }
+
     /// A record of the unnamed stream.
-    fn of_root(state: &TenantState, kind: RecordKind, content: Content, change: StateChange) -> Self {
+    pub(crate) fn of_root(state: &TenantState, kind: RecordKind, content: Content, change: StateChange) -> Self {
         Self {
             kind,
             stream: StreamId::ZERO,
@@ -188,10 +197,10 @@ impl Decision {
 }
 
 /// What changes in the state beside the head of the log.
-enum StateChange {
+pub(crate) enum StateChange {
     Nothing,
     Catalogue(Catalogue),
-    NewStream,
+    NewStream(Option<DataClass>),
     Checkpoint {
         checkpoint: Checkpoint,
         stated: StateCheckpoint,
@@ -205,6 +214,7 @@ enum StateChange {
     Format(FormatVersion),
     KeyEpoch(KeysRotated),
     DefaultRetention(Option<Retention>),
+    Placement(craton_types::Placement),
 }
 
 type DecisionResult = Result<Result<Decision, Refusal>, ApplyError>;
@@ -230,7 +240,8 @@ fn decide_operation(state: &TenantState, rows: &dyn RowReader, time: Timestamp, 
             stream,
             expected,
             events,
-        } => decide_append(state, rows, stream, *expected, events),
+            data_class,
+        } => decide_append(state, rows, stream, *expected, events, data_class.as_ref()),
         Operation::Checkpoint {
             size,
             note,
@@ -253,6 +264,7 @@ fn decide_operation(state: &TenantState, rows: &dyn RowReader, time: Timestamp, 
             Ok(decided.map(|decided| subject_decision(state, decided)))
         }
         Operation::SetRetention { table, retention } => Ok(decide_retention(state, *table, *retention)),
+        Operation::SetPlacement(placement) => Ok(Ok(placement::decide_set(state, placement))),
         Operation::RecordRecovery(recovered) => Ok(Ok(decide_record_recovery(state, recovered))),
         _ if !state.is_system => Ok(Err(Refusal::WrongTenant)),
         Operation::CreateDatabase { database, .. } => Ok(decide_create_database(state, database)),
@@ -279,6 +291,13 @@ fn decide_write(
             table: write.table,
             key: write.key.clone(),
         }));
+    }
+    let created = schema.iter().filter_map(|write| match write {
+        SchemaWrite::Create(table) => Some(table),
+        SchemaWrite::Drop { .. } => None,
+    });
+    if let Some(refused) = placement::check_tables(state, created) {
+        return Ok(Ok(refused));
     }
     let row_writes = match row_writes {
         [kept @ .., _] if kept.len() == 2 && is_planted(Bug::HalfTransaction) => kept,
@@ -312,7 +331,7 @@ fn decide_write(
     }
     let summary = RecordSummary {
         tables: summaries.into_values().collect(),
-        stream: None,
+        ..RecordSummary::default()
     };
     let (subject_writes, subject_keys) = sealer.finish();
     writes.extend(subject_writes);
@@ -460,6 +479,7 @@ fn decide_append(
     stream: &str,
     expected: ExpectedSequence,
     events: &[minicbor::bytes::ByteVec],
+    data_class: Option<&DataClass>,
 ) -> DecisionResult {
     if stream.is_empty() || stream.len() > STREAM_NAME_BYTES_MAX {
         return Ok(Err(Refusal::StreamName {
@@ -481,6 +501,12 @@ fn decide_append(
             actual: head.next.get(),
         }));
     }
+    let class_write = match placement::check_stream(state, rows, (stream, head.stream), stored.is_none(), data_class)? {
+        Ok(StreamClass::Known) => None,
+        Ok(StreamClass::New(write)) => Some(write),
+        Ok(StreamClass::Refused(decision)) => return Ok(Ok(*decision)),
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     let event_bytes = events.iter().map(|event| Change::event_bytes(event));
     // The stream's first record names it; the others need not.
     let (kind, content) = match stored {
@@ -489,6 +515,7 @@ fn decide_append(
             let summary = RecordSummary {
                 tables: Vec::new(),
                 stream: Some(stream.to_owned()),
+                data_class: data_class.cloned(),
             };
             (
                 RecordKind::Data,
@@ -501,7 +528,7 @@ fn decide_append(
         stream: head.stream,
         sequence: head.next,
         content: Content::Secret(content),
-        writes: Vec::new(),
+        writes: class_write.into_iter().collect(),
         stream_write: Some(StreamWrite {
             stream: head.stream,
             new_name: stored.is_none().then(|| stream.to_owned()),
@@ -510,7 +537,7 @@ fn decide_append(
         }),
         state: match stored {
             Some(_) => StateChange::Nothing,
-            None => StateChange::NewStream,
+            None => StateChange::NewStream(data_class.cloned()),
         },
         subject_keys: Vec::new(),
         refusal: None,
@@ -733,7 +760,10 @@ impl TenantState {
         match change {
             StateChange::Nothing => {}
             StateChange::Catalogue(catalogue) => self.catalogue = Arc::new(catalogue),
-            StateChange::NewStream => self.next_stream = self.next_stream.next(),
+            StateChange::NewStream(class) => {
+                self.next_stream = self.next_stream.next();
+                self.stream_classes.extend(class);
+            }
             StateChange::Checkpoint { checkpoint, stated } => self.note_checkpoint(&checkpoint, stated),
             StateChange::Cosigned { size, offset } => self.note_cosigned(size, offset),
             StateChange::Database(database) => {
@@ -743,6 +773,7 @@ impl TenantState {
             StateChange::Format(version) => self.format = version,
             StateChange::KeyEpoch(rotated) => self.begin_key_epoch(&rotated),
             StateChange::DefaultRetention(retention) => self.default_retention = retention,
+            StateChange::Placement(placement) => self.placement = Arc::new(placement),
         }
     }
 

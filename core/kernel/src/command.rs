@@ -3,8 +3,8 @@
 use craton_crypto::SecretBytes;
 use craton_proof::StateCommitment;
 use craton_types::{
-    ActorId, CorrelationId, DataKeyNumber, DatabaseDefinition, FormatVersion, IdempotencyId, Offset, Recovered,
-    Retention, RotationReason, RowWrite, TableId, TableSchema, TenantId, UserDefinition,
+    ActorId, CorrelationId, DataClass, DataKeyNumber, DatabaseDefinition, FormatVersion, IdempotencyId, Offset,
+    Placement, Recovered, Retention, RotationReason, RowWrite, TableId, TableSchema, TenantId, UserDefinition,
 };
 use minicbor::{Decode, Encode};
 
@@ -65,6 +65,9 @@ pub enum Operation {
         /// The events' bytes.
         #[n(2)]
         events: Vec<minicbor::bytes::ByteVec>,
+        /// What kind of data they are. It is the stream's from its first append on; `None` for what the stream says.
+        #[n(3)]
+        data_class: Option<DataClass>,
     },
     /// A signed checkpoint over the first `size` records.
     #[n(2)]
@@ -169,9 +172,25 @@ pub enum Operation {
     /// knows it.
     #[n(13)]
     RaiseFormat(#[n(0)] FormatVersion),
+    /// Sets where data of which class may be kept. Its region is the one that the tenant's nodes are in.
+    #[n(14)]
+    SetPlacement(#[n(0)] Placement),
 }
 
 impl Operation {
+    /// Whether it knows of data classes, which only the formats since [`craton_types::Form::Placement`] do.
+    #[must_use]
+    pub fn places(&self) -> bool {
+        match self {
+            Self::SetPlacement(_) => true,
+            Self::Append { data_class, .. } => data_class.is_some(),
+            Self::Write { schema, .. } => schema
+                .iter()
+                .any(|write| matches!(write, SchemaWrite::Create(table) if table.data_class.is_some())),
+            _ => false,
+        }
+    }
+
     /// Whether its record's chunks are encrypted under the tenant's current epoch.
     #[must_use]
     pub const fn is_sealed(&self) -> bool {

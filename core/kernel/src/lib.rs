@@ -18,6 +18,7 @@ mod apply;
 mod checkpoint;
 mod command;
 mod outcome;
+mod placement;
 mod replay;
 mod seal;
 mod state;

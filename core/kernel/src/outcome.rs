@@ -1,6 +1,8 @@
 //! What became of a command. Nodes tell each other; the numbers of variants and fields are part of their protocol.
 
-use craton_types::{DataKeyNumber, FormatVersion, Hash, Offset, StreamSequence, TableId, Timestamp};
+use std::collections::BTreeSet;
+
+use craton_types::{DataClass, DataKeyNumber, FormatVersion, Hash, Offset, Region, StreamSequence, TableId, Timestamp};
 use minicbor::{Decode, Encode};
 
 /// The outcome of a command.
@@ -325,5 +327,34 @@ pub enum Refusal {
         /// The version that is written.
         #[n(1)]
         current: FormatVersion,
+    },
+    /// Data of a class would be kept where the tenant's rules do not allow it.
+    #[error(
+        "data of class {class} may not be kept in {}, only in {}",
+        region.as_ref().map_or("a node without a region", Region::as_str),
+        allowed.iter().map(Region::as_str).collect::<Vec<_>>().join(", ")
+    )]
+    #[n(29)]
+    Placement {
+        /// The class.
+        #[n(0)]
+        class: DataClass,
+        /// Where the tenant's nodes are.
+        #[n(1)]
+        region: Option<Region>,
+        /// Where it may be kept.
+        #[n(2)]
+        allowed: BTreeSet<Region>,
+    },
+    /// An append names another class than its stream's.
+    #[error("the data class of stream {stream:?} is {}", class.as_ref().map_or("not set", DataClass::as_str))]
+    #[n(30)]
+    StreamClass {
+        /// The stream's name.
+        #[n(0)]
+        stream: String,
+        /// Its class.
+        #[n(1)]
+        class: Option<DataClass>,
     },
 }

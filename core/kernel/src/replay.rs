@@ -12,6 +12,7 @@ use craton_types::{
 
 use crate::apply::{catalogue_write, key_epoch_write, recovery_write, remember_idempotency_id};
 use crate::checkpoint::{StateCheckpoint, check_state_size, decide_cosigned, parse_checkpoint};
+use crate::placement::stream_class_write;
 use crate::subject::SubjectReplay;
 use crate::system_table::catalogue_row;
 use crate::{ApplyError, Catalogue, RowReader, StreamWrite, TenantState, ViewWrite, key_epoch_of, unseal_changes};
@@ -195,6 +196,8 @@ fn replay_changes(
             Change::ErasureRefused { .. } => {}
             Change::SubjectHeld { subject, reason } => subjects.note_held(&subject, &reason)?,
             Change::SubjectReleased { subject, .. } => subjects.note_released(&subject)?,
+            Change::PlacementSet(placement) => state.placement = Arc::new(placement),
+            Change::PlacementRefused { .. } => {}
             Change::RetentionSet {
                 table: None, retention, ..
             } => state.default_retention = retention,
@@ -220,6 +223,10 @@ fn replay_changes(
             return Err(malformed());
         }
         state.next_stream = state.next_stream.next();
+        if let Some(class) = summary.data_class {
+            writes.push(stream_class_write(header.stream, &class));
+            state.stream_classes.insert(class);
+        }
     }
     let stream = summary.stream.map(|name| stream_write(header, Some(name)));
     Ok(Replayed { writes, stream, erased })

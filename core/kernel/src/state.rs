@@ -1,12 +1,12 @@
 //! A tenant's state: everything that decides outcomes, except the rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use craton_proof::Frontier;
 use craton_types::{
-    DataKeyNumber, DatabaseDefinition, FormatVersion, Hash, KeyEpoch, Offset, Retention, StreamId, StreamSequence,
-    TableId, TableSchema, TenantId, Timestamp, UserDefinition, decode_whole,
+    DataClass, DataKeyNumber, DatabaseDefinition, FormatVersion, Hash, KeyEpoch, Offset, Placement, Retention,
+    StreamId, StreamSequence, TableId, TableSchema, TenantId, Timestamp, UserDefinition, decode_whole,
 };
 use minicbor::{Decode, Encode};
 
@@ -106,6 +106,10 @@ pub struct TenantState {
     /// The version of its formats that the log has raised the cluster to (system tenant only). One that was formed with a
     /// newer version was never raised to it.
     pub format: FormatVersion,
+    /// Where data of which class may be kept; shared with readers.
+    pub placement: Arc<Placement>,
+    /// The data classes of the named streams.
+    pub stream_classes: BTreeSet<DataClass>,
 }
 
 /// Why bytes are no state.
@@ -188,6 +192,12 @@ struct SavedState {
     default_retention: Option<Retention>,
     #[n(30)]
     format: Option<FormatVersion>,
+    #[n(31)]
+    #[cbor(default)]
+    placement: Placement,
+    #[n(32)]
+    #[cbor(default)]
+    stream_classes: BTreeSet<DataClass>,
 }
 
 impl TenantState {
@@ -221,6 +231,8 @@ impl TenantState {
             erasures: 0,
             default_retention: None,
             format: FormatVersion::FIRST,
+            placement: Arc::default(),
+            stream_classes: BTreeSet::new(),
         }
     }
 
@@ -262,6 +274,8 @@ impl TenantState {
             erasures: self.erasures,
             default_retention: self.default_retention,
             format: (self.format > FormatVersion::FIRST).then_some(self.format),
+            placement: Placement::clone(&self.placement),
+            stream_classes: self.stream_classes.clone(),
         };
         minicbor::to_vec(&saved).expect("writing to memory does not fail")
     }
@@ -315,6 +329,8 @@ impl TenantState {
             erasures: saved.erasures,
             default_retention: saved.default_retention,
             format: saved.format.unwrap_or(FormatVersion::FIRST),
+            placement: Arc::new(saved.placement),
+            stream_classes: saved.stream_classes,
         })
     }
 }

@@ -1,7 +1,8 @@
 //! The engine's own tables: versioned rows like any other, so that the past has its catalogue too.
 
 use craton_types::{
-    IdempotencyId, KeyEpoch, KeysRotated, Offset, PrimaryKey, Recovered, Row, TableId, TableSchema, Value, decode_whole,
+    DataClass, IdempotencyId, KeyEpoch, KeysRotated, Offset, PrimaryKey, Recovered, Row, StreamId, TableId,
+    TableSchema, Value, decode_whole,
 };
 
 /// The catalogue: one row per table, keyed by table id, holding the definition's CBOR.
@@ -14,6 +15,8 @@ pub(crate) const IDEMPOTENCY_RING_TABLE: TableId = TableId::new(4);
 pub const KEY_EPOCH_TABLE: TableId = TableId::new(6);
 /// The records of what the node mended by itself, keyed by their offsets.
 pub const RECOVERY_TABLE: TableId = TableId::new(10);
+/// The data classes of named streams, keyed by stream number. A stream without one has no row.
+pub(crate) const STREAM_CLASS_TABLE: TableId = TableId::new(11);
 /// How many idempotency ids a tenant remembers.
 pub const IDEMPOTENCY_IDS_MAX: u64 = 65_536;
 
@@ -116,6 +119,24 @@ pub fn recovery_from_row(row: &[Value]) -> Option<(Recovered, Offset)> {
         [Value::Bytes(bytes), Value::Int(offset)] => {
             Some((decode_whole(bytes).ok()?, Offset::new(offset.cast_unsigned())))
         }
+        _ => None,
+    }
+}
+
+/// The key of a stream's class.
+pub(crate) fn stream_class_key(stream: StreamId) -> PrimaryKey {
+    key(&integer(stream.get()))
+}
+
+/// The row of a stream's class.
+pub(crate) fn stream_class_row(class: &DataClass) -> Row {
+    vec![Value::Text(class.to_string())]
+}
+
+/// Reads a stream's class back.
+pub(crate) fn stream_class(row: &[Value]) -> Option<DataClass> {
+    match row {
+        [Value::Text(class)] => class.parse().ok(),
         _ => None,
     }
 }

@@ -190,6 +190,7 @@ fn people() -> TableSchema {
         columns: vec![column("id", ColumnType::Int8), column("name", ColumnType::Text)],
         primary_key: vec![0],
         subjects: None,
+        data_class: None,
     }
 }
 
@@ -235,6 +236,7 @@ fn append(stream: &str, expected: ExpectedSequence, event: &str) -> Operation {
         stream: stream.to_owned(),
         expected,
         events,
+        data_class: None,
     }
 }
 

@@ -93,6 +93,7 @@ fn patients(retention: Option<Retention>) -> TableSchema {
             erasable: vec![1],
             retention,
         }),
+        data_class: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use craton_types::{Change, Row, RowChange, StreamId, TableSummary};
+use craton_types::{Change, Region, Row, RowChange, StreamId, TableSummary};
 
 use crate::calendar::timestamp_text;
 use crate::checkpoint::Checkpoint;
@@ -60,6 +60,12 @@ impl ReceiptSection {
     fn reason(&mut self, reason: Option<&str>) {
         if let Some(reason) = reason {
             self.line("reason", &printable(reason));
+        }
+    }
+
+    fn region(&mut self, region: Option<&Region>) {
+        if let Some(region) = region {
+            self.line("region", region);
         }
     }
 
@@ -204,6 +210,15 @@ impl VerifiedReceipt {
             Change::SubjectReleased { subject, reason } => {
                 section.line("released", &printable(subject));
                 section.reason(Some(reason))
+            }
+            Change::PlacementSet(placement) => {
+                section.line("placement", &placement.rules);
+                section.region(placement.region.as_ref());
+            }
+            Change::PlacementRefused { class, region, name } => {
+                section.line("not placed", &printable(name));
+                section.line("data class", class);
+                section.region(region.as_ref());
             }
             Change::RetentionSet { name, retention, .. } => {
                 section.line(

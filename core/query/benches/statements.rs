@@ -27,6 +27,7 @@ impl Memory {
                 columns: Vec::new(),
                 primary_key: Vec::new(),
                 subjects: None,
+                data_class: None,
             }),
             rows: BTreeMap::new(),
         };

@@ -43,8 +43,8 @@ pub use execute::{ResultSet, WriteSet, execute_select, execute_write};
 pub use overlay::{Overlay, TransactionWrites};
 pub use parse::parse;
 pub use plan::{
-    CopyIn, CopyOut, CreateTable, DropTable, EVENTS_TABLE, Plan, PlanKind, ResultColumn, SelectPlan, SetRetention,
-    SetVariable, SubjectPlan, SubjectRequest, TransactionModes, WritePlan, plan,
+    CopyIn, CopyOut, CreateTable, DropTable, EVENTS_TABLE, Plan, PlanKind, ResultColumn, SelectPlan, SetPlacement,
+    SetRetention, SetVariable, SubjectPlan, SubjectRequest, TransactionModes, WritePlan, plan,
 };
 pub use recovery::RecoveryEntry;
 pub use source::{RowSource, Scan, SourceError};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use craton_types::{ColumnType, Value};
+use craton_types::{ColumnType, PlacementRules, Value};
 
 use crate::limits::NAME_BYTES_MAX;
 use crate::{AsOf, ResultColumn, ResultSet, SetVariable, SqlError, SqlState};
@@ -17,6 +17,10 @@ const AS_OF_POSITION: &str = "craton.as_of_position";
 const CONSISTENCY: &str = "craton.consistency";
 /// Up to where a causally consistent session must see what others wrote.
 pub const CONSISTENCY_TOKEN: &str = "craton.consistency_token";
+/// Where data of which class may be kept.
+const PLACEMENT: &str = "craton.placement";
+/// Where the node is.
+const REGION: &str = "craton.region";
 /// How long a receipt waits for witnesses.
 const COSIGNATURE_TIMEOUT: &str = "craton.cosignature_timeout";
 /// The longest value of a setting in bytes.
@@ -74,6 +78,8 @@ const DEFINITIONS: &[Definition] = &[
     ),
     define(CONSISTENCY_TOKEN, "0", Domain::Integer { min: 0, max: i64::MAX }),
     define(COSIGNATURE_TIMEOUT, "2000", Domain::Milliseconds),
+    define(PLACEMENT, "none", Domain::Fixed),
+    define(REGION, "", Domain::Fixed),
     define(
         "DateStyle",
         "ISO, MDY",
@@ -207,6 +213,12 @@ impl Variables {
     /// Sets the token that `SHOW craton.consistency_token` gives to other sessions.
     pub fn set_consistency_token(&mut self, token: u64) {
         self.changed.insert(CONSISTENCY_TOKEN, token.to_string());
+    }
+
+    /// Sets what `SHOW craton.placement` and `SHOW craton.region` say.
+    pub fn note_placement(&mut self, rules: &PlacementRules, region: &str) {
+        self.changed.insert(PLACEMENT, rules.to_string());
+        self.changed.insert(REGION, region.to_owned());
     }
 
     /// How long a receipt waits for witnesses' signatures, in milliseconds; zero for not at all.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use craton_engine::{ScrubOptions, SyncPolicy, TRANSFER_BYTES_PER_SECOND_DEFAULT};
-use craton_types::{Format, FormatVersion};
+use craton_types::{Format, FormatVersion, Region};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
@@ -74,6 +74,10 @@ struct Arguments {
     /// The cluster's id, which the probe's tokens and the members' certificates must name
     #[arg(long, value_name = "ID")]
     cluster_id: Option<String>,
+    /// Where the server is, such as eu-central. Databases can say in which regions data of a class may be kept; members
+    /// of one cluster are in one region
+    #[arg(long, value_name = "NAME")]
+    region: Option<Region>,
     /// The node's number in its cluster: at least 1, unlike every other that ever was in it. The server stands alone without
     /// it
     #[arg(long, value_name = "NUMBER", requires_all = ["cluster_id", "peer_listen", "peer_cert", "peer_key", "peer_ca", "members"])]
@@ -246,6 +250,7 @@ fn options(arguments: Arguments, format: Format) -> anyhow::Result<Options> {
         token,
         format: Arc::new(format),
         member,
+        region: arguments.region,
         witness_file: arguments.witness_file,
         sync_policy: arguments.sync_policy,
         transfer_bytes_per_second: arguments.transfer_bytes_per_second,
@@ -270,6 +275,7 @@ fn member(arguments: &Arguments) -> Option<MemberOptions> {
     Some(MemberOptions {
         node_id: arguments.node_id?,
         cluster_id: arguments.cluster_id.clone()?,
+        region: arguments.region.clone(),
         listen: arguments.peer_listen?,
         certificate: arguments.peer_cert.clone()?,
         key: arguments.peer_key.clone()?,

@@ -9,7 +9,7 @@ use craton_consensus::{
     ClusterStatus, ConsensusError, ListedMember, MemberList, MemberRole, Peer, Standing, Transport, TransportError,
 };
 use craton_engine::{ClusterKeys, ClusterOptions, Member, fetch_cluster_keys};
-use craton_types::{Format, FormatUnknown, NodeId};
+use craton_types::{Format, FormatUnknown, NodeId, Region};
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
@@ -32,6 +32,8 @@ pub struct MemberOptions {
     pub node_id: u64,
     /// The cluster's id, which the members' certificates name.
     pub cluster_id: String,
+    /// Where it is; members of one cluster are in one region.
+    pub region: Option<Region>,
     /// Where other members connect.
     pub listen: SocketAddr,
     /// Its certificate chain for other members, in PEM.
@@ -145,7 +147,7 @@ impl Joining {
         }
         let identity = Arc::new(PeerIdentity::load(
             NodeId::new(options.node_id),
-            options.cluster_id,
+            (options.cluster_id, options.region),
             options.certificate,
             options.key,
             options.authority,

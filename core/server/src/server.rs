@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use craton_crypto::MasterKeyProvider;
 use craton_engine::{Craton, EngineError, ScrubOptions, SyncPolicy};
 use craton_listener::{ConnectionLimits, Listener, TlsSource};
-use craton_types::Format;
+use craton_types::{Format, Region};
 use craton_witness::{FileCosigning, WitnessFileError};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
@@ -69,6 +69,8 @@ pub struct Options {
     pub format: Arc<Format>,
     /// How the server takes part in a cluster; it stands alone without it.
     pub member: Option<MemberOptions>,
+    /// Where the server is, for databases with placement rules.
+    pub region: Option<Region>,
     /// Who cosigns the databases' checkpoints, as JSON; nobody without it.
     pub witness_file: Option<PathBuf>,
     /// How many commands share one `fdatasync`.
@@ -172,6 +174,7 @@ impl Server {
             token,
             format,
             member,
+            region,
             witness_file,
             sync_policy,
             scrub,
@@ -186,6 +189,7 @@ impl Server {
         let options = Craton::options()
             .origin(origin)
             .master_key(master_key)
+            .region(region)
             .sync_policy(sync_policy)
             .scrub(scrub)
             .transfer_bytes_per_second(transfer_bytes_per_second)

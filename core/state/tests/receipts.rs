@@ -35,6 +35,7 @@ fn table(id: TableId, name: &str) -> TableSchema {
         columns: vec![column("id", ColumnType::Int4), column("name", ColumnType::Text)],
         primary_key: vec![0],
         subjects: Default::default(),
+        data_class: None,
     }
 }
 
@@ -146,6 +147,7 @@ impl World {
                 .map(TableSummary::from)
                 .collect(),
             stream: None,
+            data_class: None,
         };
         let plain = std::iter::once(summary.to_bytes()).chain(changes.iter().map(Change::to_bytes));
         let offset = self.records.len();

@@ -8,8 +8,8 @@
 use minicbor::{Decode, Encode};
 
 use crate::{
-    DataKeyNumber, FormatVersion, KeyEpoch, NodeId, Retention, Row, SubjectKeyId, TableId, TableSchema, TenantId,
-    Timestamp,
+    DataClass, DataKeyNumber, FormatVersion, KeyEpoch, NodeId, Placement, Region, Retention, Row, SubjectKeyId,
+    TableId, TableSchema, TenantId, Timestamp,
 };
 
 /// The version byte that precedes the CBOR of every summary and change.
@@ -24,6 +24,9 @@ pub struct RecordSummary {
     /// The name of the stream the record belongs to, when it has one.
     #[n(1)]
     pub stream: Option<String>,
+    /// The stream's data class, when this is its first record and it was said.
+    #[n(2)]
+    pub data_class: Option<DataClass>,
 }
 
 /// The names of one table at the time of the record.
@@ -165,6 +168,22 @@ pub enum Change {
         /// The version.
         #[n(0)]
         to: FormatVersion,
+    },
+    /// Where data of which class may be kept was set.
+    #[n(15)]
+    PlacementSet(#[n(0)] Placement),
+    /// A table, a stream or placement rules were refused: data of the class would have been kept where it may not.
+    #[n(16)]
+    PlacementRefused {
+        /// The class.
+        #[n(0)]
+        class: DataClass,
+        /// Where it would have been kept.
+        #[n(1)]
+        region: Option<Region>,
+        /// The table or stream; empty when rules were refused because of a stream.
+        #[n(2)]
+        name: String,
     },
 }
 

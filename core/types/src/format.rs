@@ -80,6 +80,8 @@ pub enum Form {
     /// The members of a cluster, in the write-ahead log, beside it and on the way to other members: without the address for
     /// clients, which nobody reads.
     ShortMembers,
+    /// Data classes and where they may be kept: commands, records and a tenant's state that know of them.
+    Placement,
 }
 
 impl Form {
@@ -87,7 +89,7 @@ impl Form {
     #[must_use]
     pub const fn since(self) -> FormatVersion {
         match self {
-            Self::ShortMembers => FormatVersion(2),
+            Self::ShortMembers | Self::Placement => FormatVersion(2),
         }
     }
 }

@@ -15,6 +15,7 @@ mod format;
 mod hash;
 mod id;
 mod key;
+mod placement;
 pub mod planted;
 mod range;
 mod record;
@@ -37,6 +38,10 @@ pub use id::{
     Offset, StreamId, StreamSequence, TableId, TenantId, Term, Timestamp,
 };
 pub use key::{KeyEncodeError, PrimaryKey};
+pub use placement::{
+    DataClass, PLACEMENT_NAME_BYTES_MAX, PLACEMENT_REGIONS_MAX, PLACEMENT_RULES_MAX, Placement, PlacementError,
+    PlacementRules, Region,
+};
 pub use range::{Direction, KeyRange, prefix_end};
 pub use record::{
     BODY_BYTES_MAX, CHUNKS_MAX, HEADER_BYTES, HEADER_FIELDS, HEADER_MAGIC, HEADER_VERSION, HeaderDecodeError,

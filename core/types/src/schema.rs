@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::{SubjectColumns, TableId};
+use crate::{DataClass, SubjectColumns, TableId};
 
 /// A column's SQL type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -103,6 +103,9 @@ pub struct TableSchema {
     /// Whose data its rows are, when they are of data subjects.
     #[n(4)]
     pub subjects: Option<SubjectColumns>,
+    /// What kind of data its rows are, when it was said.
+    #[n(5)]
+    pub data_class: Option<DataClass>,
 }
 
 impl TableSchema {

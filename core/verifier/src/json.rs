@@ -4,7 +4,7 @@ use craton_proof::{
     Checkpoint, Cosignature, LogPart, LogSummary, LogVerifyError, VerifiedClaim, VerifiedReceipt, VerifiedStateReceipt,
     timestamp_text, value_text,
 };
-use craton_types::{Change, Row, TableSummary, Value};
+use craton_types::{Change, Region, Row, TableSummary, Value};
 use serde_json::{Map, Value as Json, json};
 
 /// A verified receipt of either kind. A state receipt has a `claim`, a receipt of a record has not.
@@ -146,6 +146,17 @@ fn change(receipt: &VerifiedReceipt, change: &Change) -> Json {
         Change::SubjectReleased { subject, reason } => {
             json!({ "kind": "subject_released", "subject": subject, "reason": reason })
         }
+        Change::PlacementSet(placement) => json!({
+            "kind": "placement_set",
+            "region": placement.region.as_ref().map(Region::as_str),
+            "rules": placement.rules.to_string(),
+        }),
+        Change::PlacementRefused { class, region, name } => json!({
+            "kind": "placement_refused",
+            "data_class": class.as_str(),
+            "region": region.as_ref().map(Region::as_str),
+            "name": name,
+        }),
         Change::RetentionSet { name, retention, .. } => json!({
             "kind": "retention_set",
             "table": name,

@@ -107,6 +107,7 @@ impl EventStore for EngineEventStore {
             actor,
             correlation_id,
             idempotency_id: IdempotencyId::NIL,
+            data_class: None,
         };
         let commit = self.ledger.append(append).await.map_err(|error| match error {
             EngineError::Refused(Refusal::StreamMoved { .. }) => AppendError::VersionConflict {

@@ -75,6 +75,7 @@ pub(crate) fn desired_instance(
         run_state,
         hostnames: vec![cluster.host.to_string(), cluster.host.of_member(member_id)],
         log_origin: cluster.host.to_string(),
+        region: cluster.region.clone(),
         databases: cluster.databases.clone(),
         users: users.collect(),
         token_verification_key: settings.token_verification_key.clone(),

@@ -174,9 +174,10 @@ impl Executor {
         let listen = |port| SocketAddr::new(self.config.listen_address, port).to_string().into();
         let mut master_key = OsString::from("file:");
         master_key.push(directory.master_key());
-        let pairs: [(&str, OsString); 11] = [
+        let pairs: [(&str, OsString); 12] = [
             ("--data-dir", directory.data().into()),
             ("--origin", wanted.log_origin.clone().into()),
+            ("--region", wanted.region.clone().into()),
             ("--listen", listen(settings.port)),
             ("--https-listen", listen(settings.http_port)),
             ("--admin-socket", directory.admin_socket().into()),

@@ -133,6 +133,7 @@ fn instance(run_state: RunState, users: &[&str]) -> DesiredInstance {
         run_state,
         hostnames: vec!["clinic.example".into()],
         log_origin: "clinic.example".into(),
+        region: "local".into(),
         databases: vec!["main".into()],
         users: users.iter().map(user).collect(),
         token_verification_key: "key".into(),
@@ -449,7 +450,7 @@ async fn a_member_starts_when_the_others_know_it_and_is_configured_when_its_grou
     let arguments = world.stage.running.lock().clone().unwrap().arguments;
     let has = |argument: &str| arguments.iter().any(|a| a.to_str() == Some(argument));
     assert!(
-        has("--node-id") && has("--peer-listen") && has("--bootstrap"),
+        has("--node-id") && has("--peer-listen") && has("--bootstrap") && has("--region"),
         "{arguments:?}"
     );
     let file = std::fs::read_to_string(world.executor.directory(&id()).members_file()).unwrap();

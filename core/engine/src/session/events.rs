@@ -197,6 +197,15 @@ impl<'a> EventRows<'a> {
             }
             Change::SubjectHeld { subject, reason } => about("HOLD", subject, Some(reason)),
             Change::SubjectReleased { subject, reason } => about("RELEASE", subject, Some(reason)),
+            Change::PlacementSet(placement) => Described {
+                detail: Some(placement.rules.to_string()),
+                ..Described::of("SET PLACEMENT")
+            },
+            Change::PlacementRefused { class, name, .. } => Described {
+                table: (!name.is_empty()).then(|| name.clone()),
+                detail: Some(class.to_string()),
+                ..Described::of("PLACEMENT REFUSED")
+            },
             Change::RetentionSet { name, retention, .. } => Described {
                 table: name.clone(),
                 detail: Some(retention.map_or_else(|| "none".to_owned(), |retention| retention.to_string())),

@@ -17,8 +17,8 @@ use craton_query::{
     SqlError, SqlState, Statement, Variables, WriteSet,
 };
 use craton_types::{
-    ActorId, ColumnType, CorrelationId, IdempotencyId, LogIndex, Offset, RowWrite, TableId, TableSchema, Timestamp,
-    UserDefinition, Value,
+    ActorId, ColumnType, CorrelationId, IdempotencyId, LogIndex, Offset, Region, RowWrite, TableId, TableSchema,
+    Timestamp, UserDefinition, Value,
 };
 
 use crate::checkpointer::{ensure_covered, ensure_state_covered};
@@ -330,6 +330,9 @@ impl Session {
                     let applied = self.database.node.tenants.applied_index();
                     self.variables.set_consistency_token(applied.get());
                 }
+                let placement = Arc::clone(&self.database.tenant.head().placement);
+                let region = self.database.node.region.as_ref().map(Region::as_str);
+                self.variables.note_placement(&placement.rules, region.unwrap_or(""));
                 let result = self.variables.show(name.as_deref())?;
                 Ok(Response::Rows {
                     result,
@@ -367,7 +370,9 @@ impl Session {
                 self.check_writable(&prepared.plan)?;
                 self.change_schema(prepared).await
             }
-            PlanKind::Subject(_) | PlanKind::SetRetention(_) => self.comply(prepared, parameters).await,
+            PlanKind::Subject(_) | PlanKind::SetRetention(_) | PlanKind::SetPlacement(_) => {
+                self.comply(prepared, parameters).await
+            }
         }
     }
 
@@ -783,6 +788,12 @@ fn refusal_error(refusal: &Refusal) -> SqlError {
         | Refusal::TooManyChanges { .. }
         | Refusal::SubjectName { .. }
         | Refusal::Reason { .. } => SqlState::PROGRAM_LIMIT_EXCEEDED,
+        Refusal::Placement { allowed, .. } => {
+            let regions: Vec<_> = allowed.iter().map(Region::as_str).collect();
+            return SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, refusal.to_string())
+                .with_detail("The refusal is on record.")
+                .with_hint(format!("Use a cluster in {}.", regions.join(" or ")));
+        }
         Refusal::SubjectUnknown { .. } => SqlState::NO_DATA_FOUND,
         Refusal::SubjectHeld { .. } => SqlState::OBJECT_IN_USE,
         Refusal::SubjectRetained { until, .. } => {
@@ -805,6 +816,7 @@ pub(crate) fn sql_error(error: EngineError) -> SqlError {
         EngineError::NotLeader | EngineError::Behind { .. } | EngineError::RecordDamaged { .. } => {
             SqlState::CANNOT_CONNECT_NOW
         }
+        EngineError::FormatNotActive { .. } => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
         EngineError::OutcomeUnknown => SqlState::STATEMENT_COMPLETION_UNKNOWN,
         EngineError::Stopped { .. } => SqlState::ADMIN_SHUTDOWN,
         EngineError::Refused(refusal) => return refusal_error(refusal),

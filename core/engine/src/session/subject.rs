@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use craton_crypto::SecretBytes;
 use craton_kernel::{Catalogue, NewSubjectKey, Operation, Outcome, SUBJECT_TABLE, SubjectState, subject_key};
-use craton_query::{PlanKind, ResultSet, RowSource, SetRetention, SqlError, SqlState, SubjectPlan, SubjectRequest};
-use craton_types::{RowWrite, SUBJECT_BYTES_MAX, TableId, TableSchema, Value, subject_name};
+use craton_query::{
+    PlanKind, ResultSet, RowSource, SetPlacement, SetRetention, SqlError, SqlState, SubjectPlan, SubjectRequest,
+};
+use craton_types::{Placement, RowWrite, SUBJECT_BYTES_MAX, TableId, TableSchema, Value, subject_name};
 
 use super::functions::SessionFunctions;
 use super::view::View;
@@ -71,6 +73,7 @@ impl Session {
                 self.run_subject_request(request, prepared).await
             }
             PlanKind::SetRetention(set) => self.set_retention(set, tag).await,
+            PlanKind::SetPlacement(set) => self.set_placement(set, tag).await,
             _ => unreachable!("only statements about data subjects come here"),
         }
     }
@@ -116,17 +119,36 @@ impl Session {
         }
     }
 
+    /// Refuses to change another database than the session's.
+    fn check_database(&self, name: &str) -> Result<(), SqlError> {
+        if name == self.database.name() {
+            return Ok(());
+        }
+        let message = format!("database \"{name}\" is not the one of this session");
+        Err(SqlError::unsupported("ALTER DATABASE of another database").with_detail(message))
+    }
+
+    async fn set_placement(&self, set: &SetPlacement, tag: &str) -> Result<Response, SqlError> {
+        self.check_database(&set.database)?;
+        let placement = Placement {
+            region: self.database.node.region.clone(),
+            rules: set.rules.clone(),
+        };
+        self.change_policy(Operation::SetPlacement(placement), tag).await
+    }
+
     async fn set_retention(&self, set: &SetRetention, tag: &str) -> Result<Response, SqlError> {
-        if let Some(name) = &set.database
-            && name != self.database.name()
-        {
-            let message = format!("database \"{name}\" is not the one of this session");
-            return Err(SqlError::unsupported("ALTER DATABASE of another database").with_detail(message));
+        if let Some(name) = &set.database {
+            self.check_database(name)?;
         }
         let operation = Operation::SetRetention {
             table: set.table.as_ref().map(|table| table.id),
             retention: set.retention,
         };
+        self.change_policy(operation, tag).await
+    }
+
+    async fn change_policy(&self, operation: Operation, tag: &str) -> Result<Response, SqlError> {
         match self.propose(operation).await? {
             Outcome::Committed(_) | Outcome::Duplicate { .. } => Ok(Response::command(tag)),
             Outcome::Refused(refusal) | Outcome::RefusedOnRecord { refusal, .. } => Err(refusal_error(&refusal)),

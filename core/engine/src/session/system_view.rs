@@ -53,6 +53,7 @@ impl SystemView {
             columns: columns.collect(),
             primary_key: vec![0],
             subjects: None,
+            data_class: None,
         };
         Self {
             schema: Arc::new(schema),

@@ -75,6 +75,7 @@ fn desired() -> DesiredState {
         run_state: RunState::Running,
         hostnames: vec!["clinic.example".to_owned()],
         log_origin: "clinic.example".to_owned(),
+        region: "local".to_owned(),
         databases: vec!["main".to_owned(), "probe".to_owned()],
         users: vec![DesiredUser {
             name: "app".to_owned(),

@@ -10,9 +10,9 @@ use craton_kernel::{
 use craton_proof::StateCommitment;
 use craton_types::{
     ActorId, Change, Column, ColumnType, CorrelationId, DataKeyNumber, DatabaseDefinition, Expected, FormatVersion,
-    Hash, IdempotencyId, KeyEpoch, KeysRotated, Offset, RecordSummary, Recovered, RecoveryAction, RecoveryArea,
-    Retention, RotationReason, Row, RowChange, RowWrite, SubjectColumns, SubjectKeyId, TableId, TableSchema,
-    TableSummary, Timestamp, UserDefinition, Value,
+    Hash, IdempotencyId, KeyEpoch, KeysRotated, Offset, Placement, RecordSummary, Recovered, RecoveryAction,
+    RecoveryArea, Retention, RotationReason, Row, RowChange, RowWrite, SubjectColumns, SubjectKeyId, TableId,
+    TableSchema, TableSummary, Timestamp, UserDefinition, Value,
 };
 
 use super::{TENANT, sealed_cell};
@@ -40,6 +40,7 @@ pub(crate) fn people() -> TableSchema {
             erasable: vec![1],
             retention: Some(RETENTION),
         }),
+        data_class: None,
     }
 }
 
@@ -59,10 +60,18 @@ pub(crate) fn row(id: i64, name: &str) -> Row {
     ]
 }
 
+fn placement() -> Placement {
+    Placement {
+        region: Some("eu-central".parse().expect("a region")),
+        rules: "phi: eu-central eu-west".parse().expect("rules"),
+    }
+}
+
 pub(crate) fn summary() -> RecordSummary {
     RecordSummary {
         tables: vec![TableSummary::from(&people())],
         stream: None,
+        data_class: None,
     }
 }
 
@@ -129,6 +138,12 @@ pub(crate) fn changes() -> Vec<Change> {
         Change::SubjectReleased {
             subject: "p-7".to_owned(),
             reason: "case closed".to_owned(),
+        },
+        Change::PlacementSet(placement()),
+        Change::PlacementRefused {
+            class: "phi".parse().expect("a class"),
+            region: placement().region,
+            name: "people".to_owned(),
         },
         Change::RetentionSet {
             table: Some(TableId::FIRST_USER),
@@ -226,6 +241,7 @@ pub(crate) fn commands() -> Vec<Command> {
             stream: "orders".to_owned(),
             expected: ExpectedSequence::Exactly(3),
             events: vec![b"one".to_vec().into(), Vec::new().into()],
+            data_class: None,
         },
         write(),
         Operation::Checkpoint {
@@ -264,6 +280,7 @@ pub(crate) fn commands() -> Vec<Command> {
             subject: subject(),
             reason: reason(),
         },
+        Operation::SetPlacement(placement()),
         Operation::SetRetention {
             table: None,
             retention: Some(RETENTION),

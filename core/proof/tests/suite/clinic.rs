@@ -82,6 +82,7 @@ fn patients() -> TableSchema {
             erasable: vec![NAME],
             retention: None,
         }),
+        data_class: None,
     }
 }
 
@@ -149,6 +150,7 @@ impl Clinic {
         let summary = RecordSummary {
             tables: vec![TableSummary::from(&patients())],
             stream: None,
+            data_class: None,
         };
         let plain = std::iter::once(summary.to_bytes()).chain(changes.iter().map(Change::to_bytes));
         let offset = self.records.len() as u64;

@@ -93,6 +93,7 @@ fn summary(stream: Option<&str>) -> RecordSummary {
             primary_key: vec![0],
         }],
         stream: stream.map(str::to_owned),
+        data_class: None,
     }
 }
 

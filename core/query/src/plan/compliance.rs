@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use craton_types::{Column, ColumnType, Retention, SubjectColumns, TableSchema, Value};
+use craton_types::{Column, ColumnType, DataClass, PlacementRules, Retention, SubjectColumns, TableSchema, Value};
 use sqlparser::ast::{self, Expr};
 
 use super::relation::{self, start_of_name};
@@ -103,6 +103,15 @@ pub struct SetRetention {
     pub retention: Option<Retention>,
 }
 
+/// `ALTER DATABASE … SET (placement = …)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetPlacement {
+    /// The database that was named.
+    pub database: String,
+    /// Which regions may keep data of which class.
+    pub rules: PlacementRules,
+}
+
 impl SetRetention {
     pub(super) const fn tag(&self) -> &'static str {
         match self.table {
@@ -157,6 +166,10 @@ impl Planner<'_> {
                 name,
                 options,
             } => {
+                if *is_database && let Some(rules) = altered_placement(options)? {
+                    let database = relation::name_of(name)?;
+                    return Ok((PlanKind::SetPlacement(SetPlacement { database, rules }), None));
+                }
                 let (table, database) = if *is_database {
                     (None, Some(relation::name_of(name)?))
                 } else {
@@ -180,23 +193,53 @@ impl Planner<'_> {
     }
 }
 
+/// The rules of `SET (placement = …)`; `None` when something else is set.
+fn altered_placement(options: &[ast::SqlOption]) -> Result<Option<PlacementRules>, SqlError> {
+    let [option] = options else {
+        return Ok(None);
+    };
+    let (name, value, at) = storage_parameter(option)?;
+    if name != "placement" {
+        return Ok(None);
+    }
+    value
+        .parse()
+        .map(Some)
+        .map_err(|error: craton_types::PlacementError| invalid(&error).at(at))
+}
+
+fn invalid(error: &craton_types::PlacementError) -> SqlError {
+    SqlError::new(SqlState::INVALID_PARAMETER_VALUE, error.to_string())
+}
+
 fn altered_retention(options: &[ast::SqlOption]) -> Result<Option<Retention>, SqlError> {
     let [option] = options else {
-        return Err(SqlError::syntax("SET takes one storage parameter: retention"));
+        return Err(SqlError::syntax("SET takes one storage parameter"));
     };
     match storage_parameter(option)? {
         (name, value, _) if name == "retention" => parse_retention(&value),
-        (name, _, at) => Err(unrecognized(&name).with_hint("Only retention can be changed.").at(at)),
+        (name, _, at) => Err(unrecognized(&name)
+            .with_hint("Retention can be changed, and a database's placement.")
+            .at(at)),
     }
 }
 
-/// The data subjects of a table, as `WITH (subject = …, erasable = …, retention = …)` declares them.
-pub(super) fn subject_columns(
+/// What `WITH (…)` says about a table's data.
+#[derive(Default)]
+pub(super) struct TableData {
+    /// Whose it is: `subject`, `erasable` and `retention`.
+    pub(super) subjects: Option<SubjectColumns>,
+    /// What kind it is: `data_class`.
+    pub(super) class: Option<DataClass>,
+}
+
+/// Reads the storage parameters of `CREATE TABLE`.
+pub(super) fn table_data(
     options: &[ast::SqlOption],
     columns: &[Column],
     primary_key: &[u16],
-) -> Result<Option<SubjectColumns>, SqlError> {
-    let (mut subject, mut erasable, mut retention) = (None, None, None);
+) -> Result<TableData, SqlError> {
+    let (mut subject, mut erasable, mut retention, mut class) = (None, None, None, None);
     for option in options {
         let (name, value, at) = storage_parameter(option)?;
         let given_twice = match name.as_str() {
@@ -210,6 +253,9 @@ pub(super) fn subject_columns(
                     .collect();
                 erasable.replace(places.map_err(|error| error.at(at))?).is_some()
             }
+            "data_class" => class
+                .replace(value.parse::<DataClass>().map_err(|error| invalid(&error).at(at))?)
+                .is_some(),
             "retention" => retention
                 .replace(parse_retention(&value).map_err(|error| error.at(at))?)
                 .is_some(),
@@ -220,6 +266,18 @@ pub(super) fn subject_columns(
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message).at(at));
         }
     }
+    let subjects = subject_columns(subject, erasable, retention, columns, primary_key)?;
+    Ok(TableData { subjects, class })
+}
+
+/// The data subjects of a table.
+fn subject_columns(
+    subject: Option<u16>,
+    erasable: Option<Vec<u16>>,
+    retention: Option<Option<Retention>>,
+    columns: &[Column],
+    primary_key: &[u16],
+) -> Result<Option<SubjectColumns>, SqlError> {
     let (subject, mut erasable) = match (subject, erasable) {
         (Some(subject), Some(erasable)) => (subject, erasable),
         (None, None) if retention.is_none() => return Ok(None),

@@ -24,7 +24,7 @@ use crate::limits::EXPRESSION_DEPTH_MAX;
 use crate::statement::{AsOfKind, Syntax};
 use crate::{AsOf, Catalog, Context, SqlError, SqlState, Statement};
 
-pub use compliance::{SetRetention, SubjectPlan, SubjectRequest};
+pub use compliance::{SetPlacement, SetRetention, SubjectPlan, SubjectRequest};
 pub use copy::{CopyIn, CopyOut};
 pub use query::SelectPlan;
 pub use relation::EVENTS_TABLE;
@@ -106,6 +106,8 @@ pub enum PlanKind {
     Subject(SubjectPlan),
     /// `ALTER … SET (retention = …)`.
     SetRetention(SetRetention),
+    /// `ALTER DATABASE … SET (placement = …)`.
+    SetPlacement(SetPlacement),
     /// `BEGIN`, `START TRANSACTION`.
     Begin(TransactionModes),
     /// `COMMIT`, `END`.
@@ -202,6 +204,7 @@ impl Plan {
             PlanKind::DropTable(_) => "DROP TABLE",
             PlanKind::Subject(subject) => subject.tag(),
             PlanKind::SetRetention(set) => set.tag(),
+            PlanKind::SetPlacement(_) => "ALTER DATABASE",
             PlanKind::Begin(modes) => modes.begin_tag(),
             PlanKind::Commit => "COMMIT",
             PlanKind::Rollback => "ROLLBACK",
@@ -226,6 +229,7 @@ impl Plan {
                 | PlanKind::DropTable(_)
                 | PlanKind::Subject(_)
                 | PlanKind::SetRetention(_)
+                | PlanKind::SetPlacement(_)
         )
     }
 }

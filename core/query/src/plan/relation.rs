@@ -217,6 +217,7 @@ pub(super) fn events_table() -> &'static Arc<TableSchema> {
             ]),
             primary_key: vec![0, 1],
             subjects: None,
+            data_class: None,
         })
     });
     &TABLE

@@ -84,9 +84,9 @@ impl Planner<'_> {
             column.nullable = false;
             check_key_type(column)?;
         }
-        let subjects = match &create.table_options {
-            ast::CreateTableOptions::With(options) => compliance::subject_columns(options, &columns, &primary_key)?,
-            _ => None,
+        let data = match &create.table_options {
+            ast::CreateTableOptions::With(options) => compliance::table_data(options, &columns, &primary_key)?,
+            _ => compliance::TableData::default(),
         };
         Ok(CreateTable {
             schema: TableSchema {
@@ -94,7 +94,8 @@ impl Planner<'_> {
                 name,
                 columns,
                 primary_key,
-                subjects,
+                subjects: data.subjects,
+                data_class: data.class,
             },
             if_not_exists: create.if_not_exists,
         })

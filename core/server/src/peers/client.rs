@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use craton_consensus::{Lane, Peer, Transport, TransportError};
-use craton_types::{FormatUnknown, FormatUser, FormatVersion, NodeId};
+use craton_types::{Form, FormatUnknown, FormatUser, FormatVersion, NodeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -123,6 +123,10 @@ async fn connect(identity: &PeerIdentity, peer: &Peer) -> Result<Arc<Connection>
         from: identity.node,
         to: peer.id,
         format_newest: Some(identity.format.newest()),
+        region: identity
+            .region
+            .clone()
+            .filter(|_| identity.format.reads(Form::Placement)),
     };
     write_hello(&mut stream, &hello).await.map_err(|error| failed(&error))?;
     match read_hello(&mut stream).await.map_err(|error| failed(&error))? {

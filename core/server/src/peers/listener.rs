@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use craton_engine::Member;
-use craton_types::{FormatVersion, NodeId};
+use craton_types::{Form, FormatVersion, NodeId, Region};
 use tokio::io::WriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore};
@@ -136,7 +136,12 @@ async fn open(stream: TcpStream, identity: &PeerIdentity) -> Result<(TlsStream<T
     let is_who_it_says = certificates
         .first()
         .is_some_and(|certificate| identity.is_member(certificate, hello.from));
-    if let Some(reason) = refusal(&hello, &identity.cluster_id, identity.node, is_who_it_says) {
+    if let Some(reason) = refusal(
+        &hello,
+        (&identity.cluster_id, identity.region.as_ref()),
+        identity.node,
+        is_who_it_says,
+    ) {
         let refused = Welcome::Refused(reason.clone());
         // It is told if it still listens.
         let _ = write_hello(&mut stream, &refused).await;
@@ -156,7 +161,12 @@ async fn open(stream: TcpStream, identity: &PeerIdentity) -> Result<(TlsStream<T
 }
 
 /// Why a hello is refused, if it is.
-fn refusal(hello: &Hello, cluster_id: &str, own: NodeId, is_who_it_says: bool) -> Option<String> {
+fn refusal(
+    hello: &Hello,
+    (cluster_id, region): (&str, Option<&Region>),
+    own: NodeId,
+    is_who_it_says: bool,
+) -> Option<String> {
     if hello.version != VERSION {
         return Some(format!(
             "version {} of the members' protocol, this is version {VERSION}",
@@ -174,6 +184,18 @@ fn refusal(hello: &Hello, cluster_id: &str, own: NodeId, is_who_it_says: bool) -
     }
     if hello.from == own {
         return Some(format!("member {} is this node: two nodes have one number", hello.from));
+    }
+    // A cluster keeps its data in one region; what is pinned there must not reach another. A build that knows of no regions
+    // is in a cluster without rules.
+    let knows_regions = hello.format_newest >= Some(Form::Placement.since());
+    if knows_regions && hello.region.as_ref() != region {
+        let name = |region: Option<&Region>| region.map_or("no region".to_owned(), |region| format!("region {region}"));
+        return Some(format!(
+            "member {} is in {}, this cluster is in {}",
+            hello.from,
+            name(hello.region.as_ref()),
+            name(region)
+        ));
     }
     if hello.to != own {
         return Some(format!("member {} was looked for, this is member {}", hello.to, own));
@@ -218,11 +240,19 @@ mod tests {
             cluster_id: "clu_1".to_owned(),
             from: NodeId::new(2),
             to: NodeId::new(1),
-            format_newest: None,
+            format_newest: Some(FormatVersion::NEWEST),
+            region: Some("eu".parse().expect("a region")),
         };
-        let own = ("clu_1", NodeId::new(1));
+        let region = hello.region.clone();
+        let own = (("clu_1", region.as_ref()), NodeId::new(1));
         let check = |hello: &Hello, named: bool| refusal(hello, own.0, own.1, named);
         assert_eq!(check(&hello, true), None);
+        let of_the_build_before = Hello {
+            format_newest: None,
+            region: None,
+            ..hello.clone()
+        };
+        assert_eq!(check(&of_the_build_before, true), None);
         for (wrong, named, expected) in [
             (
                 Hello {
@@ -248,6 +278,22 @@ mod tests {
                 },
                 true,
                 "two nodes have one number",
+            ),
+            (
+                Hello {
+                    region: Some("us".parse().expect("a region")),
+                    ..hello.clone()
+                },
+                true,
+                "member 2 is in region us, this cluster is in region eu",
+            ),
+            (
+                Hello {
+                    region: None,
+                    ..hello.clone()
+                },
+                true,
+                "member 2 is in no region, this cluster is in region eu",
             ),
             (
                 Hello {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use craton_types::{Format, FormatUnknown, NodeId};
+use craton_types::{Format, FormatUnknown, NodeId, Region};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
@@ -60,10 +60,11 @@ fn is_of(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
     parsed.is_ok_and(|parsed| parsed.verify_is_valid_for_subject_name(name).is_ok())
 }
 
-/// A member's number, cluster and certificate.
+/// A member's number, cluster, region and certificate.
 pub(crate) struct PeerIdentity {
     pub(crate) node: NodeId,
     pub(crate) cluster_id: String,
+    pub(crate) region: Option<Region>,
     certificate: PathBuf,
     key: PathBuf,
     authority: PathBuf,
@@ -86,7 +87,7 @@ impl PeerIdentity {
     /// When a file is not usable, or the certificate is not this member's.
     pub(crate) fn load(
         node: NodeId,
-        cluster_id: String,
+        (cluster_id, region): (String, Option<Region>),
         certificate: PathBuf,
         key: PathBuf,
         authority: PathBuf,
@@ -97,6 +98,7 @@ impl PeerIdentity {
         Ok(Self {
             node,
             cluster_id,
+            region,
             certificate,
             key,
             authority,

@@ -4,7 +4,7 @@
 //! bytes, the number of the request in eight, and a request or its answer, which are opaque here.
 
 use bytes::{Bytes, BytesMut};
-use craton_types::{FormatVersion, NodeId, decode_whole};
+use craton_types::{FormatVersion, NodeId, Region, decode_whole};
 use minicbor::{Decode, Encode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -43,6 +43,9 @@ pub(super) struct Hello {
     /// The newest version of the formats that its build knows; the first one when it does not say.
     #[n(4)]
     pub(super) format_newest: Option<FormatVersion>,
+    /// Where it is, if it was told.
+    #[n(5)]
+    pub(super) region: Option<Region>,
 }
 
 /// What the other end says to it.
@@ -131,6 +134,7 @@ mod tests {
             from: NodeId::new(1),
             to: NodeId::new(2),
             format_newest: Some(FormatVersion::NEWEST),
+            region: Some("eu-central".parse().expect("a region")),
         };
         let sent = hello.clone();
         let send = tokio::spawn(async move {

@@ -249,9 +249,10 @@ fn whoever_does_not_belong_is_refused() {
     let members = cluster.members();
     // Certificates of another authority, of another cluster, and of a number that another node has.
     let strange_authority = PeerAuthority::new();
-    for (what, authority, cluster_in_name) in [
-        ("another authority", Some(&strange_authority), CLUSTER),
-        ("another cluster's name", None, "clu_other"),
+    for (what, authority, cluster_in_name, region) in [
+        ("another authority", Some(&strange_authority), CLUSTER, None),
+        ("another cluster's name", None, "clu_other", None),
+        ("another region", None, CLUSTER, Some("us-east")),
     ] {
         let mut world = World::prepare(&[]);
         fs::write(world.path("members.json"), members.to_string()).expect("writable");
@@ -279,17 +280,25 @@ fn whoever_does_not_belong_is_refused() {
             "--members",
             &list,
         ]);
+        if let Some(region) = region {
+            world.add_arguments(&["--region", region]);
+        }
         let mut child = world.start_process();
         let refused = world.wait_for(what, || {
             let log = world.log();
             let ended = child.try_wait().expect("a child").is_some();
             (ended || log.contains("waiting for another member")).then_some(log)
         });
-        let expected = ["is not that of node-2", "cannot be reached", "refuses this node"];
+        let expected = match region {
+            Some(_) => &["member 2 is in region us-east, this cluster is in no region"][..],
+            None => &["is not that of node-2", "cannot be reached", "refuses this node"],
+        };
         assert!(expected.iter().any(|part| refused.contains(part)), "{what}: {refused}");
         child.kill().expect("a child");
         child.wait().expect("a child");
         world.expect_in_log("is not that of node-2");
+        world.expect_in_log("a member refuses this node");
+        world.expect_in_log("waiting for another member");
     }
     cluster.nodes[0].expect_in_log("a connection between members was refused");
     let alone = cluster.nodes[0].admin(
