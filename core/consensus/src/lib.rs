@@ -29,6 +29,14 @@ pub use replicated::{
 };
 pub use single_node::SingleNode;
 
+/// The private parsers, one function each: takes bytes, asserts what must hold of anything that is understood, and says
+/// whether it was.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::replicated::fuzzing::*;
+}
+
 /// An entry that a quorum holds durably.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedEntry {

@@ -94,6 +94,7 @@ pub use wait::Wait;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
+    pub use crate::cluster::fuzzing::*;
     pub use crate::entry::{entry, entry_of};
     pub use crate::keyring::fuzzing::*;
     pub use crate::log_mark::log_mark;

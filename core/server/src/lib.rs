@@ -51,5 +51,6 @@ pub use token::{PROBE_DATABASE, PROBE_USER, TOKEN_LIFETIME_MAX, TokenKeyError};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
+    pub use crate::peers::fuzzing::*;
     pub use crate::postgres::fuzzing::*;
 }

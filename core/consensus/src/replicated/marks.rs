@@ -48,10 +48,10 @@ pub(super) struct Marks {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Saved {
-    generation: u64,
-    membership: StoredMembership,
-    installing: Option<LogId>,
+pub(super) struct Saved {
+    pub(super) generation: u64,
+    pub(super) membership: StoredMembership,
+    pub(super) installing: Option<LogId>,
 }
 
 impl Marks {
@@ -161,7 +161,7 @@ fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Magic, CBOR, CRC32C (big-endian).
-fn encode(saved: &Saved) -> Vec<u8> {
+pub(super) fn encode(saved: &Saved) -> Vec<u8> {
     let mut encoder = Encoder::new(MAGIC.to_vec());
     let written = (|| {
         encoder.array(5)?.u8(VERSION)?.u64(saved.generation)?;
@@ -179,7 +179,7 @@ fn encode(saved: &Saved) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<Saved> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Saved> {
     let (content, crc) = bytes.split_last_chunk::<4>()?;
     if crc32c::crc32c(content) != u32::from_be_bytes(*crc) {
         return None;

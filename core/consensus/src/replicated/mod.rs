@@ -13,6 +13,8 @@
 //! How requests travel between members and how they prove who they are: that is a [`Transport`]'s.
 
 mod answer;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod inbox;
 mod log;
 mod machine;

@@ -1,6 +1,8 @@
 //! A node among others: commands go to whoever leads, reads wait for what was acknowledged elsewhere, and members give
 //! each other what they lack.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod instance;
 mod machine;
 mod message;

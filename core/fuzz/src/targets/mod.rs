@@ -2,6 +2,7 @@
 
 mod agent;
 mod changes;
+mod cluster;
 mod commands;
 mod damage;
 mod keys;
@@ -51,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     target("agent", &[agent::PARSERS]),
     target("wire", &[wire::PARSERS]),
     target("time_stamps", &[time_stamps::PARSERS]),
+    target("cluster", &[cluster::PARSERS]),
 ];
 
 impl Target {

@@ -5,6 +5,8 @@
 //! connection begins with a hello each way and then carries frames, see [`wire`].
 
 mod client;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod listener;
 mod tls;
 mod wire;
