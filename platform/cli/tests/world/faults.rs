@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
 use crate::person::{Person, text};
-use crate::support::{World, is_alive, kill, read_json, wait_for};
+use crate::support::{World, is_alive, kill, read_json, wait_for, wait_for_each};
 use crate::writer::{Writer, block_on, connect};
 
 /// How often each of the two is killed.
@@ -40,7 +41,8 @@ fn the_cluster_serves_while_platform_and_agent_are_killed() {
         });
         // What was said before is said again; the node's own state as soon as its agent has reported.
         assert_eq!(person.everything()["audit_events"], everything["audit_events"]);
-        wait_for("the control plane to show what it did before", || {
+        let pause = Duration::from_millis(500);
+        wait_for_each(pause, "the control plane to show what it did before", || {
             (person.everything() == everything).then_some(())
         });
 

@@ -26,14 +26,19 @@ pub(crate) fn craton() -> PathBuf {
 }
 
 /// Polls until there is a value.
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_for_each(Duration::from_millis(20), what, look)
+}
+
+/// Polls until there is a value, with a pause between two looks: the control plane limits how often it answers.
+pub(crate) fn wait_for_each<T>(pause: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = now() + DEADLINE;
     loop {
         if let Some(value) = look() {
             return value;
         }
         assert!(now() < deadline, "timed out waiting for {what}");
-        sleep(Duration::from_millis(20));
+        sleep(pause);
     }
 }
 
