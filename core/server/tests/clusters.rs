@@ -18,6 +18,9 @@ fn isolated(test: &str, story: impl FnOnce()) {
     assert!(status.success(), "{test}: {status}");
 }
 
+/// Runs in which a defect must be found.
+const DEFECT_RUNS_MAX: usize = 5;
+
 fn run(
     rounds: u64,
     members: usize,
@@ -93,26 +96,25 @@ fn members_with_full_disks_say_so_and_come_back() {
     });
 }
 
+/// What a defect does depends on what falls together; it is found in one of a few runs.
+fn assert_found(defect: Defect, what: &str) {
+    let found = (0..DEFECT_RUNS_MAX).any(|_| {
+        let summary = run(2, 3, Some(defect), cluster::leader_kills);
+        summary.violations.iter().any(|violation| violation.what.contains(what))
+    });
+    assert!(found, "no run of {DEFECT_RUNS_MAX} found {defect:?}");
+}
+
 #[test]
 fn sessions_that_take_old_rows_for_the_newest_are_found() {
     isolated("sessions_that_take_old_rows_for_the_newest_are_found", || {
-        let summary = run(2, 3, Some(Defect::StaleReads), cluster::leader_kills);
-        let found = summary
-            .violations
-            .iter()
-            .any(|violation| violation.what.contains("not linearizable"));
-        assert!(found, "{summary:#?}");
+        assert_found(Defect::StaleReads, "not linearizable");
     });
 }
 
 #[test]
 fn sessions_that_believe_in_rows_too_early_are_found() {
     isolated("sessions_that_believe_in_rows_too_early_are_found", || {
-        let summary = run(2, 3, Some(Defect::EarlyAcknowledgement), cluster::leader_kills);
-        let found = summary
-            .violations
-            .iter()
-            .any(|violation| violation.what.contains("are missing"));
-        assert!(found, "{summary:#?}");
+        assert_found(Defect::EarlyAcknowledgement, "are missing");
     });
 }

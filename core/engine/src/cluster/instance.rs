@@ -81,16 +81,16 @@ impl Instances {
     }
 
     /// Takes note of what a member says of itself. On error, why it may not take part.
-    pub(super) fn introduce(&self, member: NodeId, said: Instance) -> Result<(), String> {
+    pub(super) fn introduce(&self, member: NodeId, said: Instance) -> Result<(), Unwelcome> {
         let mut known = self.known.lock();
         let before = known.get(&member.get());
         if let Some(reason) = refusal(self.cluster, before, &said) {
-            tracing::error!(%member, reason, "a member may not take part");
+            tracing::error!(%member, %reason, "a member may not take part");
             return Err(reason);
         }
         let is_new = before.is_none_or(|before| before.drawn != said.drawn);
         if known.len() >= KNOWN_MAX && !known.contains_key(&member.get()) {
-            return Err(format!("more than {KNOWN_MAX} members were seen"));
+            return Err(Unwelcome::Forgot(format!("more than {KNOWN_MAX} members were seen")));
         }
         known.insert(member.get(), said);
         if is_new && let Err(error) = replace(self.disk.as_ref(), &self.path, &encode(&known)) {
@@ -101,27 +101,38 @@ impl Instances {
     }
 }
 
+/// Why a member may not take part.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unwelcome {
+    /// Of the two that compare, one has the directory of another cluster. Which one, most of the others say.
+    #[error("its directory is of another cluster")]
+    Stranger,
+    /// It forgot something. Whoever remembers that is right, also alone.
+    #[error("{0}")]
+    Forgot(String),
+}
+
 /// Why a member may not take part, if so.
-fn refusal(cluster: Hash, known: Option<&Instance>, said: &Instance) -> Option<String> {
+fn refusal(cluster: Hash, known: Option<&Instance>, said: &Instance) -> Option<Unwelcome> {
     if said.cluster != cluster {
-        return Some("its directory is of another cluster".to_owned());
+        return Some(Unwelcome::Stranger);
     }
     let known = known?;
     if said.drawn == known.drawn {
         return None;
     }
     if said.opened <= known.opened {
-        return Some(format!(
+        return Some(Unwelcome::Forgot(format!(
             "its directory was opened {} times, another one with its number {} times: it is an older copy, or a second one",
             said.opened, known.opened
-        ));
+        )));
     }
     let last = said.last?;
     (last < known.committed).then(|| {
-        format!(
+        Unwelcome::Forgot(format!(
             "its log ended with entry {last} and once had entry {}: it is an older copy",
             known.committed
-        )
+        ))
     })
 }
 
@@ -134,13 +145,13 @@ pub(crate) fn introduce(replicated: &Arc<Replicated>, said: Instance) {
         while let Some(asked) = begin(&weak, &said) {
             let answers = join_all(asked).await;
             let Some(replicated) = weak.upgrade() else { return };
-            let mut answers = answers.into_iter().flatten().peekable();
+            let answers: Vec<_> = answers.into_iter().flatten().collect();
             let needs_nobody = replicated.is_only_voter();
-            if let Some(reason) = answers.clone().find_map(Result::err) {
+            if let Some(reason) = refused(&answers, is_known) {
                 replicated.set_standing(Standing::Refused(reason));
                 return;
             }
-            if !is_known && (answers.peek().is_some() || needs_nobody) {
+            if !is_known && (!answers.is_empty() || needs_nobody) {
                 is_known = true;
                 replicated.set_standing(Standing::Good);
             }
@@ -150,8 +161,27 @@ pub(crate) fn introduce(replicated: &Arc<Replicated>, said: Instance) {
     });
 }
 
-/// An answer to an introduction: none, that it is fine, or why not.
-type Asked = futures::future::BoxFuture<'static, Option<Result<(), String>>>;
+/// What a member answered to an introduction.
+type Answered = (NodeId, Result<(), Unwelcome>);
+/// An answer, or none.
+type Asked = futures::future::BoxFuture<'static, Option<Answered>>;
+
+/// Why the answers keep a member from taking part, if they do. One that takes part already is the stranger only when more say
+/// so than not: a directory of another cluster under one number must not stop those with the others.
+fn refused(answers: &[Answered], takes_part: bool) -> Option<String> {
+    let says = |(member, reason): (NodeId, &Unwelcome)| format!("member {member} says: {reason}");
+    let unwelcome = || {
+        let refusals = answers.iter();
+        refusals.filter_map(|(member, answer)| Some((*member, answer.as_ref().err()?)))
+    };
+    if let Some(forgot) = unwelcome().find(|(_, reason)| **reason != Unwelcome::Stranger) {
+        return Some(says(forgot));
+    }
+    let strangers = unwelcome().count();
+    let welcomes = answers.len() - strangers;
+    let is_stranger = strangers > welcomes || (strangers == welcomes && !takes_part);
+    unwelcome().next().filter(|_| is_stranger).map(says)
+}
 
 /// Asks all others; `None` when the member is closed.
 fn begin(replicated: &Weak<Replicated>, said: &Instance) -> Option<Vec<Asked>> {
@@ -167,8 +197,9 @@ fn begin(replicated: &Weak<Replicated>, said: &Instance) -> Option<Vec<Asked>> {
         let asked: Asked = Box::pin(async move {
             let answer = tokio::time::timeout(TIMEOUT, asked).await.ok()?.ok()?;
             match message::decode(&answer) {
-                Ok(Answer::Welcome) => Some(Ok(())),
-                Ok(Answer::NotWelcome(reason)) => Some(Err(format!("member {member} says: {reason}"))),
+                Ok(Answer::Welcome) => Some((member, Ok(()))),
+                Ok(Answer::Stranger) => Some((member, Err(Unwelcome::Stranger))),
+                Ok(Answer::NotWelcome(reason)) => Some((member, Err(Unwelcome::Forgot(reason)))),
                 // It is being started, or does not know the question.
                 Ok(_) | Err(_) => None,
             }
@@ -247,12 +278,12 @@ mod tests {
                 "once had entry 90",
             ),
         ] {
-            let refused = check(said).expect_err(what);
+            let refused = check(said).expect_err(what).to_string();
             assert!(refused.contains(expected), "{what}: {refused}");
         }
         let mut stranger = instance(6, 2, 100, 100);
         stranger.cluster = Hash::new([9; 32]);
-        assert!(check(stranger).expect_err("refused").contains("another cluster"));
+        assert_eq!(check(stranger), Err(Unwelcome::Stranger));
         let mut damaged = instance(6, 3, 0, 0);
         damaged.last = None;
         assert_eq!(
@@ -267,6 +298,36 @@ mod tests {
             Ok(()),
             "another member"
         );
+    }
+
+    #[test]
+    fn one_strange_directory_stops_no_other_member() {
+        let said = |answers: &[Result<(), Unwelcome>]| -> Vec<Answered> {
+            (2..).map(NodeId::new).zip(answers.iter().cloned()).collect()
+        };
+        let (yes, strange) = (Ok(()), Err(Unwelcome::Stranger));
+        let forgot = Err(Unwelcome::Forgot("an older copy".to_owned()));
+        for (answers, takes_part, is_refused) in [
+            (said(&[]), false, false),
+            (said(&[yes.clone(), yes.clone()]), false, false),
+            (said(&[yes.clone(), strange.clone()]), true, false),
+            (said(&[yes.clone(), strange.clone()]), false, true),
+            (said(&[strange.clone(), strange.clone()]), true, true),
+            (said(&[strange]), false, true),
+            (
+                said(&[yes.clone(), yes.clone(), yes.clone(), forgot.clone()]),
+                true,
+                true,
+            ),
+        ] {
+            assert_eq!(
+                refused(&answers, takes_part).is_some(),
+                is_refused,
+                "{answers:?} {takes_part}"
+            );
+        }
+        let reason = refused(&said(&[yes, forgot]), false).expect("refused");
+        assert_eq!(reason, "member 3 says: an older copy");
     }
 
     #[test]

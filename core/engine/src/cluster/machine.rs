@@ -20,7 +20,7 @@ use minicbor::bytes::ByteVec;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::instance::Instances;
+use super::instance::{Instances, Unwelcome};
 use super::message::{Answer, Ask, ListedTenant, Manifest, NotTaken, decode, encode};
 use super::rate::TransferRate;
 use crate::EngineError;
@@ -141,7 +141,8 @@ impl EngineMachine {
                 };
                 return match blocking(|| instances.introduce(from, said)) {
                     Ok(()) => Answer::Welcome,
-                    Err(reason) => Answer::NotWelcome(reason),
+                    Err(Unwelcome::Stranger) => Answer::Stranger,
+                    Err(Unwelcome::Forgot(reason)) => Answer::NotWelcome(reason),
                 };
             }
             Ask::ClusterKeys => self

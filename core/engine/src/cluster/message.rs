@@ -96,6 +96,9 @@ pub(super) enum Answer {
     /// It may not, and why.
     #[n(21)]
     NotWelcome(#[n(0)] String),
+    /// Its directory, or the one of whoever answers, is of another cluster.
+    #[n(22)]
+    Stranger,
 }
 
 /// Why a leader did not take a command.
