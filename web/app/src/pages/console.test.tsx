@@ -207,7 +207,7 @@ describe('a cluster', () => {
     await heading('Changing the number of nodes');
     expect(location()).toMatch(/\?operation=op_/);
     await screen.findByText('The cluster has the nodes that it shall have');
-    expect(await rows()).toEqual(['1', '2', '3']);
+    await waitFor(async () => expect(await rows()).toEqual(['1', '2', '3']));
 
     const table = within(screen.getByRole('table', { name: 'Nodes of the cluster' }));
     const [, second] = table.getAllByRole('button', { name: 'Replace…' });
@@ -215,7 +215,7 @@ describe('a cluster', () => {
     if (second) await user.click(second);
     await user.click(await button('Replace node'));
     await screen.findByText('The new node has taken its place, and the old one has left');
-    expect(await rows()).toEqual(['1', '3', '4']);
+    await waitFor(async () => expect(await rows()).toEqual(['1', '3', '4']));
 
     await user.click(await button('Change version…'));
     await user.type(await screen.findByLabelText('Version'), '0.3.0');
@@ -226,7 +226,7 @@ describe('a cluster', () => {
     await user.click(await button('Move to this version'));
     await heading('Moving to another version');
     await screen.findByText('Every node runs the version and lets clients in');
-    expect(await screen.findAllByRole('cell', { name: '0.2.0' })).toHaveLength(3);
+    await waitFor(() => expect(screen.getAllByRole('cell', { name: '0.2.0' })).toHaveLength(3));
   });
 
   it('that fails says why, and can be tried again', async () => {
