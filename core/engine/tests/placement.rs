@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::{Folder, create, rows, run, session, sqlstate, tag};
 use craton_engine::{Append, Craton, EngineError, Session, SqlError, Tenant};
 use craton_kernel::Refusal;
-use craton_types::{ActorId, Format, FormatVersion, Region, Value};
+use craton_types::{ActorId, Format, FormatVersion, Region, UserDefinition, Value};
 
 const ONLY_EU: &str = "ALTER DATABASE clinic SET (placement = 'phi: eu-central eu-west; financial: eu-central')";
 const PATIENTS: &str = "CREATE TABLE patients (id bigint PRIMARY KEY, name text) WITH (data_class = 'phi')";
@@ -156,6 +156,22 @@ async fn rules_that_forbid_what_is_there_are_refused() {
     assert_eq!(sqlstate(&mut client, PATIENTS).await, "42501");
     tag(&mut client, "ALTER DATABASE clinic SET (placement = 'none')").await;
     tag(&mut client, PATIENTS).await;
+}
+
+#[tokio::test]
+async fn rules_take_the_right_to_set_them() {
+    let folder = Folder::new();
+    let (craton, _tenant, mut client) = clinic(&folder, "us-east").await;
+    let clerk = UserDefinition {
+        compliance: false,
+        ..common::user("clerk", &["clinic"])
+    };
+    craton.put_user(clerk, ActorId::NIL).await.expect("a user");
+    let clerk = craton.user("clerk").expect("the user");
+    let mut clerk = craton.open_session("clinic", &clerk).expect("a session");
+    assert_eq!(sqlstate(&mut clerk, ONLY_EU).await, "42501");
+    // Nothing was set, and nothing is refused because of it.
+    assert_eq!(tag(&mut client, PATIENTS).await, "CREATE TABLE");
 }
 
 #[tokio::test]

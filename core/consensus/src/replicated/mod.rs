@@ -21,8 +21,11 @@ mod machine;
 mod marks;
 mod members;
 mod network;
+mod proposals;
 mod reads;
+mod requests;
 mod runtime;
+mod status;
 #[cfg(test)]
 mod suite;
 mod supervisor;
@@ -41,7 +44,6 @@ use craton_types::{Format, LogIndex, NodeId, Term};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use openraft::EntryPayload;
-use openraft::error::ClientWriteError;
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
@@ -52,21 +54,17 @@ pub use marks::MarksError;
 pub use members::{ListedMember, MemberList};
 pub use network::{Lane, Peer, Transport, TransportError};
 pub use runtime::seed_elections;
+pub use status::{ClusterStatus, MemberRole, Standing};
 
-use crate::{Alone, CommittedEntry, Consensus, ConsensusError, Lost, LostReason, Role};
+use crate::{Alone, CommittedEntry, Consensus, ConsensusError, Lost, Role};
 use inbox::Inbox;
 use log::Log;
 use machine::Applied;
 use marks::Marks;
 use network::Peers;
 use reads::ReadRounds;
-use types::{Entry, Members, Proposal, Raft, StoredMembership, log_id, log_index};
+use types::{Entry, Members, Raft, StoredMembership, log_id, log_index};
 
-/// Entries that this node proposed and that are not handed out yet: one that is being replicated, and one behind it.
-/// Whoever proposes gathers commands until there is room, so that entries, not their number, grow with the load.
-const IN_FLIGHT_ENTRIES_MAX: usize = 2;
-/// After this time whoever proposed an entry is told that its fate is unknown.
-const OUTCOME_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many recovered entries are read at once.
 const RECOVERED_ENTRIES_READ: usize = 4;
 /// How many threads the node's consensus runs on.
@@ -154,69 +152,6 @@ struct Recovered {
     next: LogIndex,
     last: LogIndex,
     read: std::vec::IntoIter<Entry>,
-}
-
-/// What a member knows of its cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClusterStatus {
-    /// Its id.
-    pub node: NodeId,
-    /// What it is.
-    pub role: MemberRole,
-    /// Who leads, if it knows.
-    pub leader: Option<NodeId>,
-    /// The term.
-    pub term: Term,
-    /// The first entry that its log still has.
-    pub first: LogIndex,
-    /// The last entry of its log.
-    pub last: LogIndex,
-    /// The last entry that it knows to be committed.
-    pub committed: LogIndex,
-    /// Who votes.
-    pub voters: Vec<NodeId>,
-    /// Who learns.
-    pub learners: Vec<NodeId>,
-    /// The generation of the newest list of members that it knows.
-    pub generation: u64,
-    /// Whether its log lost entries that it may have acknowledged, and has not caught up yet.
-    pub is_incomplete: bool,
-    /// Whether it leads, and a majority has not answered for longer than an election takes.
-    pub lacks_majority: bool,
-    /// Whether its disk is full.
-    pub is_out_of_space: bool,
-    /// Whether the others let it take part.
-    pub standing: Standing,
-    /// Whether it was told to hand leadership on, and to take no more entries.
-    pub is_draining: bool,
-    /// How many entries each other member lacks, when this one leads.
-    pub lags: Vec<(NodeId, u64)>,
-}
-
-/// Whether the other members let a member take part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// They do.
-    Good,
-    /// None of them has said so yet.
-    Unknown,
-    /// One of them does not, for this reason.
-    Refused(String),
-}
-
-/// What a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemberRole {
-    /// It orders entries.
-    Leader,
-    /// It votes, and follows a leader.
-    Follower,
-    /// It stands for election.
-    Candidate,
-    /// It follows and does not vote, or is no member yet.
-    Learner,
-    /// It is being started, or has stopped.
-    Stopped,
 }
 
 /// Runs something that blocks, without holding up what else the runtime does, where it has other threads.
@@ -579,112 +514,6 @@ impl Inner {
             leader: leader.map(NodeId::new),
         }
     }
-
-    /// Whether another entry can go on its way, or be refused, at once.
-    fn has_room(&self, in_flight: usize) -> bool {
-        in_flight < IN_FLIGHT_ENTRIES_MAX || !self.leads() || *self.closed.borrow()
-    }
-
-    /// Waits for room among the entries on their way.
-    fn enter_flight(&self) -> Result<(), ConsensusError> {
-        let mut in_flight = self.in_flight.lock();
-        self.progress
-            .wait_while(&mut in_flight, |in_flight| !self.has_room(*in_flight));
-        self.check_open()?;
-        if !self.leads() {
-            return Err(self.not_leader());
-        }
-        *in_flight += 1;
-        Ok(())
-    }
-
-    fn leave_flight(&self) {
-        *self.in_flight.lock() -= 1;
-        self.progress.notify_all();
-    }
-
-    /// Has those look again who wait for room: there is another leader, or nothing is ordered any more.
-    fn signal_progress(&self) {
-        // Whoever looks has the lock until it waits, and misses nothing.
-        drop(self.in_flight.lock());
-        self.progress.notify_all();
-    }
-
-    fn propose(self: &Arc<Self>, payload: Vec<u8>, lost: Lost) -> Result<(), ConsensusError> {
-        self.enter_flight()?;
-        let sent = self
-            .raft()
-            .and_then(|raft| raft.client_write_ff(Proposal(payload.into())).now_or_never());
-        let Some(Ok(outcome)) = sent else {
-            self.leave_flight();
-            return Err(self.not_leader());
-        };
-        let inner = Arc::clone(self);
-        self.handle.spawn(async move {
-            let outcome = tokio::time::timeout(OUTCOME_TIMEOUT, outcome).await;
-            inner.leave_flight();
-            match outcome {
-                // It was handed out; whoever applies it answers.
-                Ok(Ok(Ok(_))) => {}
-                Ok(Ok(Err(ClientWriteError::ForwardToLeader(forward)))) => lost(LostReason::NotLeader {
-                    leader: forward.leader_id.map(NodeId::new),
-                }),
-                Ok(Ok(Err(ClientWriteError::ChangeMembershipError(_))) | Err(_)) | Err(_) => lost(LostReason::Unknown),
-            }
-        });
-        Ok(())
-    }
-
-    fn status(&self) -> ClusterStatus {
-        let raft = self.raft();
-        let metrics = raft.as_ref().map(|raft| raft.metrics().borrow().clone());
-        let membership = metrics
-            .as_ref()
-            .map(|metrics| metrics.membership_config.membership().clone());
-        let membership = membership.unwrap_or_default();
-        let role = metrics.as_ref().map_or(MemberRole::Stopped, |metrics| {
-            use openraft::ServerState;
-            match metrics.state {
-                ServerState::Leader => MemberRole::Leader,
-                ServerState::Follower => MemberRole::Follower,
-                ServerState::Candidate => MemberRole::Candidate,
-                ServerState::Learner => MemberRole::Learner,
-                ServerState::Shutdown => MemberRole::Stopped,
-            }
-        });
-        let last = self.log.last().map_or(LogIndex::ZERO, |last| log_index(last.index));
-        let silence_ms = metrics.as_ref().and_then(|metrics| metrics.millis_since_quorum_ack);
-        let replication = metrics.and_then(|metrics| metrics.replication).unwrap_or_default();
-        let lags = replication
-            .iter()
-            .filter(|(id, _)| **id != self.node)
-            .map(|(id, matching)| {
-                let matching = matching.map_or(LogIndex::ZERO, |matching| log_index(matching.index));
-                (NodeId::new(*id), last.get().saturating_sub(matching.get()))
-            });
-        let known = membership.nodes().map(|(_, member)| member.generation).max();
-        ClusterStatus {
-            node: NodeId::new(self.node),
-            role,
-            leader: self.leadership().leader.map(NodeId::new),
-            term: Term::new(self.leadership().term),
-            first: self
-                .log
-                .purged()
-                .map_or(LogIndex::new(1), |purged| log_index(purged.index).next()),
-            last,
-            committed: self.log.committed(),
-            voters: membership.voter_ids().map(NodeId::new).collect(),
-            learners: membership.learner_ids().map(NodeId::new).collect(),
-            generation: known.unwrap_or_default(),
-            is_incomplete: self.is_incomplete(),
-            lacks_majority: role == MemberRole::Leader && silence_ms.is_some_and(|ms| ms > supervisor::SILENCE_MS_MAX),
-            is_out_of_space: *self.out_of_space.borrow(),
-            standing: self.standing.borrow().clone(),
-            is_draining: *self.draining.borrow(),
-            lags: lags.collect(),
-        }
-    }
 }
 
 impl Consensus for Replicated {
@@ -703,14 +532,11 @@ impl Consensus for Replicated {
     }
 
     fn is_ready(&self) -> bool {
-        self.inner.has_room(*self.inner.in_flight.lock())
+        self.inner.is_ready()
     }
 
     fn wait_until_ready(&self) {
-        let mut in_flight = self.inner.in_flight.lock();
-        self.inner
-            .progress
-            .wait_while(&mut in_flight, |in_flight| !self.inner.has_room(*in_flight));
+        self.inner.wait_until_ready();
     }
 
     fn propose(&self, payload: Vec<u8>, lost: Lost) -> Result<(), ConsensusError> {
@@ -847,80 +673,6 @@ impl Inner {
         *self.failure.lock() = Some(failure);
         self.close();
     }
-
-    async fn ask_leader(&self, request: Bytes) -> Result<Bytes, ConsensusError> {
-        match self.forward(wire::Request::Application(request)).await? {
-            (_, wire::Response::Application(answer)) => Ok(answer),
-            (leader, other) => Err(unexpected(leader, &other)),
-        }
-    }
-
-    async fn ask(&self, member: u64, request: Bytes) -> Result<Bytes, ConsensusError> {
-        let unknown = || TransportError::Unreachable {
-            peer: NodeId::new(member),
-            reason: "it is not known to be a member".to_owned(),
-        };
-        let known = self.raft().and_then(|raft| {
-            let metrics = raft.metrics();
-            let metrics = metrics.borrow();
-            metrics.membership_config.membership().get_node(&member).cloned()
-        });
-        let listed = || {
-            let desired = self.desired.borrow();
-            let listed = desired.members.iter().find(|listed| listed.id.get() == member)?;
-            Some(types::Member {
-                peer_address: listed.peer_address.clone(),
-                generation: desired.generation,
-                form: types::MemberForm::of(&self.format),
-            })
-        };
-        let known = known.or_else(listed).ok_or_else(unknown)?;
-        match self
-            .peers
-            .transfer(member, &known, wire::Request::Application(request))
-            .await?
-        {
-            wire::Response::Application(answer) => Ok(answer),
-            other => Err(unexpected(member, &other)),
-        }
-    }
-
-    /// Asks the leader, as long as it is taken for the leader. Who it was, and its answer.
-    async fn forward(&self, request: wire::Request) -> Result<(u64, wire::Response), ConsensusError> {
-        let (leader, member) = self.leader_member()?;
-        let mut leadership = self.leadership.subscribe();
-        let replaced = leadership.wait_for(|now| now.leader != Some(leader));
-        tokio::select! {
-            answer = self.peers.forward(leader, &member, request) => Ok((leader, answer?)),
-            // One that was stopped, or cut off, would be waited for in vain.
-            _ = replaced => Err(TransportError::Timeout { peer: NodeId::new(leader) }.into()),
-        }
-    }
-
-    /// The leader, when it is another member.
-    fn leader_member(&self) -> Result<(u64, types::Member), ConsensusError> {
-        let leader = self.leadership().leader.filter(|leader| *leader != self.node);
-        let raft = self.raft();
-        let (Some(leader), Some(raft)) = (leader, raft) else {
-            return Err(ConsensusError::NotLeader { leader: None });
-        };
-        let metrics = raft.metrics();
-        let member = metrics
-            .borrow()
-            .membership_config
-            .membership()
-            .get_node(&leader)
-            .cloned();
-        let member = member.ok_or(ConsensusError::NotLeader { leader: None })?;
-        Ok((leader, member))
-    }
-}
-
-fn unexpected(member: u64, response: &wire::Response) -> ConsensusError {
-    ConsensusError::Peer(TransportError::Answer {
-        peer: NodeId::new(member),
-        reason: format!("something else than was asked for: {response:?}"),
-    })
 }
 
 impl Drop for Replicated {

@@ -9,9 +9,10 @@ use craton_types::{LogIndex, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::Inner;
+use super::requests::unexpected;
 use super::types::log_index;
 use super::wire::{Request, Response};
-use super::{Inner, unexpected};
 use crate::ConsensusError;
 
 type Answer = Result<LogIndex, Option<NodeId>>;

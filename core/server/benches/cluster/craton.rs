@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::authority::{Authority, free_port};
 use crate::load::{Client, Store};
+use crate::processes::Processes;
 use crate::{MEMBERS, VALUE_BYTES};
 
 const CLUSTER: &str = "benchmark";
@@ -27,7 +28,7 @@ const PASSWORD: &str = "benchmark";
 pub(crate) struct Cluster {
     directory: PathBuf,
     peer_ports: Vec<u16>,
-    processes: Vec<Option<Child>>,
+    processes: Processes,
     tls: MakeRustlsConnect,
 }
 
@@ -43,7 +44,7 @@ impl Cluster {
         let mut cluster = Self {
             directory: directory.to_owned(),
             peer_ports: (0..MEMBERS).map(|_| free_port()).collect(),
-            processes: (0..MEMBERS).map(|_| None).collect(),
+            processes: Processes::default(),
             tls: connector(authority),
         };
         for member in 0..MEMBERS {
@@ -97,17 +98,15 @@ impl Cluster {
             .args(["--members", &file("members.json")])
             .args(["--peer-listen", &format!("127.0.0.1:{}", self.peer_ports[member])])
             .args(["--peer-cert", &file("peer.crt"), "--peer-key", &file("peer.key")])
-            .args(["--peer-ca", &file("ca.crt")])
-            .stdin(Stdio::null())
-            .stderr(log);
+            .args(["--peer-ca", &file("ca.crt")]);
         if member == 0 {
             command.arg("--bootstrap");
         }
-        self.processes[member] = Some(command.spawn().expect("the server's binary"));
+        self.processes.spawn(member, &mut command, log);
     }
 
     fn endpoints(&self, member: usize) -> Option<Endpoints> {
-        let process = self.processes[member].as_ref()?.id();
+        let process = self.processes.id(member)?;
         let endpoints = Endpoints::read(&self.path(member, "data")).ok()?;
         (endpoints.process_id == process).then_some(endpoints)
     }
@@ -203,10 +202,6 @@ impl Store for Cluster {
         .boxed()
     }
 
-    fn rest(&self) -> BoxFuture<'_, ()> {
-        tokio::time::sleep(Duration::from_secs(1)).boxed()
-    }
-
     fn leader(&self) -> BoxFuture<'_, usize> {
         async {
             loop {
@@ -220,9 +215,7 @@ impl Store for Cluster {
     }
 
     fn kill(&mut self, member: usize) {
-        let mut process = self.processes[member].take().expect("it runs");
-        process.kill().expect("a child of this process");
-        process.wait().expect("a child of this process");
+        self.processes.kill(member);
     }
 
     fn restart(&mut self, member: usize) -> BoxFuture<'_, ()> {
@@ -232,19 +225,6 @@ impl Store for Cluster {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         .boxed()
-    }
-
-    fn members(&self) -> usize {
-        MEMBERS
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for process in self.processes.iter_mut().flatten() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -14,6 +14,7 @@ use tonic_prost::ProstCodec;
 
 use crate::authority::{Authority, free_port};
 use crate::load::{Client, Store};
+use crate::processes::Processes;
 use crate::{MEMBERS, VALUE_BYTES};
 
 /// `etcdserverpb.PutRequest`, <https://etcd.io/docs/v3.4/dev-guide/api_reference_v3/>.
@@ -67,7 +68,7 @@ pub(crate) struct Cluster {
     directory: PathBuf,
     /// Of clients and of members.
     ports: Vec<(u16, u16)>,
-    processes: Vec<Option<Child>>,
+    processes: Processes,
     authority_pem: String,
 }
 
@@ -83,7 +84,7 @@ impl Cluster {
         let mut cluster = Self {
             directory: directory.to_owned(),
             ports: (0..MEMBERS).map(|_| (free_port(), free_port())).collect(),
-            processes: (0..MEMBERS).map(|_| None).collect(),
+            processes: Processes::default(),
             authority_pem: authority.pem.clone(),
         };
         for member in 0..MEMBERS {
@@ -103,7 +104,8 @@ impl Cluster {
             .map(|member| format!("m{member}={}", own(self.ports[member].1)))
             .collect();
         let log = fs::File::create(file(&format!("m{member}.log"))).expect("writable");
-        let process = Command::new("etcd")
+        let mut command = Command::new("etcd");
+        command
             .args(["--name", &format!("m{member}")])
             .args(["--data-dir", &file(&format!("m{member}"))])
             .args(["--listen-client-urls", &own(client)])
@@ -114,13 +116,8 @@ impl Cluster {
             .args(["--cert-file", &file("server.crt"), "--key-file", &file("server.key")])
             .args(["--peer-cert-file", &file("server.crt")])
             .args(["--peer-key-file", &file("server.key")])
-            .args(["--peer-trusted-ca-file", &file("ca.crt"), "--peer-client-cert-auth"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("etcd is installed: make setup");
-        self.processes[member] = Some(process);
+            .args(["--peer-trusted-ca-file", &file("ca.crt"), "--peer-client-cert-auth"]);
+        self.processes.spawn(member, &mut command, log);
     }
 
     fn channel(&self, member: usize) -> Channel {
@@ -171,18 +168,12 @@ impl Store for Cluster {
         .boxed()
     }
 
-    fn rest(&self) -> BoxFuture<'_, ()> {
-        tokio::time::sleep(Duration::from_secs(1)).boxed()
-    }
-
     fn leader(&self) -> BoxFuture<'_, usize> {
         leader_of((0..MEMBERS).map(|member| self.channel(member)).collect()).boxed()
     }
 
     fn kill(&mut self, member: usize) {
-        let mut process = self.processes[member].take().expect("it runs");
-        process.kill().expect("a child of this process");
-        process.wait().expect("a child of this process");
+        self.processes.kill(member);
     }
 
     fn restart(&mut self, member: usize) -> BoxFuture<'_, ()> {
@@ -194,19 +185,6 @@ impl Store for Cluster {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         .boxed()
-    }
-
-    fn members(&self) -> usize {
-        MEMBERS
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for process in self.processes.iter_mut().flatten() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
     }
 }
 

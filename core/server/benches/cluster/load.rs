@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, join_all};
 
+use crate::MEMBERS;
+
 /// How long a single operation may take; a failover takes less.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Clients that fill a store.
@@ -16,16 +18,12 @@ pub(crate) trait Store {
     fn name(&self) -> &'static str;
     /// A connection to the leader, or to the member of this number.
     fn connect(&self, member: Option<usize>) -> BoxFuture<'static, Box<dyn Client>>;
-    /// Waits until what was written before is out of the way.
-    fn rest(&self) -> BoxFuture<'_, ()>;
     /// Which member leads.
     fn leader(&self) -> BoxFuture<'_, usize>;
     /// Kills a member as a power cut of its machine would.
     fn kill(&mut self, member: usize);
     /// Starts it again and waits until it takes part.
     fn restart(&mut self, member: usize) -> BoxFuture<'_, ()>;
-    /// How many members there are.
-    fn members(&self) -> usize;
 }
 
 /// One connection.
@@ -141,7 +139,7 @@ pub(crate) async fn failover(store: &mut dyn Store) -> Duration {
     let leader = store.leader().await;
     let killed = Arc::new(AtomicBool::new(false));
     let mut writers = Vec::new();
-    for member in (0..store.members()).filter(|member| *member != leader) {
+    for member in (0..MEMBERS).filter(|member| *member != leader) {
         let mut client = store.connect(Some(member)).await;
         let killed = Arc::clone(&killed);
         writers.push(tokio::spawn(async move {

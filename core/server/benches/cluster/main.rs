@@ -12,6 +12,7 @@ mod authority;
 mod craton;
 mod etcd;
 mod load;
+mod processes;
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,6 +24,8 @@ use load::{Figures, Store};
 const MEMBERS: usize = 3;
 /// What each write carries.
 const VALUE_BYTES: usize = 256;
+/// Between two measurements: what was written before is out of the way.
+const REST: Duration = Duration::from_secs(1);
 /// How many keys reads choose from.
 const READ_KEYS: u64 = 10_000;
 
@@ -100,7 +103,7 @@ async fn compare(arguments: &Arguments, mut stores: Vec<Box<dyn Store>>) {
     for &clients in &arguments.clients {
         let mut figures = Vec::new();
         for store in &stores {
-            store.rest().await;
+            tokio::time::sleep(REST).await;
             figures.push(load::writes(store.as_ref(), clients, time).await);
         }
         row("durable write of 256 bytes", clients, &figures);
@@ -111,7 +114,7 @@ async fn compare(arguments: &Arguments, mut stores: Vec<Box<dyn Store>>) {
     for &clients in &arguments.clients {
         let mut figures = Vec::new();
         for store in &stores {
-            store.rest().await;
+            tokio::time::sleep(REST).await;
             figures.push(load::reads(store.as_ref(), clients, READ_KEYS, time).await);
         }
         row("linearizable read", clients, &figures);
