@@ -402,6 +402,55 @@ fn a_directory_of_another_cluster_of_the_same_name_is_refused() {
 }
 
 #[test]
+fn a_second_process_under_the_number_of_one_that_runs_is_refused() {
+    let (mut cluster, place) = start_with_table();
+    for world in &mut cluster.nodes {
+        world.expect_in_log("may not take part");
+    }
+    for part in ["torn tail", "mended"] {
+        cluster.nodes[place].expect_in_log(part);
+    }
+    cluster.nodes[place].kill();
+    let mut second = cluster.prepare_node(place + 1);
+    for part in ["torn tail", "mended", "may not take part"] {
+        second.expect_in_log(part);
+    }
+    copy_folder(&cluster.nodes[place].data_dir(), &second.data_dir());
+    fs::copy(cluster.nodes[place].path("master.key"), second.path("master.key")).expect("a copy");
+    cluster.nodes[place].spawn();
+    cluster.wait_until_all_serve();
+    // The same certificate, the same directory, another address.
+    second.add_arguments(&["--peer-listen", "127.0.0.1:0"]);
+    second.spawn();
+    second.wait_for("the refusal", || {
+        explained(&second, "not_ready")
+            .contains(&"refused".to_owned())
+            .then_some(())
+    });
+    let reply = second.http("/ready");
+    assert!(reply.text.contains("a second one"), "{reply:?}");
+    cluster.wait_until_all_serve();
+    cluster.nodes[place].psql("INSERT INTO visits VALUES (1)");
+    assert_eq!(cluster.nodes[place].psql("SELECT count(*) FROM visits"), "1");
+}
+
+#[test]
+fn a_member_that_is_told_another_cluster_id_does_not_start() {
+    let (mut cluster, place) = start_with_table();
+    for part in ["torn tail", "mended"] {
+        cluster.nodes[place].expect_in_log(part);
+    }
+    cluster.nodes[place].kill();
+    let world = &mut cluster.nodes[place];
+    world.add_arguments(&["--cluster-id", "clu_other"]);
+    world.expect_in_log("is not that of node-");
+    let status = world.start_process().wait().expect("a child");
+    assert_eq!(status.code(), Some(1));
+    let name = format!("is not that of node-{}.clu_other.peer.craton.internal", place + 1);
+    assert!(world.log().contains(&name), "{}", world.log());
+}
+
+#[test]
 fn a_member_whose_write_ahead_log_is_damaged_gets_everything_back_and_says_so() {
     let (mut cluster, place) = start_with_table();
     for id in 0..20 {
