@@ -35,12 +35,20 @@ pub(crate) trait Client: Send {
 }
 
 /// How long every operation took.
+#[derive(Default)]
 pub(crate) struct Figures {
     elapsed: Duration,
     sorted: Vec<Duration>,
 }
 
 impl Figures {
+    /// Adds those of another time.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.elapsed += other.elapsed;
+        self.sorted.extend(other.sorted);
+        self.sorted.sort_unstable();
+    }
+
     pub(crate) fn rate(&self) -> f64 {
         let operations = u32::try_from(self.sorted.len()).expect("fewer");
         f64::from(operations) / self.elapsed.as_secs_f64()

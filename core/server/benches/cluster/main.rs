@@ -33,6 +33,7 @@ const READ_KEYS: u64 = 10_000;
 struct Arguments {
     clients: Vec<usize>,
     seconds: u64,
+    rounds: usize,
     kills: usize,
     only: Option<String>,
 }
@@ -41,7 +42,8 @@ impl Arguments {
     fn parse() -> Self {
         let mut arguments = Self {
             clients: vec![1, 16, 64, 256],
-            seconds: 10,
+            seconds: 4,
+            rounds: 5,
             kills: 5,
             only: None,
         };
@@ -56,11 +58,12 @@ impl Arguments {
                         .collect();
                 }
                 "--seconds" => arguments.seconds = value().parse().expect("a number"),
+                "--rounds" => arguments.rounds = value().parse().expect("a number"),
                 "--kills" => arguments.kills = value().parse().expect("a number"),
                 "--only" => arguments.only = Some(value()),
                 // What cargo passes to every bench.
                 "--bench" => {}
-                other => panic!("{other} is no option: --clients A,B,…, --seconds N, --kills N, --only craton|etcd"),
+                other => panic!("{other} is no option: --clients A,B,…, --seconds N, --rounds N, --kills N, --only craton|etcd"),
             }
         }
         arguments
@@ -101,22 +104,14 @@ async fn compare(arguments: &Arguments, mut stores: Vec<Box<dyn Store>>) {
     println!("| what | clients | {} | ratio |", names.join(" | "));
     println!("|---|---|{}---|", "---|".repeat(stores.len()));
     for &clients in &arguments.clients {
-        let mut figures = Vec::new();
-        for store in &stores {
-            tokio::time::sleep(REST).await;
-            figures.push(load::writes(store.as_ref(), clients, time).await);
-        }
+        let figures = in_turns(arguments, &stores, |store| load::writes(store, clients, time)).await;
         row("durable write of 256 bytes", clients, &figures);
     }
     for store in &stores {
         load::fill(store.as_ref(), READ_KEYS).await;
     }
     for &clients in &arguments.clients {
-        let mut figures = Vec::new();
-        for store in &stores {
-            tokio::time::sleep(REST).await;
-            figures.push(load::reads(store.as_ref(), clients, READ_KEYS, time).await);
-        }
+        let figures = in_turns(arguments, &stores, |store| load::reads(store, clients, READ_KEYS, time)).await;
         row("linearizable read", clients, &figures);
     }
     let mut gaps = Vec::new();
@@ -133,6 +128,25 @@ async fn compare(arguments: &Arguments, mut stores: Vec<Box<dyn Store>>) {
         "| no write after `kill -9` of the leader | 3 | {} | |",
         gaps.join(" | ")
     );
+}
+
+/// Measures one store after the other, several times, so that what else the machine does meets all of them.
+async fn in_turns<'a, F>(
+    arguments: &Arguments,
+    stores: &'a [Box<dyn Store>],
+    measure: impl Fn(&'a dyn Store) -> F,
+) -> Vec<Figures>
+where
+    F: Future<Output = Figures>,
+{
+    let mut figures: Vec<_> = stores.iter().map(|_| Figures::default()).collect();
+    for _ in 0..arguments.rounds {
+        for (store, figures) in stores.iter().zip(&mut figures) {
+            tokio::time::sleep(REST).await;
+            figures.add(measure(store.as_ref()).await);
+        }
+    }
+    figures
 }
 
 fn row(what: &str, clients: usize, figures: &[Figures]) {
