@@ -10,7 +10,7 @@ use craton_kernel::{
     ApplyError, Command, Operation, RowReader, StreamWrite, SubjectKeyEffect, TenantState, ViewWrite, key_epoch_of,
     replay,
 };
-use craton_log::{Disk, LogHead, LogReader, SyncJob, TenantLog, TenantLogRecovery, Writeback};
+use craton_log::{Disk, LogHead, LogReader, SyncJob, SyncedDamage, TenantLog, TenantLogRecovery, Writeback};
 use craton_projection::{Applied, Flush, Projection, ProjectionError, ProjectionOptions, RowVersion};
 use craton_proof::HashReader;
 use craton_types::planted::{Bug, is_planted};
@@ -113,15 +113,16 @@ impl TenantWriter {
         } = resources;
         let is_system = tenant == SYSTEM_TENANT;
         create_directory(&**disk, directory)?;
-        let open_log = match damage.is_member() {
-            true => TenantLog::open_with_damage,
-            false => TenantLog::open,
+        let on_damage = SyncedDamage {
+            keep: damage.is_member(),
+            // The write-ahead log has forgotten nothing of what follows.
+            replaceable_from: known_heads.get(tenant).map_or(Offset::ZERO, |head| head.end),
         };
-        let log = open_log(disk.clone(), &directory.join("log"), tenant, *log_options).map_err(|source| {
-            EngineError::TenantLog {
-                database: name.clone(),
-                source,
-            }
+        let log_directory = directory.join("log");
+        let log = TenantLog::open_with_damage(disk.clone(), &log_directory, tenant, *log_options, on_damage);
+        let log = log.map_err(|source| EngineError::TenantLog {
+            database: name.clone(),
+            source,
         })?;
         for (offset, field) in &log.recovery().damaged {
             damage.note(&name, *offset, field);
@@ -520,6 +521,8 @@ fn belongs_to(state: &TenantState, log: &LogReader) -> bool {
 /// log last forgot something.
 fn marked(mark: Option<(Offset, LogIndex)>, head: Option<&LogHead>, log: &LogReader) -> Option<(Offset, LogIndex)> {
     let is_whole = |head: &&LogHead| head.compare(log, false).is_ok_and(|compared| compared.is_ok());
+    // What was set aside comes again from the write-ahead log.
+    let mark = mark.filter(|(end, _)| *end <= log.published());
     mark.max(head.filter(is_whole).map(|head| (head.end, head.index)))
 }
 

@@ -98,6 +98,41 @@ async fn what_concerns_all_databases_is_shown_to_each() {
     assert_eq!(found[1][4], "set_aside");
 }
 
+/// No record names the hash of the last one, so what the chain says cannot be put back; the write-ahead log still has it.
+#[tokio::test]
+async fn the_last_records_of_a_log_come_again_from_the_write_ahead_log() {
+    let folder = Folder::new();
+    let disk = MemoryDisk::new();
+    let open = |disk: &MemoryDisk| folder.options().disk(Arc::new(disk.clone())).open(folder.data());
+    let engine = open(&disk).expect("opens");
+    prepare(&engine).await;
+    engine.close().expect("closed");
+    drop(engine);
+    let is_log = |path: &PathBuf| {
+        let path = path.display().to_string();
+        path.ends_with("/log/00000000000000000000.segment") && !path.contains("00000000-0000-0000-0000-000000000001")
+    };
+    let log = disk.paths().into_iter().find(is_log).expect("the log");
+    let whole = disk.contents(&log).expect("the log");
+    let last = whole.windows(4).rposition(|bytes| bytes == b"CRTR").expect("a record");
+    for cut in [false, true] {
+        let disk = disk.fork();
+        disk.tamper(&log, |bytes| match cut {
+            true => bytes.truncate(last),
+            false => bytes[last + 40] ^= 1,
+        });
+        let engine = open(&disk).expect("opens");
+        assert!(disk.contents(&log).expect("the log").starts_with(&whole));
+        let mut sql = session(&engine, "main");
+        let notes = rows(&mut sql, "SELECT text FROM notes").await;
+        assert_eq!(notes, [[Value::Text("early".to_owned())]]);
+        let found = recoveries(&engine, 1).await;
+        let is_set_aside = |found: &Vec<String>| found[1] == "log" && found[4] == "set_aside";
+        assert_eq!(found.iter().any(is_set_aside), !cut, "{found:?}");
+        engine.close().expect("closed");
+    }
+}
+
 fn newest_segment(disk: &MemoryDisk, wal: &Path) -> PathBuf {
     let segments = disk
         .paths()

@@ -18,8 +18,8 @@ mod wal;
 
 pub use disk::{Disk, DiskFile, DiskLock, RealDisk};
 pub use tenant::{
-    LogReader, Repaired, ScrubStep, SyncJob, TENANT_SEGMENT_BYTES_DEFAULT, TenantLog, TenantLogError, TenantLogOptions,
-    TenantLogRecovery, TornRecords, Writeback, check_body,
+    LogReader, Repaired, ScrubStep, SyncJob, SyncedDamage, TENANT_SEGMENT_BYTES_DEFAULT, TenantLog, TenantLogError,
+    TenantLogOptions, TenantLogRecovery, TornRecords, Writeback, check_body,
 };
 pub use wal::{
     BATCH_BYTES_MAX, CoveredPurge, Damage, HeadsDamage, LogHead, LogHeadMismatch, OnDamage, Placement, PreparedPurge,

@@ -39,7 +39,7 @@ use craton_proof::Frontier;
 use craton_types::{Hash, Offset, Record, RecordHeader, SegmentFooter};
 
 pub use error::TenantLogError;
-pub use open::{TenantLogRecovery, TornRecords};
+pub use open::{SyncedDamage, TenantLogRecovery, TornRecords};
 pub use reader::LogReader;
 pub use records::check_body;
 pub use repair::Repaired;

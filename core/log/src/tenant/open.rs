@@ -33,17 +33,29 @@ pub struct TenantLogRecovery {
     /// Whether indexes and hash files were missing or damaged and were derived from the records again.
     pub derived_again: bool,
     /// Records and segments' ends that are damaged though they were synced, and their first field that is wrong. Only of
-    /// a log that was opened with [`TenantLog::open_with_damage`].
+    /// a log that was opened with [`SyncedDamage::keep`].
     pub damaged: Vec<(Offset, &'static str)>,
 }
 
-/// What becomes of damage to what was synced.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SyncedDamage {
-    /// The log does not open.
-    Refused,
-    /// It opens if the chain says what belongs there.
-    Kept,
+/// What becomes of damage to what was synced. By default the log does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncedDamage {
+    /// Whether it opens when the records around say what belongs there: one record of the last segment, or headers and
+    /// footers of segments. Reading what is damaged gives [`TenantLogError::Corrupt`] until
+    /// [`LogReader::repair`](super::LogReader::repair) and [`LogReader::mend_frames`](super::LogReader::mend_frames) have put it right.
+    /// Nothing is cut off.
+    pub keep: bool,
+    /// Records of the last segment from here on can be appended again: from the first one that is damaged they are set aside.
+    pub replaceable_from: Offset,
+}
+
+impl Default for SyncedDamage {
+    fn default() -> Self {
+        Self {
+            keep: false,
+            replaceable_from: Offset::new(u64::MAX),
+        }
+    }
 }
 
 /// What a crash left after the last whole record, behind everything known to be synced. The write-ahead log still
@@ -102,26 +114,14 @@ impl TenantLog {
         tenant: TenantId,
         options: TenantLogOptions,
     ) -> Result<Self, TenantLogError> {
-        Self::open_as(disk, dir, tenant, options, SyncedDamage::Refused)
+        Self::open_with_damage(disk, dir, tenant, options, SyncedDamage::default())
     }
 
-    /// As [`Self::open`], but opens a log as well of which something is damaged that was synced, as long as the records
-    /// around it say what belongs there: one record of the last segment, or headers and footers of segments. Reading what is damaged
-    /// gives [`TenantLogError::Corrupt`] until [`LogReader::repair`](super::LogReader::repair) and
-    /// [`LogReader::mend_frames`](super::LogReader::mend_frames) have put it right. Nothing is cut off.
+    /// As [`Self::open`], but opens a log as well of which something is damaged that was synced.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As [`Self::open`], for damage that `on_damage` does not allow.
     pub fn open_with_damage(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        tenant: TenantId,
-        options: TenantLogOptions,
-    ) -> Result<Self, TenantLogError> {
-        Self::open_as(disk, dir, tenant, options, SyncedDamage::Kept)
-    }
-
-    fn open_as(
         disk: Arc<dyn Disk>,
         dir: &Path,
         tenant: TenantId,
@@ -236,9 +236,7 @@ fn check_segments(
                 return Err(TenantLogError::corrupt(first, "previous_hash"));
             }
             (Ok(header), _) => header,
-            (Err(TenantLogError::Corrupt { offset, field }), Some(previous_hash))
-                if on_damage == SyncedDamage::Kept =>
-            {
+            (Err(TenantLogError::Corrupt { offset, field }), Some(previous_hash)) if on_damage.keep => {
                 damaged.push((offset, field));
                 SegmentHeader {
                     tenant,
@@ -258,7 +256,7 @@ fn check_segments(
         };
         let record_count = match &footer {
             Some(footer) => footer.record_count,
-            None if on_damage == SyncedDamage::Kept && end > first => {
+            None if on_damage.keep && end > first => {
                 damaged.push((Offset::new(end), "footer"));
                 end - first
             }
@@ -409,15 +407,16 @@ impl ActiveScan {
             anchors: Vec::new(),
         };
         let length = scan.file.length()?;
+        let is_replaceable = |offset| offset >= on_damage.replaceable_from.get();
         let mut body = Vec::new();
         loop {
             let offset = first + scan.tree.size();
             let unsynced = offset >= synced;
             let wrong = match read_header(&scan.file, scan.end, tenant, offset)? {
-                Found::End if unsynced => return Ok(scan),
+                Found::End if unsynced || is_replaceable(offset) => return Ok(scan),
                 Found::End => "missing",
                 Found::Footer if scan.footer_is_whole()? => {
-                    if !unsynced {
+                    if !unsynced && !is_replaceable(offset) {
                         return Err(TenantLogError::corrupt(offset, "missing"));
                     }
                     // The crash came between closing this segment and creating the next. It is closed again
@@ -440,13 +439,15 @@ impl ActiveScan {
                 },
             };
             if !unsynced {
-                if on_damage == SyncedDamage::Kept
+                if on_damage.keep
                     && let Some((next, position)) = scan.find(offset + 1, tenant, length)?
                 {
                     scan.step_over(wrong, &next, position, builder)?;
                     continue;
                 }
-                return Err(TenantLogError::corrupt(offset, wrong));
+                if !is_replaceable(offset) {
+                    return Err(TenantLogError::corrupt(offset, wrong));
+                }
             }
             scan.damage = Some(wrong);
             return Ok(scan);

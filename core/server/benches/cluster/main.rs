@@ -63,7 +63,9 @@ impl Arguments {
                 "--only" => arguments.only = Some(value()),
                 // What cargo passes to every bench.
                 "--bench" => {}
-                other => panic!("{other} is no option: --clients A,B,…, --seconds N, --rounds N, --kills N, --only craton|etcd"),
+                other => panic!(
+                    "{other} is no option: --clients A,B,…, --seconds N, --rounds N, --kills N, --only craton|etcd"
+                ),
             }
         }
         arguments

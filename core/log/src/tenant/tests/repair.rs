@@ -3,10 +3,20 @@
 use super::*;
 
 fn open_with_damage(disk: &MemoryDisk) -> Result<TenantLog, TenantLogError> {
+    open_allowing(
+        disk,
+        SyncedDamage {
+            keep: true,
+            ..SyncedDamage::default()
+        },
+    )
+}
+
+fn open_allowing(disk: &MemoryDisk, on_damage: SyncedDamage) -> Result<TenantLog, TenantLogError> {
     let options = TenantLogOptions {
         segment_bytes: SEGMENT_BYTES,
     };
-    TenantLog::open_with_damage(Arc::new(disk.clone()), Path::new(DIR), TENANT, options)
+    TenantLog::open_with_damage(Arc::new(disk.clone()), Path::new(DIR), TENANT, options, on_damage)
 }
 
 /// A log of two closed segments and a third one, all of it synced.
@@ -221,5 +231,54 @@ fn a_record_that_is_appended_again_repairs_the_damaged_one() {
         assert_eq!(repaired.len(), 1, "{repaired:?}");
         assert_eq!(repaired[0].offset.get(), offset as u64);
         assert_eq!(disk.contents(path), whole);
+    }
+}
+
+/// No record follows the last one that could name its hash. It is set aside only where it can come again.
+#[test]
+fn damaged_records_that_can_be_appended_again_are_set_aside() {
+    let records = records(22);
+    let whole = synced(&records);
+    let path = &files(&whole, ".segment")[2];
+    let last = stored_bytes(records[21].header.payload_length);
+    type Harm = fn(&mut Vec<u8>, usize);
+    let harms: [(&str, Harm); 3] = [
+        ("the last header", |bytes, last| {
+            let at = bytes.len() - last + 20;
+            bytes[at] ^= 1;
+        }),
+        ("the end is cut off", |bytes, last| bytes.truncate(bytes.len() - last)),
+        ("half of the last record is cut off", |bytes, last| {
+            bytes.truncate(bytes.len() - last / 2);
+        }),
+    ];
+    for (what, harm) in harms {
+        for keep in [false, true] {
+            let disk = whole.fork();
+            disk.tamper(path, |bytes| harm(bytes, usize::try_from(last).expect("short")));
+            let from = |offset| SyncedDamage {
+                keep,
+                replaceable_from: Offset::new(offset),
+            };
+            for _ in 0..2 {
+                let refused = open_allowing(&disk, from(22)).map(drop);
+                assert!(
+                    matches!(refused, Err(TenantLogError::Corrupt { offset, .. }) if offset.get() == 21),
+                    "{what}: {refused:?}"
+                );
+            }
+            // Once more, as after a crash before they came again.
+            for _ in 0..2 {
+                let log = open_allowing(&disk, from(16)).expect("opens");
+                assert_eq!(log.next_offset().get(), 21, "{what}");
+                check_hashes(&log, &records[..21]).expect("those before are whole");
+            }
+            let mut log = open_allowing(&disk, from(16)).expect("opens");
+            append_all(&mut log, &records[15..]).expect("appended again");
+            log.sync().expect("synced");
+            drop(log);
+            assert_eq!(disk.contents(path), whole.contents(path), "{what}");
+            check_hashes(&open(&disk).expect("opens"), &records).expect("whole");
+        }
     }
 }
