@@ -167,6 +167,24 @@ async function walk(context, authenticator) {
   await look('cluster-version-missing');
   await page.keyboard.press('Escape');
 
+  step('an upgrade is made final, where there is something to make final');
+  const said = await page.waitForFunction(
+    async (path) => (await (await fetch(path)).json()).format,
+    `/api/v1/orgs/${org}/clusters/${cluster}`,
+  );
+  const format = await said.jsonValue();
+  if (format.newest > format.active) {
+    await button('Make final…').click();
+    await visible(`The nodes write format version ${format.newest} from then on.`);
+    await look('cluster-finalize');
+    await button('Make final').click();
+    await heading('Making the upgrade final');
+    await page.getByText('Every node writes the newer format version').waitFor({ timeout: readyTimeoutMs });
+  }
+  await button('Make final…').hover();
+  await visible(`The cluster writes the newest format version that all of its nodes know, ${format.newest}.`);
+  await look('cluster-final');
+
   step('a second cluster with the same name is refused with a reason');
   await page.goto(`${baseUrl}/orgs/${org}/clusters/new`);
   await page.getByLabel('Cluster name').fill('patient-records');

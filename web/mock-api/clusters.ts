@@ -3,7 +3,7 @@ import { secretOf } from './ids';
 import { invalid, notFound, Refusal } from './problem';
 import { accepted, created, ok, pageOf, signedIn, textOf, type Route, type SignedInCall } from './routing';
 import { requireRole } from './organisations';
-import type { MockCluster, MockOperation } from './state';
+import { FORMAT_NEWEST, type MockCluster, type MockOperation } from './state';
 
 const CREATE_STEPS = ['placed', 'certificate', 'started', 'joined', 'configured', 'probed'];
 const DELETE_STEPS = ['removed'];
@@ -18,7 +18,7 @@ function find(call: SignedInCall) {
 }
 
 function view(cluster: MockCluster): Cluster {
-  const { users: _users, ...visible } = cluster;
+  const { users: _users, format_active: _active, ...visible } = cluster;
   return visible;
 }
 
@@ -123,6 +123,7 @@ function witnessesOf(cluster: Cluster): ClusterWitnesses {
 
 /** The only version that the mock's nodes offer. */
 const INSTALLED_VERSION = '0.2.0';
+const FINAL_STEPS = ['finalized', 'probed'];
 
 function nodeCountOf(value: unknown): number {
   const nodeCount = Number(value);
@@ -139,11 +140,17 @@ function newNode({ state }: SignedInCall, member: number): Cluster['nodes'][numb
     role: null,
     wanted_version: null,
     server_version: null,
+    format: null,
   };
 }
 
 /** Starts a change of a ready cluster's nodes; the mock has them changed at once. */
-function changeNodes(call: SignedInCall, kind: string, nodes: (cluster: MockCluster) => Cluster['nodes']) {
+function changeNodes(
+  call: SignedInCall,
+  kind: string,
+  nodes: (cluster: MockCluster) => Cluster['nodes'],
+  steps = CHANGE_STEPS,
+) {
   requireRole(call, 'owner', 'admin', 'member');
   const { state, user } = call;
   const { organisation, cluster } = find(call);
@@ -155,7 +162,7 @@ function changeNodes(call: SignedInCall, kind: string, nodes: (cluster: MockClus
     id: state.id('op'),
     kind,
     target: cluster.id,
-    steps: CHANGE_STEPS,
+    steps,
     startedAt: state.now().getTime(),
     failsAtStep: null,
     cancelledAt: null,
@@ -202,6 +209,8 @@ export const clusterRoutes: Route[] = [
       host: `${name}-${id.slice(-8)}.local.craton.localhost`,
       port: 54321 + organisation.clusters.length,
       nodes: Array.from({ length: nodeCount }, (_, index) => newNode(call, index + 1)),
+      format: null,
+      format_active: 1,
       change: null,
       last_error: null,
       users: [{ name: 'app', created_at: state.iso(), password_rotated_at: null }],
@@ -277,6 +286,26 @@ export const clusterRoutes: Route[] = [
         throw invalid('/version', 'pattern', `This version is not installed on ${nodes[0]?.node_id ?? 'any node'}.`);
       return nodes.map((node) => ({ ...node, wanted_version: version, server_version: version }));
     }),
+  ),
+  signedIn('post', '/api/v1/orgs/{org}/clusters/{cluster}/finalize', (call) =>
+    changeNodes(
+      call,
+      'cluster.finalize',
+      (cluster) => {
+        const wanted = Number(call.body['format_version']);
+        if (wanted > FORMAT_NEWEST)
+          throw new Refusal(
+            409,
+            'format_unknown',
+            `Format version ${wanted} is asked for, and the build of member 1 knows versions up to ${FORMAT_NEWEST}.`,
+          );
+        if (wanted <= cluster.format_active)
+          throw new Refusal(409, 'unchanged', 'The cluster writes this format version already.');
+        cluster.format_active = wanted;
+        return cluster.nodes;
+      },
+      FINAL_STEPS,
+    ),
   ),
   signedIn('post', '/api/v1/orgs/{org}/clusters/{cluster}/nodes/{member}/replace', (call) =>
     changeNodes(call, 'cluster.replace_node', ({ nodes }) => {

@@ -27,7 +27,10 @@ export type MockOrganisation = {
   auditEvents: AuditEvent[];
 };
 
-export type MockCluster = Writable<Cluster> & { users: Writable<DatabaseUser>[] };
+/** The newest version of the formats that the mock's nodes know. */
+export const FORMAT_NEWEST = 2;
+
+export type MockCluster = Writable<Cluster> & { users: Writable<DatabaseUser>[]; format_active: number };
 
 /** An operation is a function of time: `steps` are walked at one per `stepMs` from `startedAt`. */
 export type MockOperation = {
@@ -147,10 +150,12 @@ export class MockState {
     }
     if (operation.kind === 'cluster.create' && view.state === 'running') cluster.state = 'provisioning';
     const serves = cluster.state === 'ready';
+    cluster.format = serves ? { active: cluster.format_active, newest: FORMAT_NEWEST } : null;
     cluster.nodes = cluster.nodes.map((node, index) => ({
       ...node,
       role: serves && cluster.nodes.length > 1 ? (index === 0 ? ('leader' as const) : ('follower' as const)) : null,
       server_version: serves ? (node.server_version ?? '0.1.0') : null,
+      format: cluster.format,
       state: cluster.state === 'ready' ? 'running' : cluster.state === 'failed' ? 'failed' : 'starting',
     }));
     return cluster;

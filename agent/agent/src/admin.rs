@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
-use craton_agent_protocol::{DesiredMembership, DesiredUser, ObservedDatabase, ObservedMembership};
+use craton_agent_protocol::{DesiredMembership, DesiredUser, ObservedDatabase, ObservedFormat, ObservedMembership};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -63,6 +63,8 @@ pub(crate) struct ServerStatus {
     pub(crate) poisoned: bool,
     /// Its part in its group; `None` for a server that stands alone.
     pub(crate) cluster: Option<ObservedMembership>,
+    /// Which versions of the formats it writes and knows; `None` for a build that does not say.
+    pub(crate) format: Option<ObservedFormat>,
 }
 
 #[derive(serde::Serialize)]
@@ -98,6 +100,12 @@ pub(crate) async fn put_members(socket: &Path, membership: &DesiredMembership) -
 /// Lets another member lead, and takes no new work.
 pub(crate) async fn drain(socket: &Path) -> Result<(), AdminError> {
     call(socket, Method::POST, "/v1/drain", Bytes::new()).await.map(drop)
+}
+
+/// Lets the server's cluster write a version of the formats; nothing happens when it writes it, or a newer one, already.
+pub(crate) async fn finalize(socket: &Path, version: u8) -> Result<(), AdminError> {
+    let body = serde_json::json!({ "version": version }).to_string().into();
+    call(socket, Method::POST, "/v1/finalize", body).await.map(drop)
 }
 
 /// Asks for the server's status.

@@ -25,6 +25,7 @@ use crate::{
     instance::InstanceDirectory,
     link::{Link, LinkHandle},
     time::monotonic_now,
+    versions::Versions,
 };
 
 const ENROL_BACKOFF: Backoff = Backoff {
@@ -112,6 +113,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
         observed: observed_sender,
         wake: wake.clone(),
         certificates,
+        versions: Versions::default(),
     };
     let link = Link {
         platform: config.platform,

@@ -59,6 +59,8 @@ pub struct LocalInstance {
     pub reload_due: bool,
     /// The hash of the desired instance that was applied in full.
     pub applied: Option<ContentHash>,
+    /// The version of the formats that it writes, when it answers and says so.
+    pub format_active: Option<u8>,
 }
 
 /// A step. Every step may be taken again without harm.
@@ -78,6 +80,8 @@ pub enum Action {
     PutMembers,
     /// Bring databases and users in place.
     Configure,
+    /// Let the cluster write a newer version of the formats.
+    Finalize,
     /// Let another member lead and the process end; the next step starts the wanted version.
     Restart,
     /// Let the process end; it is killed when it takes too long.
@@ -155,7 +159,9 @@ fn settle(local: &LocalInstance, wanted: &DesiredInstance) -> Option<Action> {
     match &wanted.membership {
         Some(membership) if is_outdated(membership.generation) => Some(Action::PutMembers),
         Some(_) if !local.membership.is_some_and(|membership| membership.is_serving) => None,
-        _ => (local.applied != Some(wanted.content_hash())).then_some(Action::Configure),
+        _ if local.applied != Some(wanted.content_hash()) => Some(Action::Configure),
+        // Last, so that a member that does not know the version keeps no password from being changed.
+        _ => (local.format_active < wanted.format_version).then_some(Action::Finalize),
     }
 }
 
@@ -190,6 +196,7 @@ mod tests {
             established: false,
             membership: None,
             server_version: None,
+            format_version: None,
         };
         with(instance)
     }
@@ -226,6 +233,7 @@ mod tests {
             runs_version: None,
             reload_due: false,
             applied: None,
+            format_active: None,
         }
     }
 
@@ -360,6 +368,33 @@ mod tests {
                 ..local(*process)
             };
             assert_eq!(actions(desired, Some(local.clone())), *steps, "{local:?}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_version_is_asked_for_once_everything_else_is_in_place() {
+        use ProcessCondition as P;
+        let stopped = P::Stopped { start_allowed: true };
+        for (wanted, active, process, is_applied, steps) in [
+            (Some(2), Some(1), P::Answering, true, &[Action::Finalize][..]),
+            (Some(2), None, P::Answering, true, &[Action::Finalize]),
+            (Some(2), Some(1), P::Answering, false, &[Action::Configure]),
+            (Some(2), Some(2), P::Answering, true, &[]),
+            (Some(2), Some(3), P::Answering, true, &[]),
+            (None, Some(1), P::Answering, true, &[]),
+            (Some(2), None, P::Silent, true, &[]),
+            (Some(2), None, stopped, true, &[Action::Start]),
+        ] {
+            let desired = with(DesiredInstance {
+                format_version: wanted,
+                ..desired(RunState::Running).instances[0].clone()
+            });
+            let local = LocalInstance {
+                applied: is_applied.then(|| desired.instances[0].content_hash()),
+                format_active: active,
+                ..local(process)
+            };
+            assert_eq!(actions(&desired, Some(local.clone())), steps, "{wanted:?} {local:?}");
         }
     }
 

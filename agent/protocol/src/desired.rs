@@ -168,6 +168,9 @@ pub struct DesiredInstance {
     pub membership: Option<DesiredMembership>,
     /// The installed version that it shall run; the agent's own choice when absent.
     pub server_version: Option<String>,
+    /// The version of the formats that its cluster shall write at least, from which there is no way back to a build that does
+    /// not know it; the cluster's own choice when absent.
+    pub format_version: Option<u8>,
 }
 
 impl DesiredInstance {
@@ -491,6 +494,7 @@ pub(crate) mod tests {
                 members: [1, 2].map(member_at).to_vec(),
             }),
             server_version: Some("0.2.0".into()),
+            format_version: Some(2),
         }
     }
 

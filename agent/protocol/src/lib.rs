@@ -55,6 +55,7 @@ pub use message::{
     PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, PlatformMessage, negotiate,
 };
 pub use observed::{
-    ERROR_BYTES_MAX, Endpoint, InstancePhase, ObservedDatabase, ObservedInstance, ObservedState, SERVER_VERSIONS_MAX,
+    ERROR_BYTES_MAX, Endpoint, FormatRange, InstalledVersion, InstancePhase, ObservedDatabase, ObservedFormat,
+    ObservedInstance, ObservedState, SERVER_VERSIONS_MAX,
 };
 pub use token::{JOIN_TOKEN_PREFIX, JoinToken, JoinTokenError};

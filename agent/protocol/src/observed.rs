@@ -66,6 +66,41 @@ pub struct ObservedDatabase {
     pub log_key: String,
 }
 
+/// Which versions of the formats a server writes and knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ObservedFormat {
+    /// The one that its cluster has decided on.
+    pub active: u8,
+    /// The newest one that its build knows.
+    pub newest: u8,
+}
+
+/// The versions of the formats that a build opens and writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FormatRange {
+    /// The oldest one.
+    pub oldest: u8,
+    /// The newest one.
+    pub newest: u8,
+}
+
+impl FormatRange {
+    /// Whether the build works on data of a version.
+    #[must_use]
+    pub fn knows(self, version: u8) -> bool {
+        (self.oldest..=self.newest).contains(&version)
+    }
+}
+
+/// A version of the server that is installed on the node.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct InstalledVersion {
+    /// Its name.
+    pub name: String,
+    /// What its program says of itself; `None` when it says nothing.
+    pub formats: Option<FormatRange>,
+}
+
 /// One instance on the node.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ObservedInstance {
@@ -86,6 +121,8 @@ pub struct ObservedInstance {
     /// The installed version that its process, or the last one, was started from; `None` before the first, or when it was
     /// the agent's own choice.
     pub runs_version: Option<String>,
+    /// What it writes and knows once it answers; `None` for a server that does not say.
+    pub format: Option<ObservedFormat>,
     /// When the served certificate expires, in seconds since the Unix epoch.
     pub certificate_not_after_s: Option<u64>,
     /// When the certificate for other members expires, in seconds since the Unix epoch.
@@ -105,8 +142,8 @@ pub struct ObservedInstance {
 pub struct ObservedState {
     /// The generation of the desired state that the agent worked towards; 0 before the first.
     pub generation: u64,
-    /// The names of the server's versions that are installed beside the agent's own choice, sorted.
-    pub server_versions: Vec<String>,
+    /// The server's versions that are installed beside the agent's own choice, sorted by name.
+    pub server_versions: Vec<InstalledVersion>,
     /// The instances, sorted by cluster and member.
     pub instances: Vec<ObservedInstance>,
 }
@@ -116,6 +153,12 @@ impl ObservedState {
     #[must_use]
     pub fn instance(&self, id: &InstanceId) -> Option<&ObservedInstance> {
         self.instances.iter().find(|instance| instance.id() == *id)
+    }
+
+    /// An installed version.
+    #[must_use]
+    pub fn server_version(&self, name: &str) -> Option<&InstalledVersion> {
+        self.server_versions.iter().find(|version| version.name == name)
     }
 
     /// Whether the two differ in more than log positions, which move all the time and are no reason to speak up.
@@ -134,7 +177,7 @@ impl ObservedState {
     pub(crate) fn check_limits(&self) -> Result<(), LimitError> {
         at_most("server_versions", self.server_versions.len(), SERVER_VERSIONS_MAX)?;
         for version in &self.server_versions {
-            at_most("server_versions[]", version.len(), VERSION_BYTES_MAX)?;
+            at_most("server_versions[].name", version.name.len(), VERSION_BYTES_MAX)?;
         }
         at_most("instances", self.instances.len(), INSTANCES_MAX)?;
         self.instances.iter().try_for_each(ObservedInstance::check_limits)
@@ -194,7 +237,10 @@ pub(crate) mod tests {
     pub(crate) fn observed(position: u64) -> ObservedState {
         ObservedState {
             generation: 5,
-            server_versions: vec!["0.2.0".into()],
+            server_versions: vec![InstalledVersion {
+                name: "0.2.0".into(),
+                formats: Some(FormatRange { oldest: 1, newest: 2 }),
+            }],
             instances: vec![ObservedInstance {
                 cluster_id: ClusterId::parse("clu_01h455vb4pex5vsknk084sn02q").unwrap(),
                 member_id: member(1),
@@ -209,6 +255,7 @@ pub(crate) mod tests {
                 restarts: 0,
                 server_version: Some("0.1.0".into()),
                 runs_version: Some("0.2.0".into()),
+                format: Some(ObservedFormat { active: 1, newest: 2 }),
                 certificate_not_after_s: Some(1_800_000_000),
                 peer_certificate_not_after_s: Some(1_800_000_001),
                 membership: Some(ObservedMembership {
@@ -233,6 +280,14 @@ pub(crate) mod tests {
                 }],
                 error: None,
             }],
+        }
+    }
+
+    #[test]
+    fn a_build_knows_what_is_between_its_oldest_and_its_newest_version() {
+        let range = FormatRange { oldest: 2, newest: 3 };
+        for (version, is_known) in [(1, false), (2, true), (3, true), (4, false)] {
+            assert_eq!(range.knows(version), is_known, "{version}");
         }
     }
 

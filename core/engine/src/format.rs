@@ -153,19 +153,25 @@ impl Craton {
         }
     }
 
-    /// Lets the cluster write the newest version that this node's build knows. From then on no node goes back to a build that
-    /// does not know it. Nothing is done when it is written already.
+    /// Lets the cluster write a version, or the newest one that this node's build knows. From then on no node goes back to a
+    /// build that does not know it. Nothing is done when it, or a newer one, is written already.
     ///
     /// # Errors
-    /// [`EngineError::Format`] when a member's build does not know it; when a member cannot be asked, or the command is
-    /// not committed.
-    pub async fn finalize_format(&self, actor: ActorId) -> Result<FormatStatus, EngineError> {
+    /// [`EngineError::Format`] when this build or a member's does not know it; when a member cannot be asked, or the command
+    /// is not committed.
+    pub async fn finalize_format(
+        &self,
+        actor: ActorId,
+        wanted: Option<FormatVersion>,
+    ) -> Result<FormatStatus, EngineError> {
         let FormatStatus { active, newest } = self.format();
-        if active < newest {
+        let wanted = wanted.unwrap_or(newest);
+        if active < wanted {
+            self.0.opened.applier.format.format().check(wanted)?;
             if let Some(cluster) = &self.0.opened.node.cluster {
-                cluster.check_members_know(newest).await?;
+                cluster.check_members_know(wanted).await?;
             }
-            match self.propose_to_system(actor, Operation::RaiseFormat(newest)).await {
+            match self.propose_to_system(actor, Operation::RaiseFormat(wanted)).await {
                 // Somebody else was quicker.
                 Ok(_) | Err(EngineError::Refused(Refusal::FormatNotRaised { .. })) => {}
                 Err(error) => return Err(error),

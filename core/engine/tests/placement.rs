@@ -219,7 +219,7 @@ async fn classes_wait_until_the_cluster_writes_the_format_that_has_them() {
         matches!(refused, Err(EngineError::FormatNotActive { .. })),
         "{refused:?}"
     );
-    craton.finalize_format(ActorId::NIL).await.expect("raised");
+    craton.finalize_format(ActorId::NIL, None).await.expect("raised");
     tag(&mut client, ONLY_EU).await;
     assert_eq!(sqlstate(&mut client, PATIENTS).await, "42501");
 }

@@ -10,8 +10,9 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use bytes::Bytes;
 use craton_crypto::ScramVerifier;
-use craton_types::{ActorId, DatabaseName, UserDefinition};
+use craton_types::{ActorId, DatabaseName, FormatVersion, UserDefinition};
 use craton_witness::FileCosigning;
 use serde::{Deserialize, Serialize};
 
@@ -144,10 +145,26 @@ async fn drain(State(shared): State<Arc<Shared>>) -> Result<StatusCode, Problem>
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /v1/finalize`: from now on the newest version of the formats that this server's build knows is written, by every
-/// member, and no member can go back to a build before it.
-async fn finalize(State(shared): State<Arc<Shared>>) -> Result<Json<FormatStatus>, Problem> {
-    let status = shared.engine.finalize_format(ActorId::NIL).await?;
+/// The body of `POST /v1/finalize`, which may be left out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Finalize {
+    /// The version of the formats; the newest one that this server's build knows when there is no body.
+    version: u8,
+}
+
+/// `POST /v1/finalize`: from now on a version of the formats, or a newer one, is written by every member, and no member can go
+/// back to a build that does not know it.
+async fn finalize(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Json<FormatStatus>, Problem> {
+    let wanted = match &body[..] {
+        [] => None,
+        json => {
+            let body: Finalize =
+                serde_json::from_slice(json).map_err(|error| Problem::validation(error.to_string()))?;
+            Some(FormatVersion::new(body.version))
+        }
+    };
+    let status = shared.engine.finalize_format(ActorId::NIL, wanted).await?;
     tracing::info!(version = %status.active, "the format version is final");
     Ok(Json(status.into()))
 }

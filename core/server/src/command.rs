@@ -1,6 +1,6 @@
 //! The command line of `craton-server`.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use craton_engine::{ScrubOptions, SyncPolicy, TRANSFER_BYTES_PER_SECOND_DEFAULT};
 use craton_types::{Format, FormatVersion, Region};
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +24,16 @@ use crate::{Limits, MasterKeySource, MemberOptions, Options, Server, TokenOption
 /// logged, `info` by default.
 #[derive(Parser)]
 #[command(version, args_override_self = true)]
+struct Invocation {
+    /// Print which versions of the formats this build opens and writes, as JSON, and end
+    #[arg(long, exclusive = true)]
+    format_versions: bool,
+    #[command(flatten)]
+    serve: Option<Arguments>,
+}
+
+/// What a server is started with.
+#[derive(Args)]
 struct Arguments {
     /// Directory of the logs, views and keys; created when missing
     #[arg(long, value_name = "DIRECTORY")]
@@ -172,7 +182,10 @@ fn duration(seconds: u64) -> Option<Duration> {
 /// the build takes part with: [`FormatVersion::NEWEST`], but for a test of an older build.
 #[must_use]
 pub fn run_command(format_newest: FormatVersion) -> ExitCode {
-    let arguments = Arguments::parse();
+    let Invocation { serve, .. } = Invocation::parse();
+    let Some(arguments) = serve else {
+        return print_format_versions(format_newest);
+    };
     start_log(arguments.log_format);
     match run(arguments, format_newest) {
         Ok(()) => ExitCode::SUCCESS,
@@ -180,6 +193,15 @@ pub fn run_command(format_newest: FormatVersion) -> ExitCode {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What whoever is about to start the build on a directory asks first.
+fn print_format_versions(newest: FormatVersion) -> ExitCode {
+    let versions = serde_json::json!({ "oldest": FormatVersion::OLDEST.get(), "newest": newest.get() });
+    match writeln!(std::io::stdout(), "{versions}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

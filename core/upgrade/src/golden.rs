@@ -226,7 +226,7 @@ pub async fn check(directory: &Path) -> anyhow::Result<FormatVersion> {
     let end = tenant.end().get();
     let receipt = tenant.receipt(appended.offset, &|_| true).await?;
     Receipt::verify(receipt.as_bytes(), &expected.log_key.parse()?)?;
-    craton.finalize_format(ACTOR).await?;
+    craton.finalize_format(ACTOR, None).await?;
     drop(tenant);
     close(craton).await?;
 

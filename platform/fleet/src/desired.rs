@@ -85,6 +85,7 @@ pub(crate) fn desired_instance(
         established: member.endpoint.is_some(),
         membership: Some(membership(cluster, member_id)),
         server_version: member.server_version.clone(),
+        format_version: cluster.format_version,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::{
     },
     desired::desired_instance,
     fleet::Inner,
+    format,
     health::Health,
     membership::{Group, UpgradeStep},
     probe::probe,
@@ -67,6 +68,7 @@ pub(crate) async fn take_step(
         Step::Probed => try_endpoints(fleet, cluster, look, operation, replaced).await,
         Step::Left => release(fleet, cluster, look).await,
         Step::Upgraded => upgrade(fleet, cluster, look, operation).await,
+        Step::Finalized => finalize(fleet, cluster, look, operation).await,
         Step::Removed if operation.kind == Kind::DeleteCluster => delete(fleet, cluster, look).await,
         Step::Removed => Ok(removed(cluster, look)),
     }
@@ -240,7 +242,7 @@ async fn release(fleet: &Inner, cluster: &ClusterState, look: &Look) -> Result<P
     let surplus = match cluster.change.as_ref().map(|pending| &pending.change) {
         Some(Change::Scale { node_count }) => group.surplus(*node_count as usize),
         Some(Change::Replace { member_id }) => vec![*member_id],
-        Some(Change::Upgrade { .. }) | None => vec![],
+        Some(Change::Upgrade { .. } | Change::Finalize { .. }) | None => vec![],
     };
     let is_wanted = |member_id: &MemberId| cluster.wanted().any(|(wanted, _)| wanted == *member_id);
     let member_ids: Vec<MemberId> = surplus.into_iter().filter(is_wanted).collect();
@@ -325,4 +327,32 @@ async fn upgrade(
             Ok(Progress::Waiting(format!("member {member_id} is being upgraded")))
         }
     }
+}
+
+/// Lets the agents ask their servers to write the wanted version of the formats, and waits until every member does.
+async fn finalize(
+    fleet: &Inner,
+    cluster: &ClusterState,
+    look: &Look,
+    operation: &OperationState,
+) -> Result<Progress, WorkflowError> {
+    let Some(Change::Finalize { format_version }) = cluster.change.as_ref().map(|pending| &pending.change) else {
+        return Ok(Progress::Done);
+    };
+    let (operation_id, format_version) = (operation.operation_id, *format_version);
+    if let Err(refusal) = format::check_known(cluster, &look.snapshot, format_version) {
+        return Ok(Progress::GivenUp(refusal.to_string()));
+    }
+    let Some(missing) = format::missing(cluster, &look.snapshot, format_version) else {
+        return Ok(Progress::Done);
+    };
+    if cluster.format_version < Some(format_version) {
+        let command = cluster::Command::SetFormatVersion {
+            operation_id,
+            format_version,
+        };
+        execute(fleet, &context(fleet), cluster, command).await?;
+        fleet.wake.notify_one();
+    }
+    Ok(Progress::Waiting(missing))
 }

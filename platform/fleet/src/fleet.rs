@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     authority::{AGENT_AUTHORITY, Authority, AuthorityError, Vault, VaultError, probe_token::ProbeTokens},
     desired::SharedSettings,
-    health::HEARTBEAT_INTERVAL,
+    health::{HEARTBEAT_INTERVAL, OFFLINE_AFTER},
     link::{Links, listener::AgentListener},
     reconciler,
     view::FleetView,
@@ -50,6 +50,8 @@ pub struct FleetConfig {
     pub witness_url: String,
     /// How often agents say that they are alive.
     pub heartbeat_interval: Duration,
+    /// A node that was not heard for this long counts as gone: several times the interval of heartbeats.
+    pub offline_after: Duration,
     /// Whether members of a cluster may share a node when there are not enough. Not for data that matters.
     pub development: bool,
     /// A member of a cluster whose node was not heard for this long gets a successor.
@@ -71,6 +73,7 @@ impl FleetConfig {
             witness_name: "platform.craton.localhost/witness".to_owned(),
             witness_url: "http://localhost:8080/witness".to_owned(),
             heartbeat_interval: HEARTBEAT_INTERVAL,
+            offline_after: OFFLINE_AFTER,
             development: false,
             replace_offline_after: Duration::from_secs(15 * 60),
         }
@@ -160,6 +163,7 @@ impl Fleet {
         let (name, url) = (&config.witness_name, config.witness_url.clone());
         let witness = LogWitness::open_or_create(&vault, &environment, witnessed, name, url)?;
         Ok(Self(Arc::new(Inner {
+            links: Links::new(config.offline_after),
             config,
             ledger,
             view: FleetView::new(read_model),
@@ -167,7 +171,6 @@ impl Fleet {
             agent_authority,
             tokens,
             witness,
-            links: Links::default(),
             wake: Notify::new(),
             advancing: Mutex::default(),
             log_key_alarms: Mutex::default(),

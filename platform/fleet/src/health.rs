@@ -9,9 +9,7 @@ use craton_platform_kernel::NodeId;
 
 /// How often a node says that it is alive.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// Two heartbeats and a little: one lost message is no news.
-const SUSPECT_AFTER: Duration = Duration::from_secs(12);
-/// From here on a node counts as gone.
+/// From here on a node counts as gone, unless a fleet is configured otherwise.
 pub(crate) const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 /// A fleet smaller than this never counts as failing as a whole.
 const MASS_FAILURE_NODES_MIN: usize = 3;
@@ -25,17 +23,29 @@ pub(crate) enum Health {
     Online,
     /// Not heard for longer.
     Suspect,
-    /// Not heard for 30 seconds.
+    /// Not heard for long: 30 seconds, unless the platform is configured otherwise.
     Offline,
 }
 
 /// When each node was last heard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HealthDetector {
+    offline_after: Duration,
+    /// With the usual times, two heartbeats and a little: one lost message is no news.
+    suspect_after: Duration,
     heard_at: BTreeMap<NodeId, Instant>,
 }
 
 impl HealthDetector {
+    /// For nodes that count as gone when they were not heard for this long.
+    pub(crate) fn new(offline_after: Duration) -> Self {
+        Self {
+            offline_after,
+            suspect_after: offline_after * 2 / 5,
+            heard_at: BTreeMap::new(),
+        }
+    }
+
     /// Starts to expect a node. Counts as hearing it: after a restart of the platform every node has the full time to
     /// come back before it is called offline.
     pub(crate) fn expect(&mut self, node_id: NodeId, now: Instant) {
@@ -50,8 +60,8 @@ impl HealthDetector {
     /// Whether a node is alive. One that was never expected is offline.
     pub(crate) fn health(&self, node_id: NodeId, now: Instant) -> Health {
         match self.heard_at.get(&node_id).map(|at| now.saturating_duration_since(*at)) {
-            Some(silence) if silence < SUSPECT_AFTER => Health::Online,
-            Some(silence) if silence < OFFLINE_AFTER => Health::Suspect,
+            Some(silence) if silence < self.suspect_after => Health::Online,
+            Some(silence) if silence < self.offline_after => Health::Suspect,
             Some(_) | None => Health::Offline,
         }
     }
@@ -92,7 +102,7 @@ mod tests {
     #[test]
     fn silence_makes_a_node_suspect_and_then_offline() {
         let (node, start) = (testing::environment().new_id(), origin());
-        let mut detector = HealthDetector::default();
+        let mut detector = HealthDetector::new(OFFLINE_AFTER);
         assert_eq!(detector.health(node, start), Health::Offline, "never expected");
         detector.heard(node, start);
         for (seconds, health) in [
@@ -117,7 +127,7 @@ mod tests {
     #[test]
     fn expecting_again_does_not_refresh() {
         let (node, start) = (testing::environment().new_id(), origin());
-        let mut detector = HealthDetector::default();
+        let mut detector = HealthDetector::new(OFFLINE_AFTER);
         detector.expect(node, start);
         detector.expect(node, start + after(29));
         assert_eq!(detector.health(node, start + after(30)), Health::Offline);
@@ -126,7 +136,7 @@ mod tests {
     #[test]
     fn a_time_before_the_last_message_is_no_silence() {
         let (node, start) = (testing::environment().new_id(), origin());
-        let mut detector = HealthDetector::default();
+        let mut detector = HealthDetector::new(OFFLINE_AFTER);
         detector.heard(node, start + after(5));
         assert_eq!(detector.health(node, start), Health::Online);
     }
@@ -135,7 +145,7 @@ mod tests {
     fn more_than_half_of_a_fleet_silent_is_a_mass_failure() {
         let environment = testing::environment();
         let start = origin();
-        let mut detector = HealthDetector::default();
+        let mut detector = HealthDetector::new(OFFLINE_AFTER);
         let nodes: Vec<NodeId> = (0..4).map(|_| environment.new_id()).collect();
         for node in &nodes {
             detector.heard(*node, start);
@@ -147,7 +157,7 @@ mod tests {
             }
             assert_eq!(detector.is_mass_failure(later), mass_failure, "{awake} of 4 awake");
         }
-        let mut small = HealthDetector::default();
+        let mut small = HealthDetector::new(OFFLINE_AFTER);
         small.heard(nodes[0], start);
         small.heard(nodes[1], start);
         assert!(!small.is_mass_failure(later), "two nodes are no fleet");

@@ -28,6 +28,7 @@ mod connection;
 mod desired;
 mod executor;
 mod fleet;
+mod format;
 mod health;
 mod http;
 mod link;

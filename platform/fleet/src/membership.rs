@@ -291,6 +291,7 @@ pub(crate) mod tests {
             restarts: 0,
             server_version: Some("0".into()),
             runs_version: None,
+            format: None,
             certificate_not_after_s: None,
             peer_certificate_not_after_s: None,
             membership: None,

@@ -116,8 +116,12 @@ async fn settle(fleet: &Inner, cluster: &ClusterState, look: &Look) -> Result<()
         (Kind::CreateCluster, Phase::Cancelled) => cluster::Command::MarkFailed {
             error: "its creation was cancelled".to_owned(),
         },
-        (Kind::ScaleCluster | Kind::ReplaceNode | Kind::UpgradeCluster, Phase::Succeeded) => {
+        (Kind::ScaleCluster | Kind::ReplaceNode | Kind::UpgradeCluster | Kind::FinalizeCluster, Phase::Succeeded) => {
             cluster::Command::FinishChange { operation_id }
+        }
+        // What was given up must not happen later all the same.
+        (Kind::FinalizeCluster, Phase::Failed | Phase::Cancelled) => {
+            cluster::Command::WithdrawFormatVersion { operation_id }
         }
         // Its deadline has passed, but the nodes came back later and it is gone after all.
         (Kind::DeleteCluster, phase) if phase.is_ended() && is_removed(cluster) => {
@@ -379,7 +383,7 @@ fn is_overtaken(operation: &OperationState, cluster: &ClusterState) -> bool {
     match operation.kind {
         Kind::DeleteCluster => false,
         Kind::CreateCluster => is_deleted,
-        Kind::ScaleCluster | Kind::ReplaceNode | Kind::UpgradeCluster => {
+        Kind::ScaleCluster | Kind::ReplaceNode | Kind::UpgradeCluster | Kind::FinalizeCluster => {
             let pending = cluster.change.as_ref().map(|pending| pending.operation_id);
             is_deleted || pending != Some(operation.operation_id)
         }

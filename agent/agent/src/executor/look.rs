@@ -65,6 +65,7 @@ impl Executor {
             runs_version,
             reload_due,
             applied: memory.applied,
+            format_active: status.and_then(|status| status.format).map(|format| format.active),
         };
         Ok(Some(Look {
             local,

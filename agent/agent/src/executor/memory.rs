@@ -164,6 +164,7 @@ mod tests {
             databases: vec![],
             poisoned,
             cluster: None,
+            format: None,
         }
     }
 

@@ -14,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use craton_agent_protocol::{CertificateOutcome, CertificateSubject, DesiredState, InstanceId, ObservedState};
+use craton_agent_protocol::{
+    CertificateOutcome, CertificateSubject, DesiredState, InstalledVersion, InstanceId, ObservedState,
+};
 use futures::future::join_all;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +31,7 @@ use crate::{
     link::LinkHandle,
     plan::{Action, plan},
     time::monotonic_now,
-    versions,
+    versions::Versions,
 };
 use look::Look;
 use memory::Memory;
@@ -71,6 +73,7 @@ pub(crate) struct Executor {
     pub(crate) observed: watch::Sender<ObservedState>,
     pub(crate) wake: Arc<Notify>,
     pub(crate) certificates: mpsc::Receiver<CertificateAnswer>,
+    pub(crate) versions: Versions,
 }
 
 impl Executor {
@@ -122,17 +125,17 @@ impl Executor {
     }
 
     /// The installed versions of the server.
-    fn server_versions(&self) -> Vec<String> {
-        let directory = self.config.server_versions.as_deref();
-        directory.map_or_else(Vec::new, |directory| {
-            versions::list(directory).unwrap_or_else(|error| {
-                tracing::error!(%error, "the installed versions cannot be listed");
-                vec![]
-            })
+    async fn server_versions(&mut self) -> Vec<InstalledVersion> {
+        let Some(directory) = self.config.server_versions.as_deref() else {
+            return vec![];
+        };
+        self.versions.look(directory).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the installed versions cannot be listed");
+            vec![]
         })
     }
 
-    async fn reconcile(&self, memories: &mut Memories) {
+    async fn reconcile(&mut self, memories: &mut Memories) {
         let desired = self.desired.current();
         for wanted in desired.iter().flat_map(|desired| &desired.instances) {
             let memory = memories.entry(wanted.id()).or_default();
@@ -166,7 +169,8 @@ impl Executor {
                     .as_ref()
                     .is_some_and(|desired| desired.instances.iter().any(|instance| instance.id() == *id))
         });
-        let state = self.report(desired.as_ref(), &looks, memories);
+        let server_versions = self.server_versions().await;
+        let state = self.report(desired.as_ref(), &looks, memories, server_versions);
         self.observed.send_if_modified(|current| {
             let changed = *current != state;
             *current = state;

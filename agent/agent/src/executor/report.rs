@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use craton_agent_protocol::{
-    DesiredInstance, DesiredState, Endpoint, InstanceId, InstancePhase, ObservedInstance, ObservedState, RunState,
+    DesiredInstance, DesiredState, Endpoint, InstalledVersion, InstanceId, InstancePhase, ObservedInstance,
+    ObservedState, RunState,
 };
 
 use super::{Executor, Memories, look::Look, memory::Memory};
@@ -16,6 +17,7 @@ impl Executor {
         desired: Option<&DesiredState>,
         looks: &BTreeMap<InstanceId, Look>,
         memories: &Memories,
+        server_versions: Vec<InstalledVersion>,
     ) -> ObservedState {
         let listed = desired.map_or(&[][..], |desired| &desired.instances);
         let running = listed.iter().filter(|i| i.run_state == RunState::Running);
@@ -26,7 +28,7 @@ impl Executor {
         });
         ObservedState {
             generation: desired.map_or(0, |desired| desired.generation),
-            server_versions: self.server_versions(),
+            server_versions,
             instances: instances.collect(),
         }
     }
@@ -53,6 +55,7 @@ impl Executor {
             restarts: memory.map_or(0, |memory| memory.restarts),
             server_version: status.map(|status| status.version.clone()),
             runs_version: look.and_then(|look| look.local.runs_version.clone()),
+            format: status.and_then(|status| status.format),
             certificate_not_after_s: look.and_then(|look| look.certificate).map(|facts| facts.not_after_s),
             peer_certificate_not_after_s: look
                 .and_then(|look| look.peer_certificate)

@@ -18,7 +18,7 @@ use crate::{
     instance::{InstanceDirectory, Settings, certificates_digest},
     plan::Action,
     time::monotonic_now,
-    versions,
+    versions::program,
 };
 
 /// How long a server may take to end before it is killed.
@@ -86,6 +86,14 @@ impl Executor {
                 self.configure(&directory, wanted).await?;
                 memory.applied = Some(wanted.content_hash());
                 memory.error = None;
+                Ok(true)
+            }
+            Action::Finalize => {
+                if let Some(version) = wanted.format_version {
+                    admin::finalize(&directory.admin_socket(), version).await?;
+                    memory.error = None;
+                }
+                // The server says itself what it writes.
                 Ok(true)
             }
             Action::Restart if memory.stop_asked_at.is_none() => {
@@ -199,7 +207,7 @@ impl Executor {
         let Some(version) = &wanted.server_version else {
             return Ok(self.config.server_binary.clone());
         };
-        let program = versions::program(self.config.server_versions.as_deref(), version);
+        let program = program(self.config.server_versions.as_deref(), version);
         program.ok_or_else(|| StepError::VersionMissing(version.clone()))
     }
 

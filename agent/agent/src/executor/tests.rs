@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use craton_agent_protocol::{
     ClusterId, DesiredInstance, DesiredMember, DesiredMembership, DesiredUser, InstancePhase, MemberId, NodeId,
-    RunState,
+    ObservedFormat, RunState,
 };
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Response, body::Incoming, service::service_fn};
@@ -76,12 +76,18 @@ struct Server {
     poisoned: Mutex<bool>,
     /// What it says of its group.
     group: Mutex<Option<serde_json::Value>>,
+    /// Which version of the formats it writes, of two that it knows.
+    format_active: Mutex<u8>,
 }
 
 impl Server {
     async fn answer(&self, request: hyper::Request<Incoming>) -> Response<Full<Bytes>> {
         let call = format!("{} {}", request.method(), request.uri().path());
-        let _ = request.into_body().collect().await;
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        if call == "POST /v1/finalize" {
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            *self.format_active.lock() = u8::try_from(body["version"].as_u64().unwrap()).unwrap();
+        }
         if call != "GET /v1/status" {
             self.calls.lock().push(call);
         }
@@ -91,6 +97,7 @@ impl Server {
             "databases": [{ "name": "main", "position": null, "log_key": "key" }],
             "poisoned": *self.poisoned.lock(),
             "cluster": *self.group.lock(),
+            "format": { "active": *self.format_active.lock(), "newest": 2 },
         });
         Response::new(Full::new(status.to_string().into()))
     }
@@ -142,6 +149,7 @@ fn instance(run_state: RunState, users: &[&str]) -> DesiredInstance {
         established: false,
         membership: None,
         server_version: None,
+        format_version: None,
     }
 }
 
@@ -172,6 +180,7 @@ impl World {
             observed: observed_sender,
             wake: Arc::new(Notify::new()),
             certificates: receiver,
+            versions: Versions::default(),
         };
         Self {
             executor,
@@ -484,6 +493,40 @@ async fn a_member_starts_when_the_others_know_it_and_is_configured_when_its_grou
 }
 
 #[tokio::test]
+async fn a_newer_format_version_is_asked_for_once_and_reported() {
+    let mut world = World::new();
+    world.want(vec![member(1, &[1])]).await;
+    world.sign().await;
+    world.sign_peer().await;
+    world.pass().await;
+    *world.server.group.lock() = group(1, Some(1));
+    *world.server.format_active.lock() = 1;
+    world.serve();
+    let observed = world.pass().await;
+    assert_eq!(
+        observed.instances[0].format,
+        Some(ObservedFormat { active: 1, newest: 2 })
+    );
+    world.calls();
+
+    let wanted = DesiredInstance {
+        format_version: Some(2),
+        ..member(1, &[1])
+    };
+    let observed = world.want(vec![wanted]).await;
+    assert_eq!(
+        world.calls(),
+        ["PUT /v1/databases/main", "PUT /v1/users/app", "POST /v1/finalize"]
+    );
+    assert_eq!(
+        observed.instances[0].format,
+        Some(ObservedFormat { active: 2, newest: 2 })
+    );
+    world.pass().await;
+    assert!(world.calls().is_empty(), "it is done");
+}
+
+#[tokio::test]
 async fn another_version_is_started_after_the_old_one_was_drained() {
     let mut world = World::new();
     world.want(vec![member(1, &[1])]).await;
@@ -514,7 +557,11 @@ async fn another_version_is_started_after_the_old_one_was_drained() {
     world.memories.clear();
     let observed = world.pass().await;
     assert_eq!(world.told(), ["start"]);
-    assert_eq!(observed.server_versions, ["0.2.0"]);
+    let installed_version = InstalledVersion {
+        name: "0.2.0".into(),
+        formats: None,
+    };
+    assert_eq!(observed.server_versions, [installed_version]);
     assert_eq!(observed.instances[0].runs_version.as_deref(), Some("0.2.0"));
     assert_eq!(observed.instances[0].restarts, 0, "it was asked to end");
     let launch = world.stage.running.lock().clone().unwrap();

@@ -1,56 +1,16 @@
 //! The fleet end to end: a platform, a real agent as a process, and real database servers.
 
-use std::{path::Path, process::Command, sync::Arc};
+use std::{path::Path, process::Command};
 
+use crate::client::{connect, connect_soon};
+use crate::group::change;
 use crate::node::{Node, runs, send, server_binary, until};
 use crate::world::{Caller, World};
 use axum::http::{Method, StatusCode};
 use craton_platform_kernel::Role;
 use rustix::process::Signal;
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Value, json};
-use tokio_postgres::{Client, config::SslMode};
-use tokio_postgres_rustls::MakeRustlsConnect;
-
-/// Logs in as the application does: TLS with the cluster's CA and host name, then SCRAM.
-async fn connect(connection: &Value, ca_pem: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("PEM"))
-        .expect("a CA certificate");
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let text = |name: &str| connection[name].as_str().expect(name).to_owned();
-    let port = u16::try_from(connection["port"].as_u64().expect("a port")).expect("a port");
-    let (client, running) = tokio_postgres::Config::new()
-        .host(text("host"))
-        .hostaddr(text("host_address").parse().expect("an address"))
-        .port(port)
-        .dbname(text("database"))
-        .user(text("user"))
-        .password(password)
-        .ssl_mode(SslMode::Require)
-        .connect(MakeRustlsConnect::new(tls))
-        .await?;
-    tokio::spawn(running);
-    Ok(client)
-}
-
-/// Connects with patience: a server that was just restarted needs a moment.
-async fn connect_soon(connection: &Value, ca_pem: &str, password: &str) -> Client {
-    let mut last = String::new();
-    for _ in 0..300 {
-        match connect(connection, ca_pem, password).await {
-            Ok(client) => return client,
-            Err(error) => last = format!("{error:?}"),
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    panic!("no connection: {last}");
-}
+use tokio_postgres::Client;
 
 async fn notes(client: &Client) -> Vec<String> {
     let rows = client
@@ -287,15 +247,6 @@ async fn a_server_that_cannot_run_makes_the_operation_say_so() {
         .await;
     drop(node);
     world.stop().await;
-}
-
-/// Asks for a change and waits for the end of its operation.
-async fn change(owner: &Caller, path: String, body: Value) -> Value {
-    let (status, changing) = owner.call(Method::POST, &path, Some(body)).await;
-    assert_eq!(status, StatusCode::ACCEPTED, "{path}: {changing}");
-    let operation = format!("operations/{}", changing["operation"]["id"].as_str().unwrap());
-    let has_ended = |operation: &Value| !matches!(operation["state"].as_str(), Some("queued" | "running"));
-    owner.until(&operation, has_ended).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,11 @@
 #[path = "../../../../platform/fleet/tests/world/mod.rs"]
 mod world;
 
+mod client;
 mod fleet;
+mod group;
 mod link;
+mod load;
 mod node;
+mod replacement;
+mod rolling;

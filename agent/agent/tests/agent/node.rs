@@ -75,11 +75,12 @@ impl Node {
         self.directory.path().join(name)
     }
 
-    /// Installs a program as a version of the server.
+    /// Installs a program as a version of the server, in the place of the one that was there.
     pub(crate) fn install(&self, version: &str, program: &Path) {
         let directory = self.path("versions").join(version);
         fs::create_dir_all(&directory).expect("a directory");
-        std::os::unix::fs::symlink(program, directory.join("craton-server")).expect("a link");
+        std::os::unix::fs::symlink(program, directory.join("new")).expect("a link");
+        fs::rename(directory.join("new"), directory.join("craton-server")).expect("a name");
     }
 
     /// What the agent wrote so far.
@@ -105,11 +106,16 @@ impl Node {
         status.expect("it has ended")
     }
 
+    /// The directory of the only instance.
+    pub(crate) fn instance(&self) -> Option<PathBuf> {
+        let instances = fs::read_dir(self.path("agent/instances")).ok()?;
+        Some(instances.filter_map(Result::ok).next()?.path())
+    }
+
     /// The process number on record for the only instance.
     pub(crate) fn server_pid(&self) -> Option<u32> {
-        let instances = fs::read_dir(self.path("agent/instances")).ok()?;
-        let instance = instances.filter_map(Result::ok).next()?;
-        let record = fs::read(instance.path().join("process.json")).ok()?;
+        let instance = self.instance()?;
+        let record = fs::read(instance.join("process.json")).ok()?;
         let record: serde_json::Value = serde_json::from_slice(&record).ok()?;
         record["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
     }
@@ -169,23 +175,26 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
 /// The real database server: the one named by `CRATON_SERVER_BINARY`, the one beside the agent, or else one that is
 /// built now.
 pub(crate) fn server_binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("CRATON_SERVER_BINARY") {
-        return path.into();
+    match std::env::var_os("CRATON_SERVER_BINARY") {
+        Some(path) => path.into(),
+        None => program("craton-server", "craton-server"),
     }
-    let beside = Path::new(env!("CARGO_BIN_EXE_craton-agent")).with_file_name("craton-server");
+}
+
+/// The server as the build before would be: it knows every version of the formats but the newest one.
+pub(crate) fn previous_server_binary() -> PathBuf {
+    program("craton-upgrade", "craton-server-previous")
+}
+
+/// A program of the workspace: the one beside the agent, or else one that is built now.
+fn program(package: &str, name: &str) -> PathBuf {
+    let beside = Path::new(env!("CARGO_BIN_EXE_craton-agent")).with_file_name(name);
     if !beside.exists() {
         let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "craton-server",
-                "--bin",
-                "craton-server",
-            ])
+            .args(["build", "--quiet", "--package", package, "--bin", name])
             .status()
             .expect("cargo runs");
-        assert!(built.success(), "craton-server does not build");
+        assert!(built.success(), "{name} does not build");
     }
     beside
 }

@@ -176,7 +176,7 @@ async fn a_newer_format_is_used_when_every_build_knows_it_and_somebody_says_so()
         world.reopen(id, new, &IDS).await.expect("a newer build opens");
         world.voters(&IDS).await;
     }
-    let refused = world.nodes[&1].finalize_format(ActorId::NIL).await;
+    let refused = world.nodes[&1].finalize_format(ActorId::NIL, None).await;
     let refused = refused.expect_err("one build is old");
     assert_eq!(
         refused.to_string(),
@@ -192,7 +192,7 @@ async fn a_newer_format_is_used_when_every_build_knows_it_and_somebody_says_so()
     }
     assert!(world.nodes.values().all(|node| node.format().active == old));
     world.nodes[&2]
-        .finalize_format(ActorId::NIL)
+        .finalize_format(ActorId::NIL, None)
         .await
         .expect("every build knows it");
     poll("every node has learnt of it", || {
@@ -203,8 +203,18 @@ async fn a_newer_format_is_used_when_every_build_knows_it_and_somebody_says_so()
             .then_some(())
     })
     .await;
-    let again = world.nodes[&3].finalize_format(ActorId::NIL).await.expect("it is done");
-    assert_eq!((again.active, again.newest), (new, new));
+    for wanted in [None, Some(old), Some(new)] {
+        let again = world.nodes[&3].finalize_format(ActorId::NIL, wanted).await;
+        let again = again.expect("it is done");
+        assert_eq!((again.active, again.newest), (new, new));
+    }
+    let refused = world.nodes[&3]
+        .finalize_format(ActorId::NIL, Some(FormatVersion::new(3)))
+        .await;
+    assert_eq!(
+        refused.expect_err("no build knows it").to_string(),
+        "format version 3 is needed, and the build of this node knows versions 1 to 2"
+    );
     // Who joins now is told, and no build before is let in any more.
     world.open(4, &[1, 2, 3, 4]).await;
     for member in world.members.read().values() {

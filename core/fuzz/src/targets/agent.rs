@@ -3,10 +3,10 @@
 use craton_agent_protocol::{
     AckOutcome, AgentEnvelope, AgentMessage, CertificateOutcome, CertificateSubject, ClusterId, DesiredInstance,
     DesiredMember, DesiredMembership, DesiredRefusal, DesiredState, DesiredTimeStampAuthority, DesiredUser,
-    DesiredWitness, Endpoint, EnrolRequest, EnrolResponse, Hello, InstanceId, InstancePhase, JoinToken,
-    LinkRefusalCode, MemberId, NodeId, NotReady, ObservedDatabase, ObservedInstance, ObservedMembership, ObservedState,
-    PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, PlatformMessage, Role, RunState, Successor, decode_agent,
-    decode_platform, encode_agent, encode_platform, negotiate,
+    DesiredWitness, Endpoint, EnrolRequest, EnrolResponse, FormatRange, Hello, InstalledVersion, InstanceId,
+    InstancePhase, JoinToken, LinkRefusalCode, MemberId, NodeId, NotReady, ObservedDatabase, ObservedFormat,
+    ObservedInstance, ObservedMembership, ObservedState, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN, PlatformMessage,
+    Role, RunState, Successor, decode_agent, decode_platform, encode_agent, encode_platform, negotiate,
 };
 
 use super::Parser;
@@ -103,6 +103,7 @@ fn desired() -> DesiredState {
             }],
         }),
         server_version: Some("0.2.0".to_owned()),
+        format_version: Some(2),
     };
     DesiredState::new(node(), 5, vec![instance])
 }
@@ -122,6 +123,7 @@ fn observed() -> ObservedState {
         restarts: 1,
         server_version: Some("0.1.0".to_owned()),
         runs_version: Some("0.2.0".to_owned()),
+        format: Some(ObservedFormat { active: 1, newest: 2 }),
         certificate_not_after_s: Some(1_800_000_000),
         peer_certificate_not_after_s: Some(1_800_000_001),
         membership: Some(ObservedMembership {
@@ -148,7 +150,10 @@ fn observed() -> ObservedState {
     };
     ObservedState {
         generation: 5,
-        server_versions: vec!["0.2.0".to_owned()],
+        server_versions: vec![InstalledVersion {
+            name: "0.2.0".to_owned(),
+            formats: Some(FormatRange { oldest: 1, newest: 2 }),
+        }],
         instances: vec![instance],
     }
 }

@@ -155,6 +155,13 @@ fn routes() -> Vec<Route> {
         .with(|| Some(json!({ "version": "0.2.0" }))),
         route(
             "POST",
+            "/api/v1/orgs/{org}/clusters/{cluster}/finalize",
+            Role(Permission::ManageClusters),
+            409,
+        )
+        .with(|| Some(json!({ "format_version": 2 }))),
+        route(
+            "POST",
             "/api/v1/orgs/{org}/clusters/{cluster}/nodes/{member}/replace",
             Role(Permission::ManageClusters),
             409,

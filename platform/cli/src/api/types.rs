@@ -26,7 +26,18 @@ pub(crate) struct Cluster {
     pub(crate) host: String,
     pub(crate) port: Option<u16>,
     pub(crate) nodes: Vec<ClusterNode>,
+    /// Absent until every node has said what it writes and knows.
+    pub(crate) format: Option<FormatVersions>,
     pub(crate) last_error: Option<String>,
+}
+
+/// Versions of what is written to disks and said between nodes.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct FormatVersions {
+    /// The one that is written.
+    pub(crate) active: u8,
+    /// The newest one that is known.
+    pub(crate) newest: u8,
 }
 
 /// A member of a cluster and the node that it is on.

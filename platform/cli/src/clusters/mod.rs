@@ -150,6 +150,16 @@ enum ClustersCommand {
         #[command(flatten)]
         following: Following,
     },
+    /// Make an upgrade final: the nodes write the newest format version that all of them know, and there is no way back to a
+    /// version of the server that does not know it
+    Finalize {
+        #[command(flatten)]
+        access: ClusterAccess,
+        /// Its name or id
+        cluster: String,
+        #[command(flatten)]
+        following: Following,
+    },
     /// Replace a node of a cluster by another one, such as one that does not come back
     ReplaceNode {
         #[command(flatten)]
@@ -236,6 +246,11 @@ pub(crate) fn run(arguments: &ClustersArguments) -> anyhow::Result<ExitCode> {
             version,
             following,
         } => change(access, cluster, "upgrade", &json!({ "version": version }), following),
+        ClustersCommand::Finalize {
+            access,
+            cluster,
+            following,
+        } => finalize(access, cluster, following),
         ClustersCommand::ReplaceNode {
             access,
             cluster,
@@ -396,6 +411,32 @@ fn change(
 ) -> anyhow::Result<ExitCode> {
     let (api, org) = access.connect()?;
     let cluster = find_cluster(&api, &org, cluster)?.value;
+    follow_change(access, &api, &org, &cluster, what, body, following)
+}
+
+/// Goes over to the newest version of the formats that every node knows.
+fn finalize(access: &ClusterAccess, cluster: &str, following: &Following) -> anyhow::Result<ExitCode> {
+    let (api, org) = access.connect()?;
+    let cluster = find_cluster(&api, &org, cluster)?.value;
+    let Some(format) = cluster.format else {
+        bail!(
+            "not every node of {} has said which format versions it knows; see craton clusters show",
+            cluster.name
+        );
+    };
+    let body = json!({ "format_version": format.newest });
+    follow_change(access, &api, &org, &cluster, "finalize", &body, following)
+}
+
+fn follow_change(
+    access: &ClusterAccess,
+    api: &Api,
+    org: &str,
+    cluster: &Cluster,
+    what: &str,
+    body: &Json,
+    following: &Following,
+) -> anyhow::Result<ExitCode> {
     let path = format!("{org}/clusters/{}/{what}", cluster.id);
     let changing: Reply<Begun> = api.post(&path, body)?;
     if !following.wait {
@@ -406,7 +447,7 @@ fn change(
         return Ok(ExitCode::SUCCESS);
     }
     let patience = following.patience.duration();
-    let operation = wait::until_finished(&api, &org, &changing.value.operation.id, patience)?;
+    let operation = wait::until_finished(api, org, &changing.value.operation.id, patience)?;
     wait::require_success(&operation.value)?;
     let changed: Reply<Cluster> = api.get(&format!("{org}/clusters/{}", cluster.id))?;
     print(access, &changed.json, || output::facts(&cluster_facts(&changed.value)))?;
@@ -459,6 +500,10 @@ fn confirm(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 fn cluster_facts(cluster: &Cluster) -> Vec<(&'static str, Option<String>)> {
+    let format = cluster.format.map(|format| match format.newest > format.active {
+        true => format!("{}, and every node knows {}", format.active, format.newest),
+        false => format.active.to_string(),
+    });
     let nodes = cluster.nodes.iter().map(|node| ("node", Some(node_words(node))));
     let facts = vec![
         ("name", Some(cluster.name.clone())),
@@ -473,6 +518,7 @@ fn cluster_facts(cluster: &Cluster) -> Vec<(&'static str, Option<String>)> {
         ),
         ("created", Some(cluster.created_at.clone())),
         ("ready", cluster.ready_at.clone()),
+        ("format version", format),
         ("error", cluster.last_error.clone()),
     ];
     facts.into_iter().chain(nodes).collect()

@@ -70,6 +70,8 @@ pub(crate) enum Change {
     Replace { member_id: MemberId },
     /// To another version of the server, one member after the other.
     Upgrade { version: String },
+    /// To a newer version of the formats, from which there is no way back.
+    Finalize { format_version: u8 },
 }
 
 /// A change with the operation that carries it out.

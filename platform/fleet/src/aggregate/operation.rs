@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     ReplaceNode,
     #[serde(rename = "cluster.upgrade")]
     UpgradeCluster,
+    #[serde(rename = "cluster.finalize")]
+    FinalizeCluster,
 }
 
 /// One step of an operation.
@@ -48,6 +50,8 @@ pub(crate) enum Step {
     Left,
     /// Every member runs the wanted version.
     Upgraded,
+    /// Every member writes the wanted version of the formats.
+    Finalized,
     /// No node has anything left of it.
     Removed,
 }
@@ -76,6 +80,7 @@ impl Kind {
                 Step::Removed,
             ],
             Self::UpgradeCluster => &[Step::Upgraded, Step::Probed],
+            Self::FinalizeCluster => &[Step::Finalized, Step::Probed],
         }
     }
 
@@ -83,7 +88,7 @@ impl Kind {
     pub(crate) const fn time_allowed(self) -> SignedDuration {
         match self {
             Self::CreateCluster => SignedDuration::from_mins(5),
-            Self::DeleteCluster => SignedDuration::from_mins(10),
+            Self::DeleteCluster | Self::FinalizeCluster => SignedDuration::from_mins(10),
             // A new member first receives everything that the others have.
             Self::ScaleCluster | Self::ReplaceNode => SignedDuration::from_mins(60),
             Self::UpgradeCluster => SignedDuration::from_mins(30),
@@ -103,6 +108,7 @@ impl Kind {
             Self::ScaleCluster => "cluster.scale",
             Self::ReplaceNode => "cluster.replace_node",
             Self::UpgradeCluster => "cluster.upgrade",
+            Self::FinalizeCluster => "cluster.finalize",
         }
     }
 }
@@ -119,6 +125,7 @@ impl Step {
             Self::Probed => "probed",
             Self::Left => "left",
             Self::Upgraded => "upgraded",
+            Self::Finalized => "finalized",
             Self::Removed => "removed",
         }
     }
@@ -568,6 +575,7 @@ mod tests {
             Kind::ScaleCluster,
             Kind::ReplaceNode,
             Kind::UpgradeCluster,
+            Kind::FinalizeCluster,
         ] {
             assert_eq!(
                 decide::<Operation>(&[started(kind)], cancel.clone()),

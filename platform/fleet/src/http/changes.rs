@@ -1,4 +1,5 @@
-//! `/api/v1/orgs/{org}/clusters/{cluster}/scale`, `upgrade` and `nodes/{member}/replace`: changes of a ready cluster.
+//! `/api/v1/orgs/{org}/clusters/{cluster}/scale`, `upgrade`, `finalize` and `nodes/{member}/replace`: changes of a ready
+//! cluster.
 
 use axum::{
     Json,
@@ -17,9 +18,10 @@ use super::{
     operations::OperationView,
 };
 use crate::{
-    aggregate::member::Change,
+    aggregate::{cluster::Lifecycle, member::Change},
     fleet::{Fleet, Inner},
-    workflow::change,
+    format,
+    workflow::{WorkflowError, change},
 };
 
 /// How many nodes the cluster shall have.
@@ -37,6 +39,15 @@ pub(crate) struct UpgradeCluster {
     /// A version of the server that is installed on every node of the cluster. It may be an older one.
     #[schema(pattern = "^[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,63}$")]
     pub(crate) version: String,
+}
+
+/// What the cluster's nodes shall write.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FinalizeCluster {
+    /// A version of the formats that the build of every node knows: at most `format.newest` of the cluster.
+    #[schema(minimum = 1)]
+    pub(crate) format_version: u8,
 }
 
 /// A cluster that is being changed.
@@ -108,6 +119,7 @@ pub(crate) async fn upgrade_cluster(
         let detail = format!("This version is not installed on {}.", missing.join(", "));
         return Err(Problem::invalid_field("/version", detail));
     }
+    format::check_server_version(&cluster, &fleet.0.links.snapshot(), &body.version).map_err(WorkflowError::from)?;
     let version = body.version;
     request(
         &fleet.0,
@@ -115,6 +127,41 @@ pub(crate) async fn upgrade_cluster(
         org_id,
         cluster_id,
         Change::Upgrade { version },
+    )
+    .await
+}
+
+/// Makes an upgrade final
+///
+/// From then on the nodes write a newer version of the formats, and the cluster cannot move back to a version of the server
+/// that does not know it. Every node's build has to know it: `409 format_unknown` names the one that does not.
+#[utoipa::path(
+    post, path = "/api/v1/orgs/{org}/clusters/{cluster}/finalize", tag = "clusters", operation_id = "finalize_cluster",
+    params(
+        ("org" = OrgId, Path, description = "The organisation"),
+        ("cluster" = ClusterId, Path, description = "The cluster"),
+    ),
+    request_body = FinalizeCluster,
+    responses((status = 202, description = "The change has begun", body = ClusterChanging), Problems),
+)]
+pub(crate) async fn finalize_cluster(
+    State(fleet): State<Fleet>,
+    authenticated: Authenticated,
+    PathParams((org_id, cluster_id)): PathParams<(OrgId, ClusterId)>,
+    JsonBody(body): JsonBody<FinalizeCluster>,
+) -> Result<Response, Problem> {
+    authenticated.require(org_id, Permission::ManageClusters)?;
+    let format_version = body.format_version;
+    let cluster = find(&fleet.0, org_id, cluster_id).await?;
+    if cluster.lifecycle == Lifecycle::Ready {
+        format::check_final(&cluster, &fleet.0.links.snapshot(), format_version).map_err(WorkflowError::from)?;
+    }
+    request(
+        &fleet.0,
+        &authenticated,
+        org_id,
+        cluster_id,
+        Change::Finalize { format_version },
     )
     .await
 }

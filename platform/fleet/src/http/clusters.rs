@@ -6,7 +6,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use craton_agent_protocol::{InstancePhase, MemberId, Role};
+use craton_agent_protocol::{InstancePhase, MemberId, ObservedFormat, Role};
 use craton_platform_http::{
     Authenticated, JsonBody, Page, PageQuery, PathParams, Problem, Problems, QueryParams, ShownOnce,
 };
@@ -22,6 +22,7 @@ use crate::{
         member::{Member, MemberEndpoint, PendingChange, Standing},
     },
     fleet::{Fleet, Inner},
+    format,
     health::Health,
     link::Snapshot,
     name::{CLUSTER_NAME_BYTES_MAX, ClusterNameText, is_place_name},
@@ -103,6 +104,21 @@ impl From<Role> for MemberRole {
     }
 }
 
+/// Versions of what is written to disks and said between nodes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FormatVersions {
+    /// The one that is written.
+    pub(crate) active: u8,
+    /// The newest one that is known.
+    pub(crate) newest: u8,
+}
+
+impl From<ObservedFormat> for FormatVersions {
+    fn from(ObservedFormat { active, newest }: ObservedFormat) -> Self {
+        Self { active, newest }
+    }
+}
+
 /// One node's part in a cluster.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ClusterNode {
@@ -125,12 +141,15 @@ pub(crate) struct ClusterNode {
     /// The version of its server; null while it does not answer.
     #[schema(required)]
     pub(crate) server_version: Option<String>,
+    /// What it writes, and what its build knows; null while its server does not say.
+    #[schema(required)]
+    pub(crate) format: Option<FormatVersions>,
 }
 
 /// A change of a ready cluster.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ClusterChange {
-    /// What it does: `cluster.scale`, `cluster.replace_node` or `cluster.upgrade`.
+    /// What it does: `cluster.scale`, `cluster.replace_node`, `cluster.upgrade` or `cluster.finalize`.
     pub(crate) kind: String,
     /// The operation that carries it out.
     pub(crate) operation_id: OperationId,
@@ -173,6 +192,10 @@ pub(crate) struct ClusterView {
     pub(crate) port: Option<u16>,
     /// Its members and the nodes that they were placed on.
     pub(crate) nodes: Vec<ClusterNode>,
+    /// What it writes, and what every node's build knows, which an upgrade can be made final with; null until every node has
+    /// said it.
+    #[schema(required)]
+    pub(crate) format: Option<FormatVersions>,
     /// What it is being changed to, or was when the operation ended without success.
     #[schema(required)]
     pub(crate) change: Option<ClusterChange>,
@@ -208,6 +231,7 @@ impl ClusterView {
             host: cluster.host.to_string(),
             port: endpoints(cluster).next().map(|(_, endpoint)| endpoint.port),
             nodes: nodes.collect(),
+            format: format::of_cluster(cluster, snapshot).map(FormatVersions::from),
             change: cluster.change.as_ref().map(ClusterChange::new),
             last_error: cluster.last_error.clone().or(trouble),
         }
@@ -239,6 +263,7 @@ fn node(cluster: &ClusterAggregate, member_id: MemberId, member: &Member, snapsh
         role: membership.map(|membership| membership.role.into()),
         wanted_version: member.server_version.clone(),
         server_version: instance.and_then(|instance| instance.server_version.clone()),
+        format: instance.and_then(|instance| instance.format).map(FormatVersions::from),
     }
 }
 

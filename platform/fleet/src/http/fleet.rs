@@ -149,7 +149,10 @@ pub(crate) async fn list_nodes(
             instances: observed.map_or(0, |observed| {
                 u32::try_from(observed.instances.len()).unwrap_or(u32::MAX)
             }),
-            server_versions: observed.map_or_else(Vec::new, |observed| observed.server_versions.clone()),
+            server_versions: observed.map_or_else(Vec::new, |observed| {
+                let names = observed.server_versions.iter().map(|version| version.name.clone());
+                names.collect()
+            }),
         }
     });
     Ok(Json(Page::whole(views.collect())))

@@ -25,6 +25,7 @@ where
         .routes(routes!(clusters::get_cluster, clusters::delete_cluster))
         .routes(routes!(changes::scale_cluster))
         .routes(routes!(changes::upgrade_cluster))
+        .routes(routes!(changes::finalize_cluster))
         .routes(routes!(changes::replace_cluster_node))
         .routes(routes!(connection::get_connection))
         .routes(routes!(connection::get_ca_certificate))

@@ -59,7 +59,8 @@ impl From<Phase> for OperationState {
 pub(crate) struct OperationView {
     /// The operation's id.
     pub(crate) id: OperationId,
-    /// What it does: `cluster.create`, `cluster.delete`, `cluster.scale`, `cluster.replace_node` or `cluster.upgrade`.
+    /// What it does: `cluster.create`, `cluster.delete`, `cluster.scale`, `cluster.replace_node`, `cluster.upgrade` or
+    /// `cluster.finalize`.
     pub(crate) kind: String,
     /// What it is done to.
     pub(crate) target: ClusterId,

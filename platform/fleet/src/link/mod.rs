@@ -42,7 +42,6 @@ struct Entry {
     held: Option<(u64, Option<ContentHash>)>,
 }
 
-#[derive(Default)]
 struct State {
     health: HealthDetector,
     entries: HashMap<NodeId, Entry>,
@@ -113,16 +112,27 @@ impl Snapshot {
     }
 }
 
+#[cfg(test)]
 impl Default for Links {
     fn default() -> Self {
-        Self {
-            state: Mutex::default(),
-            changes: watch::Sender::new(0),
-        }
+        Self::new(crate::health::OFFLINE_AFTER)
     }
 }
 
 impl Links {
+    /// No links yet. A node that was not heard for `offline_after` counts as gone.
+    pub(crate) fn new(offline_after: Duration) -> Self {
+        let state = State {
+            health: HealthDetector::new(offline_after),
+            entries: HashMap::new(),
+            connections: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            changes: watch::Sender::new(0),
+        }
+    }
+
     /// Starts to expect nodes.
     pub(crate) fn expect(&self, nodes: impl IntoIterator<Item = NodeId>) {
         let now = monotonic_now();

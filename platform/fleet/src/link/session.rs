@@ -17,7 +17,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{aggregate::cluster::CertificatePurpose, fleet::Inner, health::OFFLINE_AFTER, workflow::certificate};
+use crate::{aggregate::cluster::CertificatePurpose, fleet::Inner, workflow::certificate};
 
 /// How long the hello or one write may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,6 +90,7 @@ async fn hold(
     tracing::info!(%node_id, generation = hello.generation, "a node's link is up");
     let mut registration = fleet.links.register(node_id, (hello.generation, hello.content_hash));
     fleet.wake.notify_one();
+    let offline_after = fleet.config.offline_after;
     let end = loop {
         let step = tokio::select! {
             () = shutdown.cancelled() => Ok(Some(End::Shutdown)),
@@ -97,8 +98,8 @@ async fn hold(
                 Err(End::Refused(LinkRefusalCode::Superseded, "a newer link of this node has taken over".to_owned()))
             }
             Some(message) = registration.outgoing.recv() => write(socket, &message).await.map(|()| None),
-            incoming = tokio::time::timeout(OFFLINE_AFTER, next(socket, wire_id)) => match incoming {
-                Err(_) => Err(End::Gone(format!("nothing was heard for {OFFLINE_AFTER:?}"))),
+            incoming = tokio::time::timeout(offline_after, next(socket, wire_id)) => match incoming {
+                Err(_) => Err(End::Gone(format!("nothing was heard for {offline_after:?}"))),
                 Ok(Err(end)) => Err(end),
                 Ok(Ok(message)) => receive(fleet, node_id, message, socket).await.map(|()| None),
             },

@@ -1,4 +1,4 @@
-//! Changes a ready cluster: its number of members, one of them, or the version that they run.
+//! Changes a ready cluster: its number of members, one of them, or the version that they run or write.
 
 use craton_platform_kernel::{ClusterId, CommandContext, OperationId, OrgId, Receipt};
 
@@ -19,6 +19,7 @@ pub(crate) const fn kind(change: &Change) -> Kind {
         Change::Scale { .. } => Kind::ScaleCluster,
         Change::Replace { .. } => Kind::ReplaceNode,
         Change::Upgrade { .. } => Kind::UpgradeCluster,
+        Change::Finalize { .. } => Kind::FinalizeCluster,
     }
 }
 
@@ -60,8 +61,8 @@ pub(crate) async fn request(
 /// The nodes of a cluster's members that do not offer a version of the server.
 pub(crate) fn nodes_without(cluster: &ClusterState, snapshot: &Snapshot, version: &str) -> Vec<String> {
     let lacks = |node_id| {
-        let offered = snapshot.observed(node_id).map(|observed| &observed.server_versions);
-        offered.is_none_or(|versions| !versions.iter().any(|offered| offered == version))
+        let observed = snapshot.observed(node_id);
+        observed.is_none_or(|observed| observed.server_version(version).is_none())
     };
     let nodes = cluster.wanted().map(|(_, member)| member.node_id);
     nodes

@@ -9,7 +9,7 @@ pub(crate) mod operation;
 use craton_platform_http::Problem;
 use craton_platform_kernel::{ExecuteError, StoreError};
 
-use crate::{aggregate, authority::AuthorityError};
+use crate::{aggregate, authority::AuthorityError, format::FormatRefusal};
 
 /// Why a workflow did not finish.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,8 @@ pub(crate) enum WorkflowError {
     Cluster(aggregate::cluster::Refusal),
     #[error(transparent)]
     Operation(aggregate::operation::Refusal),
+    #[error(transparent)]
+    Format(#[from] FormatRefusal),
     #[error("others changed the same thing at the same time")]
     Contended,
     #[error(transparent)]
@@ -75,6 +77,15 @@ impl From<WorkflowError> for Problem {
                 format!("The cluster is being changed by operation {}.", pending.operation_id),
             ),
             WorkflowError::Cluster(C::Unchanged) => Self::conflict("unchanged", "The cluster is like this already."),
+            WorkflowError::Format(FormatRefusal::Unchanged(_)) => {
+                Self::conflict("unchanged", "The cluster writes this format version already.")
+            }
+            WorkflowError::Format(FormatRefusal::NotSaid(_)) => {
+                Self::conflict("member_silent", sentence(&error)).retryable()
+            }
+            WorkflowError::Format(FormatRefusal::MemberTooOld { .. } | FormatRefusal::ServerUnfit { .. }) => {
+                Self::conflict("format_unknown", sentence(&error))
+            }
             WorkflowError::Operation(O::NotCancellable) => {
                 Self::conflict("not_cancellable", "This operation cannot be cancelled.")
             }
@@ -95,4 +106,12 @@ impl From<WorkflowError> for Problem {
             | WorkflowError::Operation(O::OtherStep(_) | O::NotExpired) => Self::internal(&error),
         }
     }
+}
+
+/// An error as a sentence, for people.
+fn sentence(error: &WorkflowError) -> String {
+    let text = error.to_string();
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(characters).chain(['.']).collect()
 }

@@ -19,12 +19,14 @@ export function NodesPanel({ organisation, cluster }: { organisation: Organisati
   const navigate = useNavigate();
   const [scaling, setScaling] = useState(false);
   const [upgrading, setUpgrading] = useState(false);
+  const [finalizing, setFinalizing] = useState(false);
   const [replacing, setReplacing] = useState<ClusterNode | null>(null);
   const serving = cluster.state === 'ready' || cluster.state === 'degraded';
   const reason = serving ? refusalReason(organisation.role, 'manage_clusters') : 'The cluster is not ready.';
   const follow = (operation: string) => {
     setScaling(false);
     setUpgrading(false);
+    setFinalizing(false);
     setReplacing(null);
     window.scrollTo({ top: 0 });
     void navigate(`/orgs/${organisation.id}/clusters/${cluster.id}?operation=${operation}`, { replace: true });
@@ -33,6 +35,15 @@ export function NodesPanel({ organisation, cluster }: { organisation: Organisati
     const { operation } = await answerOf(
       api.POST('/api/v1/orgs/{org}/clusters/{cluster}/nodes/{member}/replace', {
         params: { path: { org: organisation.id, cluster: cluster.id, member } },
+      }),
+    );
+    follow(operation.id);
+  };
+  const finalize = async (formatVersion: number) => {
+    const { operation } = await answerOf(
+      api.POST('/api/v1/orgs/{org}/clusters/{cluster}/finalize', {
+        params: { path: { org: organisation.id, cluster: cluster.id } },
+        body: { format_version: formatVersion },
       }),
     );
     follow(operation.id);
@@ -48,6 +59,9 @@ export function NodesPanel({ organisation, cluster }: { organisation: Organisati
           </Button>
           <Button disabledReason={reason} onClick={() => setUpgrading(true)}>
             Change version…
+          </Button>
+          <Button disabledReason={reason ?? finalReason(cluster)} onClick={() => setFinalizing(true)}>
+            Make final…
           </Button>
         </>
       }
@@ -65,6 +79,7 @@ export function NodesPanel({ organisation, cluster }: { organisation: Organisati
           { header: 'State', cell: stateWords },
           { header: 'Role', cell: ({ role }) => role ?? 'not known' },
           { header: 'Version', cell: ({ server_version }) => server_version ?? 'not known' },
+          { header: 'Formats', cell: formatWords },
           {
             header: 'Actions',
             cell: (node) => (
@@ -98,6 +113,20 @@ export function NodesPanel({ organisation, cluster }: { organisation: Organisati
           />
         </Dialog>
       ) : null}
+      {finalizing && cluster.format ? (
+        <Dialog title={`Make the upgrade of ${cluster.name} final?`} onClose={() => setFinalizing(false)}>
+          <ConfirmForm
+            action="Make final"
+            onConfirm={() => finalize(cluster.format?.newest ?? 0)}
+            onCancel={() => setFinalizing(false)}
+          >
+            <p>
+              The nodes write format version {cluster.format.newest} from then on. The cluster cannot move back to a
+              version of the server that does not know it. Until then it can.
+            </p>
+          </ConfirmForm>
+        </Dialog>
+      ) : null}
       {replacing ? (
         <Dialog title={`Replace node ${replacing.member}?`} onClose={() => setReplacing(null)}>
           <ConfirmForm action="Replace node" onConfirm={() => replace(replacing)} onCancel={() => setReplacing(null)}>
@@ -116,4 +145,17 @@ export function NodesPanel({ organisation, cluster }: { organisation: Organisati
 function stateWords({ state, standing }: ClusterNode): string {
   const words = state.replaceAll('_', ' ');
   return standing === 'wanted' ? words : `${words}, ${standing}`;
+}
+
+/** Why there is nothing to make final. */
+function finalReason({ format }: Cluster): string | undefined {
+  if (!format) return 'Not every node has said which format versions it knows.';
+  if (format.newest > format.active) return undefined;
+  return `The cluster writes the newest format version that all of its nodes know, ${format.active}.`;
+}
+
+/** What a member writes, and what it could. */
+function formatWords({ format }: ClusterNode): string {
+  if (!format) return 'not known';
+  return format.newest > format.active ? `${format.active}, knows ${format.newest}` : String(format.active);
 }

@@ -10,6 +10,7 @@ const STEPS: Readonly<Record<string, readonly string[]>> = {
   'cluster.scale': CHANGE_OF_NODES,
   'cluster.replace_node': CHANGE_OF_NODES,
   'cluster.upgrade': ['upgraded', 'probed'],
+  'cluster.finalize': ['finalized', 'probed'],
 };
 
 const LABELS: Readonly<Record<string, string>> = {
@@ -21,6 +22,7 @@ const LABELS: Readonly<Record<string, string>> = {
   probed: 'Probe the endpoint: TLS, login, a write and a read',
   left: 'Let the group go on without the nodes that leave',
   upgraded: 'Move one node after the other to the version',
+  finalized: 'Let every node write the newer format version',
   removed: 'Remove everything from the nodes',
 };
 

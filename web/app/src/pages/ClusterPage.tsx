@@ -110,6 +110,10 @@ const OPERATION_WORDS: Readonly<Record<string, { title: string; success: string 
     title: 'Moving to another version',
     success: 'Every node runs the version and lets clients in',
   },
+  'cluster.finalize': {
+    title: 'Making the upgrade final',
+    success: 'Every node writes the newer format version',
+  },
 };
 const UNKNOWN_OPERATION = { title: 'Changing the cluster', success: 'The operation has succeeded' };
 
@@ -172,6 +176,7 @@ function ClusterFacts({ cluster }: { cluster: Cluster }) {
           { term: 'Region', value: cluster.region },
           { term: 'Created', value: <Timestamp time={cluster.created_at} /> },
           ...(cluster.ready_at ? [{ term: 'Ready', value: <Timestamp time={cluster.ready_at} /> }] : []),
+          ...(cluster.format ? [{ term: 'Format version', value: cluster.format.active }] : []),
         ]}
       />
     </Panel>

@@ -26,6 +26,7 @@ impl ClusterState {
             last_member_id: 0,
             members_generation: 0,
             change: None,
+            format_version: None,
             lifecycle: Lifecycle::Provisioning,
             operation_id: new.operation_id,
             log_keys: BTreeMap::new(),
@@ -68,6 +69,8 @@ impl ClusterState {
                 self.change = Some(pending);
             }
             Event::ChangeFinished { .. } => self.change = None,
+            Event::FormatVersionSet { format_version } => self.format_version = Some(format_version),
+            Event::FormatVersionWithdrawn => self.format_version = None,
             Event::LogKeySeen { database, verifier_key } => {
                 self.log_keys.insert(database, verifier_key);
             }

@@ -46,6 +46,15 @@ pub(crate) enum Command {
     FinishChange {
         operation_id: OperationId,
     },
+    /// Lets the members be asked to write a version of the formats.
+    SetFormatVersion {
+        operation_id: OperationId,
+        format_version: u8,
+    },
+    /// Lets them be asked no more: the operation has ended without it.
+    WithdrawFormatVersion {
+        operation_id: OperationId,
+    },
     RecordCertificate {
         member_id: MemberId,
         node_id: NodeId,

@@ -79,6 +79,23 @@ pub(super) fn decide(cluster: &ClusterState, command: Command) -> Result<Vec<Eve
             // Finished before, or given up for another one.
             _ => Ok(vec![]),
         },
+        Command::SetFormatVersion {
+            operation_id,
+            format_version,
+        } => match &cluster.change {
+            _ if cluster.lifecycle != L::Ready => wrong_state,
+            Some(pending) if pending.operation_id == operation_id => match cluster.format_version {
+                Some(asked) if asked >= format_version => Ok(vec![]),
+                _ => Ok(vec![Event::FormatVersionSet { format_version }]),
+            },
+            _ => Err(Refusal::OtherOperation(operation_id)),
+        },
+        Command::WithdrawFormatVersion { operation_id } => match &cluster.change {
+            Some(pending) if pending.operation_id == operation_id && cluster.format_version.is_some() => {
+                Ok(vec![Event::FormatVersionWithdrawn])
+            }
+            _ => Ok(vec![]),
+        },
         Command::RecordCertificate {
             member_id,
             node_id,

@@ -80,6 +80,10 @@ pub(crate) enum Event {
     ChangeRequested(PendingChange),
     #[serde(rename = "cluster.change_finished")]
     ChangeFinished { operation_id: OperationId },
+    #[serde(rename = "cluster.format_version_set")]
+    FormatVersionSet { format_version: u8 },
+    #[serde(rename = "cluster.format_version_withdrawn")]
+    FormatVersionWithdrawn,
     #[serde(rename = "cluster.certificate_issued")]
     CertificateIssued {
         member_id: MemberId,

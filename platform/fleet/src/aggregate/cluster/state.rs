@@ -68,6 +68,8 @@ pub(crate) struct ClusterState {
     pub(crate) members_generation: u64,
     /// The change that is under way, or that did not come to its end.
     pub(crate) change: Option<PendingChange>,
+    /// The version of the formats that the members are asked to write; their own choice when absent.
+    pub(crate) format_version: Option<u8>,
     pub(crate) lifecycle: Lifecycle,
     /// The operation that the cluster's last transitional state belongs to.
     pub(crate) operation_id: OperationId,
@@ -151,6 +153,8 @@ impl ClusterState {
                     Ok(())
                 }
             }
+            // Which one is written is known to the members only.
+            Change::Finalize { .. } => Ok(()),
         }
     }
 }

@@ -242,6 +242,50 @@ fn a_cluster_is_changed_by_one_operation_at_a_time() {
 }
 
 #[test]
+fn a_newer_format_version_is_asked_for_while_its_operation_goes_on_and_kept_when_it_succeeded() {
+    let environment = testing::environment();
+    let nodes: Vec<NodeId> = (0..3).map(|_| environment.new_id()).collect();
+    let [first, second]: [OperationId; 2] = [environment.new_id(), environment.new_id()];
+    let set = |operation_id| Command::SetFormatVersion {
+        operation_id,
+        format_version: 2,
+    };
+    let withdraw = |operation_id| Command::WithdrawFormatVersion { operation_id };
+    let mut given = ready_on(&environment, &nodes);
+    assert_eq!(
+        decide::<Cluster>(&given, set(first)),
+        Err(Refusal::OtherOperation(first))
+    );
+    given.push(Event::ChangeRequested(PendingChange {
+        operation_id: first,
+        change: Change::Finalize { format_version: 2 },
+    }));
+    assert_eq!(
+        decide::<Cluster>(&given, set(second)),
+        Err(Refusal::OtherOperation(second))
+    );
+    assert_eq!(
+        decide::<Cluster>(&given, withdraw(first)),
+        Ok(vec![]),
+        "nothing was asked"
+    );
+    let is_set = Event::FormatVersionSet { format_version: 2 };
+    assert_eq!(decide::<Cluster>(&given, set(first)), Ok(vec![is_set.clone()]));
+    given.push(is_set);
+    assert_eq!(decide::<Cluster>(&given, set(first)), Ok(vec![]));
+    assert_eq!(decide::<Cluster>(&given, withdraw(second)), Ok(vec![]));
+    let withdrawn = Event::FormatVersionWithdrawn;
+    assert_eq!(decide::<Cluster>(&given, withdraw(first)), Ok(vec![withdrawn.clone()]));
+
+    let asked = |more: Event| {
+        let events = [&given[..], &[more]].concat();
+        state::<Cluster>(&events).unwrap().format_version
+    };
+    assert_eq!(asked(withdrawn), None);
+    assert_eq!(asked(Event::ChangeFinished { operation_id: first }), Some(2));
+}
+
+#[test]
 fn the_table_of_lifecycles_and_commands() {
     let environment = testing::environment();
     let new = new_cluster(&environment);

@@ -301,6 +301,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/orgs/{org}/clusters/{cluster}/finalize": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Makes an upgrade final
+         * @description From then on the nodes write a newer version of the formats, and the cluster cannot move back to a version of the server
+         *     that does not know it. Every node's build has to know it: `409 format_unknown` names the one that does not.
+         */
+        post: operations["finalize_cluster"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/orgs/{org}/clusters/{cluster}/nodes/{member}/replace": {
         parameters: {
             query?: never;
@@ -837,6 +858,7 @@ export interface components {
              * @description When it was asked for.
              */
             created_at: string;
+            format: components["schemas"]["FormatVersions"] | null;
             /** @description Its host name, which its certificate is for. */
             host: string;
             /** @description The cluster's id. */
@@ -871,7 +893,7 @@ export interface components {
         };
         /** @description A change of a ready cluster. */
         ClusterChange: {
-            /** @description What it does: `cluster.scale`, `cluster.replace_node` or `cluster.upgrade`. */
+            /** @description What it does: `cluster.scale`, `cluster.replace_node`, `cluster.upgrade` or `cluster.finalize`. */
             kind: string;
             /** @description The operation that carries it out. */
             operation_id: components["schemas"]["OperationId"];
@@ -905,6 +927,7 @@ export interface components {
         ClusterId: string;
         /** @description One node's part in a cluster. */
         ClusterNode: {
+            format: components["schemas"]["FormatVersions"] | null;
             /**
              * Format: int64
              * @description The member's number in the cluster. It is never used again.
@@ -1089,6 +1112,27 @@ export interface components {
             /** @description Where: a JSON pointer (RFC 6901) into the body, or the name of a query parameter. */
             pointer: string;
         };
+        /** @description What the cluster's nodes shall write. */
+        FinalizeCluster: {
+            /**
+             * Format: int32
+             * @description A version of the formats that the build of every node knows: at most `format.newest` of the cluster.
+             */
+            format_version: number;
+        };
+        /** @description Versions of what is written to disks and said between nodes. */
+        FormatVersions: {
+            /**
+             * Format: int32
+             * @description The one that is written.
+             */
+            active: number;
+            /**
+             * Format: int32
+             * @description The newest one that is known.
+             */
+            newest: number;
+        };
         /**
          * @description Whether a node is alive. Three answers, because "not heard for a moment" is neither of the other two: a suspect
          *     node keeps what it has and gets nothing new.
@@ -1264,7 +1308,10 @@ export interface components {
             error: string | null;
             /** @description The operation's id. */
             id: components["schemas"]["OperationId"];
-            /** @description What it does: `cluster.create`, `cluster.delete`, `cluster.scale`, `cluster.replace_node` or `cluster.upgrade`. */
+            /**
+             * @description What it does: `cluster.create`, `cluster.delete`, `cluster.scale`, `cluster.replace_node`, `cluster.upgrade` or
+             *     `cluster.finalize`.
+             */
             kind: string;
             /**
              * Format: date-time
@@ -2253,6 +2300,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Connection"];
+                };
+            };
+            /** @description The request failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finalize_cluster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The cluster */
+                cluster: components["schemas"]["ClusterId"];
+                /** @description The organisation */
+                org: components["schemas"]["OrgId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FinalizeCluster"];
+            };
+        };
+        responses: {
+            /** @description The change has begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterChanging"];
                 };
             };
             /** @description The request failed */
