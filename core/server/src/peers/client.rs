@@ -11,6 +11,7 @@ use craton_types::{Form, FormatUnknown, FormatUser, FormatVersion, NodeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
@@ -23,6 +24,13 @@ use super::wire::{Hello, VERSION, Welcome, WireError, read_frame, read_hello, wr
 
 /// How long connecting may take, hellos included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection whose other end says nothing for so long is asked whether it is still there,
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+/// again after so long,
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// and given up after so many questions. Whoever waits for a snapshot to come in would otherwise wait for a machine that
+/// lost its power until the request times out.
+const KEEPALIVE_PROBES: u32 = 3;
 /// Requests on one connection that have no answer yet; further ones wait.
 const IN_FLIGHT_MAX: usize = 1_024;
 
@@ -105,6 +113,13 @@ fn unreachable(peer: NodeId, reason: impl ToString) -> TransportError {
     }
 }
 
+fn keep_alive(tcp: &TcpStream) -> Result<(), rustix::io::Errno> {
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(tcp, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(tcp, KEEPALIVE_PROBES)
+}
+
 async fn connect(identity: &PeerIdentity, peer: &Peer) -> Result<Arc<Connection>, TransportError> {
     let failed = |error: &dyn std::error::Error| unreachable(peer.id, error);
     let name = identity.name_of(peer.id).map_err(|error| failed(&error))?;
@@ -112,6 +127,7 @@ async fn connect(identity: &PeerIdentity, peer: &Peer) -> Result<Arc<Connection>
         .await
         .map_err(|error| failed(&error))?;
     tcp.set_nodelay(true).map_err(|error| failed(&error))?;
+    keep_alive(&tcp).map_err(|error| failed(&error))?;
     let mut stream = identity
         .connector()
         .connect(name, tcp)
@@ -292,6 +308,8 @@ impl<W> Drop for Forgets<'_, W> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
 
     const PEER: NodeId = NodeId::new(2);
@@ -317,5 +335,18 @@ mod tests {
         assert!(matches!(next, Err(TransportError::Unreachable { .. })), "{next:?}");
         reading.await.expect("nobody reads an ended connection");
         drop(far);
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_other_end_is_gone_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let tcp = TcpStream::connect(listener.local_addr().expect("bound"))
+            .await
+            .expect("connected");
+        keep_alive(&tcp).expect("the system takes it");
+        assert!(sockopt::socket_keepalive(&tcp).expect("known"));
+        assert_eq!(sockopt::tcp_keepidle(&tcp).expect("known"), KEEPALIVE_IDLE);
+        assert_eq!(sockopt::tcp_keepintvl(&tcp).expect("known"), KEEPALIVE_INTERVAL);
+        assert_eq!(sockopt::tcp_keepcnt(&tcp).expect("known"), KEEPALIVE_PROBES);
     }
 }
