@@ -85,11 +85,19 @@ pub(super) struct Log {
     tail: Mutex<Tail>,
     pub(super) space: WalSpace,
     pub(super) marks: Mutex<Marks>,
-    /// How long the tenants' logs are, as of the last time that it was said how much may be forgotten.
-    heads: Mutex<Vec<LogHead>>,
+    forgettable: Mutex<Forgettable>,
     /// The last entry of a snapshot that is being brought in: until then the log cannot go on after it.
     installing: watch::Sender<Option<LogId>>,
     failure: Mutex<Option<Arc<WalError>>>,
+}
+
+/// How much may be forgotten.
+#[derive(Default)]
+struct Forgettable {
+    /// The last entry that may; nothing is forgotten before somebody said so.
+    through: Option<LogId>,
+    /// How long the tenants' logs are, which hold what is forgotten.
+    heads: Vec<LogHead>,
 }
 
 /// The newest entries, in order.
@@ -144,7 +152,7 @@ impl Log {
             wal: Mutex::new(wal),
             tail: Mutex::default(),
             marks: Mutex::new(marks),
-            heads: Mutex::default(),
+            forgettable: Mutex::default(),
             installing: watch::Sender::new(None),
             failure: Mutex::default(),
         }
@@ -242,18 +250,32 @@ impl Log {
         self.wal.lock().truncate_from(log_index(index))
     }
 
-    /// Notes which logs of tenants hold what is to be forgotten next.
-    pub(super) fn set_heads(&self, heads: Vec<LogHead>) {
-        *self.heads.lock() = heads;
+    /// Notes that the entries up to `through` may be forgotten, and which logs of tenants hold them.
+    pub(super) fn allow_forgetting(&self, through: LogId, heads: Vec<LogHead>) {
+        *self.forgettable.lock() = Forgettable {
+            through: Some(through),
+            heads,
+        };
     }
 
-    /// Forgets the entries up to an index, which are in the tenants' logs.
+    /// Forgets the entries up to an index, if they may be. What a snapshot brings in may not be forgotten before it is in,
+    /// though consensus takes it for forgotten as soon as the snapshot was offered; then it is forgotten with the rest.
     pub(super) fn purge(&self, last: LogId) -> Result<(), WalError> {
+        let heads = {
+            let forgettable = self.forgettable.lock();
+            if forgettable.through < Some(last) {
+                return Ok(());
+            }
+            forgettable.heads.clone()
+        };
+        if self.last() < Some(last) {
+            return self.wal.lock().reset((log_index(last.index), term(&last)), heads);
+        }
         let last = (log_index(last.index), term(&last));
         let Some(prepared) = self.wal.lock().prepare_exact_purge(last) else {
             return Ok(());
         };
-        let covered = match prepared.write_heads(self.heads.lock().clone()) {
+        let covered = match prepared.write_heads(heads) {
             // The next purge tries again.
             Err(WalError::NoSpace { .. }) => return Ok(()),
             covered => covered?,
@@ -271,8 +293,8 @@ impl Log {
     pub(super) fn finish_install(&self, last: LogId, heads: Vec<LogHead>) -> Result<(), WalError> {
         let index = log_index(last.index);
         let keeps_entries = self.last().is_some_and(|end| end > last) && self.id_at(index) == Some(last);
+        self.allow_forgetting(last, heads.clone());
         if keeps_entries {
-            self.set_heads(heads);
             self.purge(last)?;
         } else {
             self.tail.lock().truncate(0);
@@ -406,18 +428,45 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
-        // What a snapshot brings in is forgotten when it is in.
-        if *self.0.installing.borrow() == Some(log_id) {
-            return Ok(());
-        }
-        let end = self.0.last();
-        let purged = blocking(|| match end < Some(log_id) {
-            true => {
-                let heads = self.0.heads.lock().clone();
-                self.0.wal.lock().reset((log_index(log_id.index), term(&log_id)), heads)
-            }
-            false => self.0.purge(log_id),
+        blocking(|| self.0.purge(log_id)).map_err(|error| self.write_error(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use craton_crypto::SecretBytes;
+    use craton_log::WalOptions;
+    use craton_log::testing::MemoryDisk;
+
+    use super::*;
+
+    fn id(index: u64) -> LogId {
+        log_id(LogIndex::new(index), Term::new(1)).expect("the first index is one")
+    }
+
+    #[test]
+    fn nothing_is_forgotten_before_it_may_be() {
+        let disk = Arc::new(MemoryDisk::new());
+        let options = WalOptions::new(NodeId::new(1), SecretBytes::new([7; 32]));
+        let random = Box::new(|bytes: &mut [u8]| bytes.fill(1));
+        let (wal, _) = Wal::open(disk.clone(), Path::new("/wal"), options, random).expect("a new log");
+        let log = Log::new(wal, Marks::open(disk, Path::new("/consensus")).expect("new marks"));
+        let entries = [1, 2, 3].map(|index| Entry {
+            log_id: id(index),
+            payload: EntryPayload::Blank,
         });
-        purged.map_err(|error| self.write_error(error))
+        log.append(&entries).expect("written");
+        // Consensus takes for forgotten what a snapshot that was offered brings, which is not in yet.
+        for early in [2, 3, 9] {
+            log.purge(id(early)).expect("there is nothing to do");
+            assert_eq!((log.purged(), log.last()), (None, Some(id(3))), "{early}");
+        }
+        log.allow_forgetting(id(2), Vec::new());
+        log.purge(id(3)).expect("that is too much");
+        assert_eq!(log.purged(), None);
+        log.purge(id(2)).expect("forgotten");
+        assert_eq!((log.purged(), log.last()), (Some(id(2)), Some(id(3))));
     }
 }

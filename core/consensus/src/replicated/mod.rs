@@ -647,7 +647,7 @@ impl Inner {
             }
             applied.forgettable = Some(through);
         }
-        self.log.set_heads(heads());
+        self.log.allow_forgetting(through, heads());
         if let Some(raft) = self.raft() {
             self.handle.spawn(async move { raft.trigger().snapshot().await });
         }

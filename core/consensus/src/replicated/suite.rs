@@ -7,7 +7,7 @@ use bytes::Bytes;
 use craton_crypto::SecretBytes;
 use craton_log::testing::MemoryDisk;
 use craton_log::{Wal, WalOptions};
-use craton_types::{LogIndex, NodeId};
+use craton_types::{LogIndex, NodeId, Term};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use openraft::testing::{StoreBuilder, Suite};
@@ -18,7 +18,7 @@ use super::log::{Log, LogStore};
 use super::machine::{Applied, Fetch, Installing, Machine, MachineError, StateMachine};
 use super::marks::Marks;
 use super::network::{Lane, Peer, Peers, Transport, TransportError};
-use super::types::{StorageError, TypeConfig, log_index};
+use super::types::{StorageError, TypeConfig, log_id, log_index};
 
 /// A machine that is as far as it was told.
 struct Told(Arc<Mutex<Applied>>);
@@ -64,6 +64,10 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, ()> for Builder {
         let (wal, _) = Wal::open(disk.clone(), Path::new("/wal"), options, random).expect("a new log");
         let marks = Marks::open(disk, Path::new("/consensus")).expect("new marks");
         let log = Arc::new(Log::new(wal, marks));
+        log.allow_forgetting(
+            log_id(LogIndex::new(u64::MAX), Term::new(u64::MAX)).expect("a late entry"),
+            Vec::new(),
+        );
         let inbox = Arc::new(Inbox::default());
         let consumer = Arc::clone(&inbox);
         std::thread::spawn(move || while consumer.pop().is_ok() {});

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::{Folder, create, rows, session, sqlstate, tag};
-use craton_engine::EngineError;
+use craton_engine::{EngineError, Member};
 use craton_types::{ActorId, FormatVersion, Value};
 use world::{World, list, poll};
 
@@ -236,4 +236,30 @@ async fn a_newer_format_is_used_when_every_build_knows_it_and_somebody_says_so()
     )
     .await;
     world.compare_logs().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_member_that_gets_an_erasure_with_a_snapshot_does_not_show_what_was_erased() {
+    let mut world = World::new(&[1, 2, 3]).await;
+    world.voters(&[1, 2, 3]).await;
+    let leader = world.leader().await;
+    create(&world.nodes[&leader], "main").await;
+    let mut client = session(&world.nodes[&leader], "main");
+    let table = "CREATE TABLE patients (id bigint PRIMARY KEY, name text) WITH (subject = 'id', erasable = 'name')";
+    tag(&mut client, table).await;
+    tag(&mut client, "INSERT INTO patients VALUES (1, 'Ada')").await;
+    world.compare_logs().await;
+    let late = *world.nodes.keys().find(|id| **id != leader).expect("two follow");
+    let known = world.members.read()[&late].status().last;
+    world.close(late).await;
+    rows(&mut client, "ERASE SUBJECT '1' REASON 'asked'").await;
+    poll("the others have forgotten what it lacks", || {
+        let members = world.members.read();
+        let has_forgotten = |member: &Member| member.status().first > known.next();
+        members.values().all(has_forgotten).then_some(())
+    })
+    .await;
+    world.open(late, &[1, 2, 3]).await;
+    let mut again = session(&world.nodes[&late], "main");
+    assert_eq!(rows(&mut again, "SELECT name FROM patients").await, [[Value::Null]]);
 }
