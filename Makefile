@@ -102,7 +102,7 @@ else
 endif
 
 .PHONY: sim
-sim: setup ## The simulator, SEEDS=1000 seeds from FIRST=0 on; ARGS='--twice' compares each with a second run of it
+sim: setup ## The simulator, SEEDS=1000 seeds from FIRST=0 on of a lone node, and of a cluster of three members; ARGS=--twice
 	cargo build --release --locked --package craton-sim
 	$(SIM) --first $(FIRST) --seeds $(SEEDS) $(ARGS)
 	$(SIM) --members 3 --first $(FIRST) --seeds $(SEEDS) $(ARGS)
@@ -111,6 +111,7 @@ sim: setup ## The simulator, SEEDS=1000 seeds from FIRST=0 on; ARGS='--twice' co
 sim-bugs: setup ## Plants one bug after another; the simulator finds each within SEEDS=1000 seeds
 	cargo build --release --locked --package craton-sim --features planted-bugs
 	$(SIM) --planted all --first $(FIRST) --seeds $(SEEDS)
+	$(SIM) --members 3 --planted all --first $(FIRST) --seeds $(SEEDS)
 
 .PHONY: upgrade
 upgrade: setup ## A cluster moved up, down and up again under load; REVISION=v0.1.0 takes the older build from there

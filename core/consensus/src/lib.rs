@@ -14,6 +14,7 @@
 mod pipeline;
 mod replicated;
 mod single_node;
+mod watch;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub use replicated::{
     interrupted_install, seed_elections,
 };
 pub use single_node::SingleNode;
+pub use watch::Watch;
 
 /// The private parsers, one function each: takes bytes, asserts what must hold of anything that is understood, and says
 /// whether it was.

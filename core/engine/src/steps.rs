@@ -119,6 +119,16 @@ impl Steps {
         self.is_running() && go_on(&mut self.erasures) && self.erasures.is_some()
     }
 
+    /// Has the write-ahead log of a member forget all that is on disk elsewhere, though others may need it: they are given a
+    /// snapshot.
+    pub fn forget(&mut self) -> bool {
+        let cluster = self.opened.node.cluster.as_ref().filter(|_| self.is_running());
+        if let Some(cluster) = cluster {
+            cluster.replicated.forget(cluster.replicated.status().last);
+        }
+        cluster.is_some()
+    }
+
     /// Closes the node in good order: what was handed over is committed, applied and flushed.
     ///
     /// # Errors

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use craton_consensus::Watch;
 use craton_log::{Disk, LogHead, TenantLogOptions, WalRecovery};
 use craton_types::{DatabaseDefinition, LogIndex, Offset, TenantId};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
 
 use crate::damage::Damage;
 use crate::disk_space::DiskSpace;
@@ -86,7 +86,7 @@ pub(crate) struct Tenants {
     system: Arc<SharedTenant>,
     by_name: RwLock<BTreeMap<String, Arc<SharedTenant>>>,
     writers: RwLock<BTreeMap<TenantId, Arc<Mutex<TenantWriter>>>>,
-    applied: watch::Sender<LogIndex>,
+    applied: Watch<LogIndex>,
     /// The tenants whose keys were drawn since the node was opened.
     fresh: RwLock<HashSet<TenantId>>,
 }
@@ -105,7 +105,7 @@ impl Tenants {
             system: Arc::clone(&writer.tenant),
             by_name: RwLock::default(),
             writers: RwLock::new(BTreeMap::from([(SYSTEM_TENANT, Arc::new(Mutex::new(writer)))])),
-            applied: watch::Sender::new(LogIndex::ZERO),
+            applied: Watch::new(LogIndex::ZERO),
             fresh: RwLock::default(),
         };
         for database in &databases {
@@ -169,16 +169,16 @@ impl Tenants {
 
     /// The last consensus entry that was applied.
     pub(crate) fn applied_index(&self) -> LogIndex {
-        *self.applied.borrow()
+        self.applied.get()
     }
 
     /// For waiting until an entry is applied.
-    pub(crate) fn applied_watch(&self) -> watch::Receiver<LogIndex> {
-        self.applied.subscribe()
+    pub(crate) fn applied_watch(&self) -> Watch<LogIndex> {
+        self.applied.clone()
     }
 
     pub(crate) fn set_applied_index(&self, index: LogIndex) {
-        self.applied.send_if_modified(|applied| {
+        self.applied.modify(|applied| {
             let is_newer = index > *applied;
             *applied = index.max(*applied);
             is_newer

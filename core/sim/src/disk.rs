@@ -40,6 +40,8 @@ struct State {
     dies_in: Option<u64>,
     is_dead: bool,
     waits: u32,
+    /// How long slow calls took since anybody asked.
+    stalled_ns: u64,
     counts: Counts,
     written: Written,
 }
@@ -100,6 +102,7 @@ impl SimulatedDisk {
                 dies_in: None,
                 is_dead: false,
                 waits: 0,
+                stalled_ns: 0,
                 counts: Counts::default(),
                 written: Written::default(),
             })),
@@ -111,8 +114,9 @@ impl SimulatedDisk {
         self.memory.fork()
     }
 
-    pub(crate) fn set_armed(&self, armed: bool) {
-        self.state.lock().armed = armed;
+    /// Lets things go wrong, or not; whether they could before.
+    pub(crate) fn set_armed(&self, armed: bool) -> bool {
+        std::mem::replace(&mut self.state.lock().armed, armed)
     }
 
     /// Lets the machine die within one of the next calls.
@@ -192,6 +196,11 @@ impl SimulatedDisk {
         }
     }
 
+    /// How long slow calls took since this was last asked.
+    pub(crate) fn take_stalled_ns(&self) -> u64 {
+        std::mem::take(&mut self.state.lock().stalled_ns)
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         self.state.lock().counts.clone()
     }
@@ -203,7 +212,7 @@ impl SimulatedDisk {
             if state.is_dead {
                 return Err(io::Error::other("the machine is dead"));
             }
-            let fault = state.draw(kind);
+            let fault = state.draw(kind, path);
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             state.trace.note(format_args!("{kind:?} {name} {detail:x} {fault:?}"));
             let dies = state.dies_in == Some(0);
@@ -247,13 +256,14 @@ impl SimulatedDisk {
 
 impl State {
     /// What goes wrong with a call.
-    fn draw(&mut self, kind: CallKind) -> Option<FaultKind> {
+    fn draw(&mut self, kind: CallKind, path: &Path) -> Option<FaultKind> {
         if !self.armed {
             return None;
         }
         if self.strikes(Fault::SlowDisk) {
             let nanoseconds = self.dice.below(SLOW_NS_MAX);
             self.clock.advance(nanoseconds);
+            self.stalled_ns += nanoseconds;
         }
         // A sync is what matters most, and is called least.
         let chances = if kind == CallKind::Sync { 8 } else { 1 };
@@ -266,6 +276,11 @@ impl State {
         }
         match kind {
             CallKind::Write if self.strikes(Fault::ShortWrite) => Some(FaultKind::ShortWrite),
+            // A member cannot tell a last entry of its write-ahead log that is missing from one that it never had.
+            CallKind::Write if is_of_tenant(path) && self.strikes(Fault::MisdirectedWrite) => {
+                let distance_bytes = 512 * self.dice.between(1, DISTANCE_SECTORS_MAX);
+                Some(FaultKind::MisdirectedWrite { distance_bytes })
+            }
             CallKind::Read if self.strikes(Fault::MisdirectedRead) => {
                 let distance_bytes = 512 * self.dice.between(1, DISTANCE_SECTORS_MAX);
                 Some(FaultKind::MisdirectedRead { distance_bytes })
@@ -282,6 +297,11 @@ impl State {
         }
         strikes
     }
+}
+
+/// Whether a file is one of a tenant's.
+fn is_of_tenant(path: &Path) -> bool {
+    path.components().any(|component| component.as_os_str() == "tenants")
 }
 
 impl Disk for SimulatedDisk {

@@ -54,6 +54,8 @@ faults! {
     SlowDisk = "slow-disk",
     /// A read returns the bytes of another place.
     MisdirectedRead = "misdirected-read",
+    /// A write to a tenant's files goes to another place.
+    MisdirectedWrite = "misdirected-write",
     /// A bit of a file flips on the medium.
     Rot = "rot",
     /// The clock jumps ahead.
@@ -72,6 +74,20 @@ faults! {
     OneWayPartition = "one-way-partition",
     /// A member and the others reach each other now and then.
     FlappingNetwork = "flapping-network",
+    /// Several machines crash at once, or all of them.
+    CrashOfSeveral = "crash-of-several",
+    /// A machine stands still for a while, and knows nothing of it.
+    StoppedProcess = "stopped-process",
+    /// A member hands leadership on, stops in good order and is started again.
+    HandOver = "hand-over",
+    /// Another member takes a member's place; that one may be gone for good already.
+    ReplacedMember = "replaced-member",
+    /// The cluster has a member more.
+    AddedMember = "added-member",
+    /// The cluster has a member less.
+    RemovedMember = "removed-member",
+    /// A member forgets the entries that it has on disk elsewhere, so that one that lags needs a snapshot.
+    ForgottenEntries = "forgotten-entries",
     /// A client goes away without waiting for its answer, and asks again.
     ImpatientClient = "impatient-client",
 }
@@ -79,11 +95,7 @@ faults! {
 impl Fault {
     /// Those that can strike a cluster with so many members.
     pub fn of(members: u64) -> impl Iterator<Item = Self> {
-        let fits = move |fault: &Self| match members {
-            0 | 1 => !fault.is_network(),
-            // What a lone node can only refuse, and what it waits for, is left to the runs of lone nodes.
-            _ => !fault.is_damage() && !matches!(fault, Self::DiskFull | Self::NoSpace | Self::CrashInOpening),
-        };
+        let fits = move |fault: &Self| members > 1 || !(fault.is_network() || fault.is_of_cluster());
         Self::ALL.iter().copied().filter(fits)
     }
 
@@ -96,7 +108,24 @@ impl Fault {
     /// Whether it damages what was stored or read. A node that notices may refuse to open and to answer.
     #[must_use]
     pub const fn is_damage(self) -> bool {
-        matches!(self, Self::MisdirectedRead | Self::Rot)
+        matches!(self, Self::MisdirectedRead | Self::MisdirectedWrite | Self::Rot)
+    }
+
+    /// Whether it strikes several members, or who is a member. A lone node does not know, either, that a write went
+    /// to another place when it was the last one.
+    #[must_use]
+    pub const fn is_of_cluster(self) -> bool {
+        matches!(
+            self,
+            Self::CrashOfSeveral
+                | Self::StoppedProcess
+                | Self::HandOver
+                | Self::ReplacedMember
+                | Self::AddedMember
+                | Self::RemovedMember
+                | Self::ForgottenEntries
+                | Self::MisdirectedWrite
+        )
     }
 
     /// Whether it is one of the network between members.
@@ -143,6 +172,7 @@ impl Fault {
                 | Self::NoSpace
                 | Self::SlowDisk
                 | Self::MisdirectedRead
+                | Self::MisdirectedWrite
                 | Self::NetworkDelay
                 | Self::NetworkDrop
                 | Self::NetworkDuplicate

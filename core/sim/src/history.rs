@@ -1,5 +1,6 @@
 //! What clients asked for and what they were told.
 
+use craton_history::{Call, RegisterOperation};
 use craton_types::{Hash, Offset, StreamSequence};
 
 /// What a client was told about a request.
@@ -49,6 +50,15 @@ pub(crate) struct PatientFact {
     pub(crate) erased: Option<Told>,
 }
 
+/// A call to a register. Its answer is in it once there is one.
+#[derive(Clone, Debug)]
+pub(crate) struct RegisterFact {
+    pub(crate) tenant: usize,
+    pub(crate) register: i64,
+    pub(crate) call: Call<RegisterOperation>,
+    pub(crate) told: Told,
+}
+
 /// A receipt that a client was given.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceiptFact {
@@ -64,6 +74,17 @@ pub(crate) struct History {
     pub(crate) transfers: Vec<TransferFact>,
     pub(crate) patients: Vec<PatientFact>,
     pub(crate) receipts: Vec<ReceiptFact>,
+    pub(crate) registers: Vec<RegisterFact>,
+    /// Counts what clients do, one after another.
+    pub(crate) moment: u64,
+}
+
+impl History {
+    /// The next moment.
+    pub(crate) const fn pass(&mut self) -> u64 {
+        self.moment += 1;
+        self.moment
+    }
 }
 
 /// The name of a patient, which nobody else has.

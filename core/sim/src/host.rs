@@ -75,9 +75,26 @@ impl Host {
     }
 
     /// Opens another node on another disk, with the same keys and at the same time.
-    pub(crate) fn open_copy(&self, disk: Arc<dyn Disk>) -> Result<Node, EngineError> {
-        let (craton, steps) = self.options(disk).open_stepped(DIRECTORY)?;
+    pub(crate) fn open_copy(&self, disk: Arc<dyn Disk>, cluster: Option<ClusterOptions>) -> Result<Node, EngineError> {
+        let options = self.options(disk);
+        let options = match cluster {
+            Some(cluster) => options.cluster(cluster),
+            None => options,
+        };
+        let (craton, steps) = options.open_stepped(DIRECTORY)?;
         Ok(Node { steps, craton })
+    }
+
+    /// Stops the node in good order.
+    pub(crate) fn close(&mut self) -> Result<(), EngineError> {
+        self.trace.note("closes");
+        match self.node.take() {
+            Some(Node { steps, craton }) => {
+                drop(craton);
+                steps.close()
+            }
+            None => Ok(()),
+        }
     }
 
     /// The node and what it did not sync are gone.

@@ -13,7 +13,7 @@ use clap::Parser;
 use craton_sim::{Fault, Options, campaign};
 
 /// In so many runs every fault strikes, and every checker has something to compare.
-pub(crate) const COVERING_RUNS: u64 = 500;
+pub(crate) const COVERING_RUNS: u64 = 200;
 
 #[derive(Parser)]
 #[command(about = "The real engine under simulated disk, time and crashes")]
@@ -48,7 +48,8 @@ struct Cli {
     /// Does not make a failing run smaller
     #[arg(long)]
     as_is: bool,
-    /// Plants this bug, or `all` of them one after another, and looks for a seed that finds it
+    /// Plants this bug, or `all` of them one after another, and looks for a seed that finds it; with --seed, runs that seed
+    /// with the bug
     #[cfg(feature = "planted-bugs")]
     #[arg(long)]
     planted: Option<String>,
@@ -69,7 +70,9 @@ fn fault(name: &str) -> Result<Fault, String> {
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     // A panic in a run is a broken promise, and told as one.
-    std::panic::set_hook(Box::new(|_| {}));
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
     let seeds = match cli.seed {
         Some(seed) => seed..seed.saturating_add(1),
         None => cli.first..cli.first.saturating_add(cli.seeds),
@@ -83,11 +86,16 @@ fn main() -> anyhow::Result<ExitCode> {
     };
     #[cfg(feature = "planted-bugs")]
     if let Some(name) = &cli.planted {
-        return planted::find(name, seeds, &base, cli.threads);
+        if cli.seed.is_none() {
+            return planted::find(name, seeds, &base, cli.threads);
+        }
+        planted::plant_named(name)?;
     }
     if cli.members > 1 && cli.seed.is_none() {
         let processes = processes::Processes {
-            members: cli.members,
+            base,
+            planted: None,
+            as_is: cli.as_is,
             threads: cli.threads,
             twice: cli.twice,
             hashes: cli.hashes,
@@ -99,7 +107,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let out = &mut io::stdout().lock();
     tell::summary(out, &summary, cli.members, started.elapsed(), cli.hashes)?;
     for (options, report) in &summary.failures {
-        tell::failure(out, options, report, !cli.as_is && !cli.trace)?;
+        let is_reduced = !cli.as_is && !cli.trace && cli.members == 1;
+        tell::failure(out, options, report, is_reduced)?;
     }
     let never_seen = tell::never_seen(&summary, cli.members);
     let is_covered = never_seen.is_empty() || summary.runs < COVERING_RUNS;
@@ -122,30 +131,41 @@ mod planted {
 
     use craton_sim::{Bug, Options, campaign, plant};
 
-    /// Plants one bug, or all one after another; whether each was found.
+    use crate::processes::Processes;
+
+    /// Plants a bug in this process.
+    pub(super) fn plant_named(name: &str) -> anyhow::Result<()> {
+        plant(Some(named(name)?));
+        Ok(())
+    }
+
+    fn named(name: &str) -> anyhow::Result<Bug> {
+        Bug::by_name(name).ok_or_else(|| anyhow::anyhow!("no bug is named {name:?}"))
+    }
+
+    /// Plants one bug, or all that a node of this kind can have, one after another; whether each was found.
     pub(super) fn find(name: &str, seeds: Range<u64>, base: &Options, threads: usize) -> anyhow::Result<ExitCode> {
-        let bugs = match (name, Bug::by_name(name)) {
-            ("all", _) => Bug::ALL.to_vec(),
-            (_, Some(bug)) => vec![bug],
-            (_, None) => anyhow::bail!("no bug is named {name:?}"),
+        let is_cluster = base.members > 1;
+        let bugs = match name {
+            "all" => Bug::ALL
+                .iter()
+                .copied()
+                .filter(|bug| bug.is_of_cluster() == is_cluster)
+                .collect(),
+            name => vec![named(name)?],
         };
         let mut code = ExitCode::SUCCESS;
         for bug in bugs {
-            plant(Some(bug));
-            let summary = campaign(seeds.clone(), base, false, threads);
-            plant(None);
+            let (found, runs) = match is_cluster {
+                true => in_processes(bug, seeds.clone(), base, threads),
+                false => in_this_process(bug, seeds.clone(), base, threads),
+            };
             let out = &mut std::io::stdout().lock();
-            let (name, runs) = (bug.name(), summary.runs);
-            match summary.failures.first() {
-                Some((options, report)) => {
-                    let found = report.ended.as_ref().err();
-                    let (checker, what) = found.map_or(("", ""), |found| (found.checker, found.what.as_str()));
-                    let what: String = what.chars().take(150).collect();
-                    writeln!(
-                        out,
-                        "{name}: found by {checker} with seed {} of {runs} runs: {what}",
-                        options.seed
-                    )?;
+            let name = bug.name();
+            match found {
+                Some(what) => {
+                    let what: String = what.chars().take(200).collect();
+                    writeln!(out, "{name}: found after {runs} runs: {what}")?;
                 }
                 None => {
                     writeln!(out, "{name}: NOT found in {runs} runs")?;
@@ -154,5 +174,30 @@ mod planted {
             }
         }
         Ok(code)
+    }
+
+    fn in_this_process(bug: Bug, seeds: Range<u64>, base: &Options, threads: usize) -> (Option<String>, u64) {
+        plant(Some(bug));
+        let summary = campaign(seeds, base, false, threads);
+        plant(None);
+        let found = summary.failures.first().map(|(options, report)| {
+            let found = report.ended.as_ref().err();
+            let (checker, what) = found.map_or(("", ""), |found| (found.checker, found.what.as_str()));
+            format!("seed {}: {checker}: {what}", options.seed)
+        });
+        (found, summary.runs)
+    }
+
+    fn in_processes(bug: Bug, seeds: Range<u64>, base: &Options, threads: usize) -> (Option<String>, u64) {
+        let processes = Processes {
+            base: base.clone(),
+            planted: Some(bug.name().to_owned()),
+            as_is: true,
+            threads,
+            twice: false,
+            hashes: false,
+        };
+        let (found, runs) = processes.find(seeds);
+        (found.map(|(_, text)| text), runs)
     }
 }

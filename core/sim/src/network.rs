@@ -1,10 +1,11 @@
 //! The simulated network between members: packets that are late, lost, doubled or held up by a cut, as the seed says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use craton_consensus::{Lane, Peer, Transport, TransportError};
+use craton_types::NodeId;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -19,6 +20,9 @@ use crate::trace::Trace;
 const LATENCY_MS_MAX: u64 = 3;
 /// How much longer a late packet takes at most.
 const DELAY_MS_MAX: u64 = 800;
+
+/// A connection whose other end says nothing for so long is given up.
+const KEEPALIVE_MS: u64 = 11_000;
 
 /// Who waits for an answer; a doubled request has nobody.
 type Waiting = Option<oneshot::Sender<Result<Bytes, TransportError>>>;
@@ -57,8 +61,8 @@ struct State {
     queue: BTreeMap<(u64, u64), Packet>,
     /// From whom to whom nothing gets through.
     cut: BTreeSet<(u64, u64)>,
-    /// Whoever waits for what was lost waits until it gives up.
-    lost: Vec<Waiting>,
+    /// Whoever waits for what was lost, until it gives up, or the connection is: since when.
+    lost: VecDeque<(u64, NodeId, Waiting)>,
     counts: Counts,
 }
 
@@ -73,7 +77,7 @@ impl Network {
             sequence: 0,
             queue: BTreeMap::new(),
             cut: BTreeSet::new(),
-            lost: Vec::new(),
+            lost: VecDeque::new(),
             counts: Counts::default(),
         })))
     }
@@ -101,6 +105,7 @@ impl Network {
     pub(crate) fn tick(&self) -> Vec<Packet> {
         let state = &mut *self.0.lock();
         state.now_ms += 1;
+        state.give_up();
         let later = state.queue.split_off(&(state.now_ms + 1, 0));
         let due = std::mem::replace(&mut state.queue, later);
         due.into_values().filter_map(|packet| state.arrive(packet)).collect()
@@ -185,10 +190,17 @@ impl State {
     }
 
     fn lose(&mut self, packet: Packet) {
-        let (Packet::Request { waiting, .. } | Packet::Answer { waiting, .. }) = packet;
-        self.lost
-            .retain(|waiting| waiting.as_ref().is_some_and(|sender| !sender.is_closed()));
-        self.lost.push(waiting);
+        let (Packet::Request { to, waiting, .. } | Packet::Answer { from: to, waiting, .. }) = packet;
+        self.lost.push_back((self.now_ms, NodeId::new(to), waiting));
+    }
+
+    /// Gives up connections whose other end has said nothing for too long.
+    fn give_up(&mut self) {
+        let is_due = |lost: &mut (u64, NodeId, Waiting)| lost.0 + KEEPALIVE_MS <= self.now_ms;
+        while let Some((_, peer, waiting)) = self.lost.pop_front_if(is_due) {
+            // Whoever asked may have given up before.
+            let _ = waiting.map(|waiting| waiting.send(Err(TransportError::Timeout { peer })));
+        }
     }
 }
 

@@ -44,10 +44,6 @@ pub struct Report {
     pub requests: Counts,
     /// How often the node was opened.
     pub lives: u64,
-    /// How many steps the safety phase had.
-    pub steps: u64,
-    /// The faults that could strike.
-    pub enabled: Vec<Fault>,
 }
 
 /// Runs a seed to its end. A panic is a broken promise as well.
@@ -55,7 +51,6 @@ pub struct Report {
 pub fn run(options: &Options) -> Report {
     let swarm = Swarm::of(options.seed, options.members.max(1), &options.without, options.steps);
     let trace = Trace::new(options.print);
-    let (steps, enabled) = (swarm.steps, swarm.rates.keys().copied().collect());
     let mut run = match options.members {
         0 | 1 => AnyWorld::Lone(Box::new(World::new(options.seed, swarm, &trace))),
         members => AnyWorld::Cluster(Box::new(ClusterWorld::new(options.seed, swarm, &trace, members))),
@@ -79,8 +74,6 @@ pub fn run(options: &Options) -> Report {
         facts,
         requests,
         lives: run.lives(),
-        steps,
-        enabled,
     }
 }
 
@@ -121,24 +114,23 @@ impl AnyWorld {
     }
 }
 
-/// The smallest run found that breaks a promise as well, by leaving out faults one after another, and then steps.
+/// The smallest run found that `fails` as well, by leaving out faults one after another, and then steps.
 #[must_use]
-pub fn smaller(options: &Options) -> Options {
+pub fn smaller(options: &Options, fails: impl Fn(&Options) -> bool) -> Options {
     let mut smallest = options.clone();
-    let mut report = run(&smallest);
-    for fault in report.enabled.clone() {
+    let swarm = Swarm::of(options.seed, options.members.max(1), &options.without, options.steps);
+    for fault in swarm.rates.keys() {
         let mut candidate = smallest.clone();
-        candidate.without.push(fault);
-        let tried = run(&candidate);
-        if tried.ended.is_err() {
-            (smallest, report) = (candidate, tried);
+        candidate.without.push(*fault);
+        if fails(&candidate) {
+            smallest = candidate;
         }
     }
-    let mut steps = report.steps;
+    let mut steps = swarm.steps;
     while steps > 1 {
         let mut candidate = smallest.clone();
         candidate.steps = Some(steps / 2);
-        if run(&candidate).ended.is_ok() {
+        if !fails(&candidate) {
             break;
         }
         smallest = candidate;

@@ -81,6 +81,13 @@ impl Swarm {
         self.rates.get(&fault).copied().unwrap_or_default()
     }
 
+    /// The same without damage, for machines that are spared it.
+    pub(crate) fn undamaged(&self) -> Self {
+        let mut swarm = self.clone();
+        swarm.rates.retain(|fault, _| !fault.is_damage());
+        swarm
+    }
+
     /// Whether something may be damaged in this run.
     pub(crate) fn damages(&self) -> bool {
         self.rates.keys().any(|fault| fault.is_damage())
@@ -101,10 +108,15 @@ const fn rate(fault: Fault) -> u64 {
         Fault::DiskFull => 700,
         Fault::SlowDisk => 2_000,
         Fault::MisdirectedRead => 300,
+        Fault::MisdirectedWrite => 2_000,
         Fault::Rot => 400,
         Fault::ClockForward | Fault::ClockBack => 1_000,
         Fault::NetworkDelay | Fault::NetworkDrop | Fault::NetworkDuplicate => 10_000,
         Fault::Partition | Fault::OneWayPartition | Fault::FlappingNetwork => 300,
+        Fault::CrashOfSeveral | Fault::HandOver => 300,
+        Fault::ReplacedMember | Fault::AddedMember | Fault::RemovedMember => 300,
+        Fault::StoppedProcess => 400,
+        Fault::ForgottenEntries => 2_000,
         Fault::ImpatientClient => 20_000,
     }
 }

@@ -33,6 +33,14 @@ pub(crate) fn summary(
     let faults = Fault::of(members).map(Fault::name).collect();
     counts(out, "fault", faults, &summary.faults)?;
     counts(out, "checker", checker_names(members), &summary.facts)?;
+    let totals = [
+        ("events", summary.events),
+        ("lives", summary.lives),
+        ("simulated milliseconds", summary.simulated_ns / 1_000_000),
+    ];
+    for (name, total) in totals {
+        writeln!(out, "  {name}: {total}")?;
+    }
     let requests = summary.requests.iter().map(|(name, _)| name).collect();
     counts(out, "request", requests, &summary.requests)
 }
@@ -58,7 +66,7 @@ fn counts(out: &mut impl Write, what: &str, names: Vec<&'static str>, counts: &C
 pub(crate) fn failure(out: &mut impl Write, options: &Options, report: &Report, is_reduced: bool) -> io::Result<()> {
     let (mut smallest, mut report) = (options.clone(), report.clone());
     if is_reduced {
-        smallest = smaller(options);
+        smallest = smaller(options, |candidate| run(candidate).ended.is_err());
         report = run(&smallest);
     }
     let Err(violation) = &report.ended else {
@@ -68,21 +76,21 @@ pub(crate) fn failure(out: &mut impl Write, options: &Options, report: &Report, 
         writeln!(out, "    {event}")?;
     }
     writeln!(out, "seed {}: {}: {}", smallest.seed, violation.checker, violation.what)?;
-    writeln!(out, "again: {}", command(&smallest))
+    writeln!(out, "again: craton-sim {}", arguments(&smallest).join(" "))
 }
 
-/// The command that repeats a run.
-fn command(options: &Options) -> String {
-    let mut command = format!("craton-sim --seed {} --as-is", options.seed);
+/// What the command that repeats a run is given.
+pub(crate) fn arguments(options: &Options) -> Vec<String> {
+    let mut arguments = vec!["--seed".to_owned(), options.seed.to_string(), "--as-is".to_owned()];
     if options.members > 1 {
-        command.push_str(&format!(" --members {}", options.members));
+        arguments.extend(["--members".to_owned(), options.members.to_string()]);
     }
     if !options.without.is_empty() {
         let names: Vec<&str> = options.without.iter().map(|fault| fault.name()).collect();
-        command.push_str(&format!(" --without {}", names.join(",")));
+        arguments.extend(["--without".to_owned(), names.join(",")]);
     }
     if let Some(steps) = options.steps {
-        command.push_str(&format!(" --steps {steps}"));
+        arguments.extend(["--steps".to_owned(), steps.to_string()]);
     }
-    command
+    arguments
 }

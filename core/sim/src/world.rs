@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use craton_engine::{EngineError, Tenant};
-use craton_log::testing::Crash;
+use craton_log::testing::{Crash, MemoryDisk};
 
-use crate::checkers::{self, Checker, LIVENESS, Objection, REPLAY, View, compare_with_replay, show};
+use crate::checkers::{
+    self, Checker, LINEARIZABLE, LIVENESS, Objection, REPLAY, View, check_registers, compare_with_replay, show,
+};
 use crate::dice::Dice;
 use crate::fault::{Counts, Fault};
 use crate::history::{History, Told};
@@ -375,9 +377,9 @@ impl World {
     /// Has every checker look at every tenant.
     fn check(&mut self) -> Result<(), Stop> {
         // Looking is not what goes wrong.
-        self.host.disk.set_armed(false);
+        let was_armed = self.host.disk.set_armed(false);
         let checked = self.check_tenants();
-        self.host.disk.set_armed(true);
+        self.host.disk.set_armed(was_armed);
         checked
     }
 
@@ -437,15 +439,34 @@ impl World {
         }
         self.facts.add(LIVENESS, 1);
         self.check_tenants()?;
-        if let Some(Node { steps, craton }) = self.host.node.take() {
-            drop(craton);
-            steps
-                .close()
-                .map_err(|error| violation(LIVENESS, format!("the last flush fails: {}", chain(&error))))?;
-        }
+        self.host
+            .close()
+            .map_err(|error| violation(LIVENESS, format!("the last flush fails: {}", chain(&error))))?;
         self.start()?;
         self.check_tenants()?;
+        self.check_histories()?;
         self.check_replay()
+    }
+
+    fn check_histories(&mut self) -> Result<(), Stop> {
+        for number in 0..self.swarm.tenants {
+            let Some(tenant) = self.tenant(number) else { continue };
+            let history = self.history.borrow();
+            let view = View {
+                tenant: &tenant,
+                number: usize::try_from(number).expect("few tenants"),
+                history: &history,
+                accounts: self.swarm.accounts,
+            };
+            match check_registers(&view) {
+                Ok(facts) => self.facts.add(LINEARIZABLE, facts),
+                Err(Objection::Unreadable(_)) if self.swarm.damages() => return Err(Stop::RefusedDamage),
+                Err(Objection::Broken(what) | Objection::Unreadable(what)) => {
+                    return Err(violation(LINEARIZABLE, what));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_replay(&mut self) -> Result<(), Stop> {
@@ -459,11 +480,8 @@ impl World {
                 .iter()
                 .map(|tenant| show(tenant, streams))
                 .collect::<Result<Vec<_>, _>>()?;
-            let reopen = || {
-                let node = self
-                    .host
-                    .open_copy(Arc::new(disk.clone()))
-                    .map_err(|error| chain(&error))?;
+            let reopen = |disk: &MemoryDisk| {
+                let node = self.host.open_copy(Arc::new(disk.clone()), None)?;
                 Ok((0..self.swarm.tenants)
                     .filter_map(|number| node.craton.tenant(&tenant_name(number)))
                     .collect())

@@ -67,9 +67,45 @@ bugs! {
     KeepErasedKey = "keep-erased-key",
     /// The time of a record is the proposer's, however it compares with the last record's.
     TimeGoesBack = "time-goes-back",
+    /// A member does not write down whom it gave its vote.
+    ForgetVote = "forget-vote",
+    /// A member votes for a candidate whose log lacks what its own has.
+    VoteForShorterLog = "vote-for-shorter-log",
+    /// A member takes entries from a leader that was replaced.
+    FollowReplacedLeader = "follow-replaced-leader",
+    /// A member says that it has entries which it has not written.
+    AcknowledgeUnwritten = "acknowledge-unwritten",
+    /// A leader takes a member that does not answer for one that has everything.
+    AcknowledgeBeforeQuorum = "acknowledge-before-quorum",
+    /// A member applies entries when it gets them.
+    ApplyBeforeCommit = "apply-before-commit",
+    /// A member that starts applies entries that are not known to be committed.
+    RecoverUncommitted = "recover-uncommitted",
+    /// A member that starts drops the last committed entry of its log.
+    TruncateCommitted = "truncate-committed",
+    /// A leader answers linearizable reads without asking whether it still leads.
+    LeaseRead = "lease-read",
+    /// A member answers linearizable reads before it has applied what they must see.
+    ReadBeforeApply = "read-before-apply",
+    /// A command that was sent to a leader without an answer is sent again under a new idempotency id.
+    RetryWithNewId = "retry-with-new-id",
+    /// A command without an idempotency id that was sent to a leader without an answer is sent again.
+    RetryWithoutId = "retry-without-id",
+    /// A replay of records, as of those that a snapshot brings, leaves their idempotency ids out.
+    SnapshotWithoutIds = "snapshot-without-ids",
+    /// The last tenant of a snapshot is not brought in.
+    SnapshotWithoutTenant = "snapshot-without-tenant",
+    /// The write-ahead log goes on after a snapshot that is not on disk.
+    SnapshotWithoutFlush = "snapshot-without-flush",
 }
 
 impl Bug {
+    /// Those that only members of a cluster have.
+    #[must_use]
+    pub const fn is_of_cluster(self) -> bool {
+        self as u8 >= Self::ForgetVote as u8
+    }
+
     /// A bug by its name.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {

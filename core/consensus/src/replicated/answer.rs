@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use craton_types::planted::{Bug, is_planted};
 use craton_types::{FormatUnknown, NodeId};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteResponse};
 use openraft::{EntryPayload, Snapshot};
@@ -62,7 +63,10 @@ impl Inner {
         }
         match request {
             Request::Append(request) => self.take_entries(&raft, request).await,
-            Request::Vote(request) => {
+            Request::Vote(mut request) => {
+                if is_planted(Bug::VoteForShorterLog) {
+                    request.last_log_id = request.last_log_id.max(self.log.last());
+                }
                 if self.is_incomplete() {
                     return self.refuse_vote().await;
                 }
@@ -103,6 +107,20 @@ impl Inner {
     /// Takes entries, unless too many wait to be applied already: then only that the leader leads.
     async fn take_entries(&self, raft: &Raft, mut request: AppendEntriesRequest<TypeConfig>) -> Response {
         let before = request.prev_log_id;
+        if is_planted(Bug::AcknowledgeUnwritten) && request.entries.len() == 1 {
+            return Response::Append(AppendEntriesResponse::Success);
+        }
+        if is_planted(Bug::ApplyBeforeCommit) {
+            request.leader_commit = request
+                .entries
+                .last()
+                .map(|entry| entry.log_id)
+                .or(request.leader_commit);
+        }
+        if is_planted(Bug::FollowReplacedLeader) {
+            let known = raft.metrics().borrow().vote;
+            request.vote = if known > request.vote { known } else { request.vote };
+        }
         let is_full = !request.entries.is_empty() && self.unapplied() > UNAPPLIED_ENTRIES_MAX;
         if is_full {
             request.entries.clear();

@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use craton_log::{LogHead, Wal, WalEntry, WalError, WalSpace};
+use craton_types::planted::{Bug, is_planted};
 use craton_types::{LogIndex, NodeId, Term};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, EntryPayload, LogState, OptionalSend, RaftLogReader, StorageIOError};
@@ -88,6 +90,8 @@ pub(super) struct Log {
     forgettable: Mutex<Forgettable>,
     /// The last entry of a snapshot that is being brought in: until then the log cannot go on after it.
     installing: watch::Sender<Option<LogId>>,
+    /// Whether a vote was written down since consensus started.
+    has_voted: AtomicBool,
     failure: Mutex<Option<Arc<WalError>>>,
 }
 
@@ -154,6 +158,7 @@ impl Log {
             marks: Mutex::new(marks),
             forgettable: Mutex::default(),
             installing: watch::Sender::new(None),
+            has_voted: AtomicBool::new(false),
             failure: Mutex::default(),
         }
     }
@@ -309,6 +314,13 @@ impl Log {
         self.installing.send_replace(None);
     }
 
+    /// Consensus starts: a member that led when it stopped does not lead any more until it is elected again. Otherwise
+    /// consensus would let it go on, with what is known here to be committed. That is less than what it acknowledged, and a
+    /// read would miss the rest.
+    pub(super) fn lead_no_more(&self) {
+        self.has_voted.store(false, Ordering::Relaxed);
+    }
+
     fn failed(&self, error: WalError) -> AnyError {
         let error = Arc::new(error);
         *self.failure.lock() = Some(Arc::clone(&error));
@@ -384,6 +396,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             voted_for: NodeId::new(vote.leader_id.voted_for.unwrap_or_default()),
             committed: vote.committed,
         };
+        self.0.has_voted.store(true, Ordering::Relaxed);
+        if is_planted(Bug::ForgetVote) {
+            return Ok(());
+        }
         blocking(|| self.0.wal.lock().record_vote(stored))
             .map_err(|error| StorageIOError::write_vote(self.0.failed(error)).into())
     }
@@ -394,7 +410,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             return Ok(None);
         }
         let mut vote = Vote::new(stored.term.get(), stored.voted_for.get());
-        vote.committed = stored.committed;
+        let was_elected_before =
+            !self.0.has_voted.load(Ordering::Relaxed) && stored.voted_for == self.0.with_wal(|wal| wal.node());
+        vote.committed = stored.committed && !was_elected_before;
         Ok(Some(vote))
     }
 

@@ -40,6 +40,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use craton_log::{Disk, LogHead, Wal, WalEntry};
+use craton_types::planted::{Bug, is_planted};
 use craton_types::{Format, LogIndex, NodeId, Term};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -56,7 +57,7 @@ pub use network::{Lane, Peer, Transport, TransportError};
 pub use runtime::seed_elections;
 pub use status::{ClusterStatus, MemberRole, Standing};
 
-use crate::{Alone, CommittedEntry, Consensus, ConsensusError, Lost, Role};
+use crate::{Alone, CommittedEntry, Consensus, ConsensusError, Lost, Role, Watch};
 use inbox::Inbox;
 use log::Log;
 use machine::Applied;
@@ -129,7 +130,7 @@ struct Inner {
     /// Signalled when an entry was handed out, or the leader changed.
     progress: Condvar,
     /// Who leads, as far as this node knows, and in which term.
-    leadership: watch::Sender<Leadership>,
+    leadership: Watch<Leadership>,
     draining: watch::Sender<bool>,
     standing: watch::Sender<Standing>,
     closed: watch::Sender<bool>,
@@ -198,7 +199,13 @@ impl Replicated {
         }
         wal.note_committed(newest);
         let purged = wal.purged().map_or(LogIndex::ZERO, |(index, _)| index);
-        let last = wal.committed().max(purged);
+        if is_planted(Bug::TruncateCommitted) && wal.committed() > purged.max(newest) {
+            wal.truncate_from(wal.committed())?;
+        }
+        let last = match is_planted(Bug::RecoverUncommitted) {
+            true => wal.last_index().unwrap_or_default().max(purged),
+            false => wal.committed().max(purged),
+        };
         let next = purged.max(applied).next();
         let own_runtime = match options.runtime {
             Some(_) => None,
@@ -227,7 +234,7 @@ impl Replicated {
             reads: ReadRounds::default(),
             in_flight: Mutex::new(0),
             progress: Condvar::new(),
-            leadership: watch::Sender::default(),
+            leadership: Watch::default(),
             draining: watch::Sender::new(false),
             standing: watch::Sender::new(Standing::Good),
             closed: watch::Sender::new(false),
@@ -391,7 +398,7 @@ impl Replicated {
 
     /// Waits until this node knows of a leader other than `not`, or a moment has passed.
     pub fn leader_changed(&self, not: Option<NodeId>, timeout: Duration) -> BoxFuture<'static, ()> {
-        let mut leadership = self.inner.leadership.subscribe();
+        let leadership = self.inner.leadership.clone();
         let not = not.map(NodeId::get);
         async move {
             let changed = leadership.wait_for(|now| now.leader.is_some() && now.leader != not);
@@ -497,7 +504,7 @@ impl Inner {
     }
 
     fn leadership(&self) -> Leadership {
-        *self.leadership.borrow()
+        self.leadership.get()
     }
 
     fn leads(&self) -> bool {

@@ -48,9 +48,9 @@ impl Inner {
     /// Asks the leader, as long as it is taken for the leader. Who it was, and its answer.
     pub(super) async fn forward(&self, request: wire::Request) -> Result<(u64, wire::Response), ConsensusError> {
         let (leader, member) = self.leader_member()?;
-        let mut leadership = self.leadership.subscribe();
-        let replaced = leadership.wait_for(|now| now.leader != Some(leader));
+        let replaced = self.leadership.wait_for(|now| now.leader != Some(leader));
         tokio::select! {
+            biased;
             answer = self.peers.forward(leader, &member, request) => Ok((leader, answer?)),
             // One that was stopped, or cut off, would be waited for in vain.
             _ = replaced => Err(TransportError::Timeout { peer: NodeId::new(leader) }.into()),

@@ -74,6 +74,7 @@ impl Inner {
         loop {
             let run = self.run_once();
             tokio::select! {
+                biased;
                 () = run => {}
                 _ = closed.wait_for(|closed| *closed) => {}
             }
@@ -107,6 +108,7 @@ impl Inner {
             peers: Arc::clone(&self.peers),
             applied: Arc::clone(&self.applied),
         };
+        self.log.lead_no_more();
         let may_stand = self.may_stand();
         let started = Raft::new(
             self.node,
@@ -142,9 +144,7 @@ impl Inner {
                 return;
             }
             tokio::select! {
-                changed = metrics.changed() => if changed.is_err() {
-                    return;
-                },
+                biased;
                 _ = ticks.tick() => {
                     self.break_tie(&raft, leadership, &mut looks_without_leader);
                     self.look_at_space();
@@ -155,6 +155,9 @@ impl Inner {
                         self.complete(&raft).await;
                     }
                 }
+                changed = metrics.changed() => if changed.is_err() {
+                    return;
+                },
             }
         }
     }
@@ -193,7 +196,7 @@ impl Inner {
     }
 
     fn note_leadership(&self, leadership: Leadership) {
-        let changed = self.leadership.send_if_modified(|known| {
+        let changed = self.leadership.modify(|known| {
             let changed = *known != leadership;
             *known = leadership;
             changed
@@ -339,8 +342,7 @@ impl Inner {
         if let Err(error) = asked {
             tracing::warn!(%error, "the successor was not reached; the others elect somebody");
         }
-        let mut leadership = self.leadership.subscribe();
-        let changed = leadership.wait_for(|now| now.leader != Some(self.node));
+        let changed = self.leadership.wait_for(|now| now.leader != Some(self.node));
         // Nobody else may be there to lead.
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, changed).await;
         if !*self.out_of_space.borrow() {

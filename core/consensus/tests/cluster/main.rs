@@ -114,6 +114,24 @@ fn reads_are_confirmed_by_a_majority_or_refused() {
 }
 
 #[test]
+fn a_leader_that_starts_again_reads_what_it_acknowledged_before() {
+    let mut world = World::new(3);
+    world.form();
+    let leader = world.leader();
+    (0..10).for_each(|number| world.propose(leader, number));
+    let acknowledged = world.last_index_of(leader);
+    world.kill(leader);
+    world.forget_applied(leader);
+    world.start(leader);
+    let mut index = None;
+    poll("somebody leads", || {
+        index = world.read_index(leader).ok();
+        index.is_some()
+    });
+    assert!(index >= Some(acknowledged), "{index:?} is before {acknowledged}");
+}
+
+#[test]
 fn a_member_that_lags_behind_what_is_kept_gets_a_snapshot() {
     let mut world = World::new(3);
     world.form();

@@ -242,7 +242,12 @@ impl World {
         let lengths = segments.map(|path| (used_bytes(&host.disk.contents(&path).expect("a file")), path));
         let (bytes, longest) = lengths.max().expect("a log has a segment");
         host.disk.flip(&longest, bytes as u64 / 2, 1);
-        host.numbers = Arc::default();
+        self.forget_applied(id);
+    }
+
+    /// What was applied on a host that is down had not been written down.
+    pub(crate) fn forget_applied(&mut self, id: u64) {
+        self.hosts.get_mut(&id).expect("a host").numbers = Arc::default();
     }
 
     pub(crate) fn member(&self, id: u64) -> Arc<Replicated> {

@@ -17,6 +17,7 @@ use craton_consensus::{
 };
 use craton_kernel::{Command, Outcome};
 use craton_log::{Disk, Wal};
+use craton_types::planted::{Bug, is_planted};
 use craton_types::{
     Format, FormatUnknown, FormatUser, FormatVersion, IdempotencyId, LogIndex, NodeId, Offset, Record, TenantId,
 };
@@ -201,12 +202,19 @@ impl Cluster {
         let cluster = Arc::clone(self);
         self.handle.spawn(async move {
             let deadline = Instant::now() + LEADER_TIMEOUT;
+            let mut command = command;
             loop {
                 let result = cluster.attempt(&proposer, &command).await;
                 let again = match &result {
                     Err(EngineError::NotLeader) => true,
                     // It is applied once, however often it is sent.
-                    Err(EngineError::OutcomeUnknown) => command.idempotency_id != IdempotencyId::NIL,
+                    Err(EngineError::OutcomeUnknown) => {
+                        if is_planted(Bug::RetryWithNewId) {
+                            let new = command.idempotency_id.as_bytes().map(|byte| byte ^ 1);
+                            Arc::make_mut(&mut command).idempotency_id = IdempotencyId::new(new);
+                        }
+                        command.idempotency_id != IdempotencyId::NIL || is_planted(Bug::RetryWithoutId)
+                    }
                     _ => false,
                 };
                 if !again || Instant::now() >= deadline {
@@ -309,6 +317,7 @@ impl Cluster {
             let deadline = Instant::now() + LEADER_TIMEOUT;
             loop {
                 match cluster.replicated.read_index().await {
+                    Ok(_) if is_planted(Bug::ReadBeforeApply) => return Ok(()),
                     Ok(index) => return cluster.wait_applied(index).await,
                     Err(ConsensusError::NotLeader { .. } | ConsensusError::Peer(_)) if Instant::now() < deadline => {
                         cluster.replicated.leader_changed(None, LEADER_PAUSE).await;
@@ -368,11 +377,11 @@ impl Cluster {
 
     /// Waits until an entry is applied here.
     pub(crate) async fn wait_applied(&self, index: LogIndex) -> Result<(), EngineError> {
-        let mut applied = self.tenants.applied_watch();
+        let applied = self.tenants.applied_watch();
         let waited = tokio::time::timeout(APPLY_TIMEOUT, applied.wait_for(|applied| *applied >= index));
         match waited.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(EngineError::Behind {
+            Ok(_) => Ok(()),
+            Err(_) => Err(EngineError::Behind {
                 applied: self.tenants.applied_index(),
                 wanted: index,
             }),

@@ -6,8 +6,10 @@ mod acknowledged;
 mod chain;
 mod erasure;
 mod exactly_once;
+mod linearizable;
 mod log_matching;
 mod merkle;
+mod one_leader;
 mod replay;
 mod transactions;
 
@@ -17,7 +19,9 @@ use craton_engine::{ActorId, EngineError, Response, Tenant, Value};
 
 use crate::history::History;
 
+pub(crate) use linearizable::check_registers;
 pub(crate) use log_matching::LogMatching;
+pub(crate) use one_leader::OneLeader;
 pub(crate) use replay::{compare_with_replay, show};
 
 /// A tenant of an open node, and what its clients know.
@@ -48,8 +52,10 @@ pub(crate) trait Checker {
 
 /// The name of the checker that compares views with a replay of the log.
 pub(crate) const REPLAY: &str = "projection-is-replay";
-/// Checkers of what clients of a cluster do not ask for.
-const LONE: [&str; 1] = ["erased-stays-erased"];
+/// The name of the checker of histories of registers.
+pub(crate) const LINEARIZABLE: &str = "linearizable";
+/// The name of the checker that no term has two leaders.
+pub(crate) const ONE_LEADER: &str = "one-leader-a-term";
 /// The name of the checker that compares the logs of members.
 pub(crate) const LOG_MATCHING: &str = "log-matching";
 /// The name of the check that members show the same in the end.
@@ -61,13 +67,10 @@ pub(crate) const LIVENESS: &str = "liveness";
 #[must_use]
 pub fn names(members: u64) -> Vec<&'static str> {
     let named = all().into_iter().map(|checker| checker.name());
+    let named = named.chain([REPLAY, LINEARIZABLE, LIVENESS]);
     match members {
-        0 | 1 => named.chain([REPLAY, LIVENESS]).collect(),
-        // Subjects are erased and receipts given by lone nodes only.
-        _ => named
-            .filter(|name| !LONE.contains(name))
-            .chain([LOG_MATCHING, IDENTICAL, LIVENESS])
-            .collect(),
+        0 | 1 => named.collect(),
+        _ => named.chain([LOG_MATCHING, ONE_LEADER, IDENTICAL]).collect(),
     }
 }
 

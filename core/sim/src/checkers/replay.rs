@@ -1,13 +1,13 @@
 //! A view is what a replay of the log makes: a node that has lost its views shows the same as one that has not.
 
-use craton_engine::{StreamSequence, Tenant};
+use craton_engine::{EngineError, StreamSequence, Tenant};
 use craton_log::testing::MemoryDisk;
 
 use super::{Objection, rows};
 
 /// What is derived from the logs, and can be lost.
 const DERIVED: [&str; 2] = ["view.redb", "state.redb"];
-const TABLES: [&str; 3] = ["accounts", "ledger", "patients"];
+const TABLES: [&str; 4] = ["accounts", "ledger", "patients", "registers"];
 /// More records than a run makes.
 const RECORDS_MAX: usize = 1_000_000;
 
@@ -16,14 +16,14 @@ const RECORDS_MAX: usize = 1_000_000;
 pub(crate) fn compare_with_replay(
     disk: &MemoryDisk,
     shown: &[String],
-    reopen: impl FnOnce() -> Result<Vec<Tenant>, String>,
+    reopen: impl FnOnce(&MemoryDisk) -> Result<Vec<Tenant>, EngineError>,
     streams: u64,
 ) -> Result<u64, Objection> {
     let is_derived = |path: &std::path::PathBuf| DERIVED.iter().any(|name| path.ends_with(name));
     for path in disk.paths().iter().filter(|path| is_derived(path)) {
         disk.unlink(path);
     }
-    let tenants = reopen().map_err(Objection::Unreadable)?;
+    let tenants = reopen(disk)?;
     for (tenant, shown) in tenants.iter().zip(shown) {
         let replayed = show(tenant, streams)?;
         if replayed != *shown {

@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use craton_engine::Craton;
+use craton_history::{Call, RegisterOperation};
 use craton_types::IdempotencyId;
 
 use super::requests::{Request, SharedHistory, ask};
-use super::tenant_name;
+use super::{REGISTER_VALUE, REGISTERS, tenant_name};
 use crate::dice::Dice;
-use crate::history::{AppendFact, PatientFact, Told, TransferFact};
+use crate::history::{AppendFact, PatientFact, RegisterFact, Told, TransferFact};
 use crate::swarm::Swarm;
 
 /// See the module. It outlives the node that it talks to.
@@ -40,6 +41,11 @@ impl Client {
     /// Whether it waits for an answer, or will ask again for one.
     pub(crate) const fn is_busy(&self) -> bool {
         self.wanted.is_some()
+    }
+
+    /// What it waits for.
+    pub(crate) const fn wanted(&self) -> Option<Request> {
+        self.wanted
     }
 
     /// The node is gone, or the client has lost patience. What can be asked again will be.
@@ -90,6 +96,7 @@ impl Client {
             4 => self.receipt(),
             5 => Some(Request::RotateKey),
             6 => Some(Request::Checkpoint),
+            7 => Some(self.register()),
             _ => Some(self.append(swarm)),
         }
     }
@@ -134,6 +141,41 @@ impl Client {
             target,
             amount: i64::try_from(self.dice.between(1, 20)).expect("small"),
         }
+    }
+
+    fn register(&mut self) -> Request {
+        let mut history = self.history.borrow_mut();
+        let fact = history.registers.len();
+        let new = i64::try_from(fact).expect("few");
+        let register = i64::try_from(self.dice.below(REGISTERS.unsigned_abs())).expect("few");
+        let operation = match self.dice.below(5) {
+            0 | 1 => RegisterOperation::Read(None),
+            2 | 3 => RegisterOperation::Write(new),
+            _ => {
+                let written = |earlier: &RegisterFact| match earlier.call.operation {
+                    RegisterOperation::Write(value) if earlier.register == register => Some(value),
+                    _ => None,
+                };
+                let expected = history.registers.iter().rev().find_map(written);
+                RegisterOperation::CompareAndSet {
+                    expected: expected.or(Some(REGISTER_VALUE)),
+                    new,
+                    was_set: None,
+                }
+            }
+        };
+        let begun = history.pass();
+        history.registers.push(RegisterFact {
+            tenant: self.tenant,
+            register,
+            call: Call {
+                begun,
+                ended: None,
+                operation,
+            },
+            told: Told::Nothing,
+        });
+        Request::Register { fact }
     }
 
     fn admit(&self) -> Request {

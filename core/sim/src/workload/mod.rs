@@ -6,4 +6,4 @@ mod schema;
 
 pub(crate) use client::Client;
 pub(crate) use requests::{Request, request_name};
-pub(crate) use schema::{ACCOUNT_BALANCE, create_schema, tenant_name};
+pub(crate) use schema::{ACCOUNT_BALANCE, REGISTER_VALUE, REGISTERS, create_schema, tenant_name};

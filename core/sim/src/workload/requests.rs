@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use craton_engine::{ActorId, Append, EngineError, Response, Session, SqlError, SqlState, Tenant, Value};
+use craton_history::RegisterOperation;
 use craton_types::IdempotencyId;
 
 use crate::history::{History, Place, ReceiptFact, Told, patient_name};
@@ -35,11 +36,15 @@ pub(crate) enum Request {
     },
     RotateKey,
     Checkpoint,
+    /// Reads, writes or compares and sets a register, as its fact says.
+    Register {
+        fact: usize,
+    },
 }
 
 impl Request {
     /// How many kinds there are.
-    pub(crate) const KINDS: usize = 7;
+    pub(crate) const KINDS: usize = 8;
 
     /// Whether a client that got no answer asks again.
     pub(crate) const fn is_repeatable(self) -> bool {
@@ -57,6 +62,7 @@ pub(crate) const fn request_name(request: &Request) -> &'static str {
         Request::Receipt { .. } => "receipt",
         Request::RotateKey => "rotate-key",
         Request::Checkpoint => "checkpoint",
+        Request::Register { .. } => "register",
     }
 }
 
@@ -94,6 +100,25 @@ pub(crate) async fn ask(request: Request, tenant: Tenant, number: usize, history
         Request::Receipt { fact } => receipt(&tenant, number, fact, &history).await,
         Request::RotateKey => told(tenant.rotate_data_key(ActorId::NIL).await),
         Request::Checkpoint => told(tenant.checkpoint().await),
+        Request::Register { fact } => {
+            let (id, operation) = {
+                let history = history.borrow();
+                (history.registers[fact].register, history.registers[fact].call.operation)
+            };
+            let result = register(&tenant, id, operation).await;
+            let mut history = history.borrow_mut();
+            let moment = history.pass();
+            let known = &mut history.registers[fact];
+            match result {
+                Ok(answered) => {
+                    known.call.operation = answered;
+                    known.call.ended = Some(moment);
+                    known.told = Told::Done;
+                }
+                Err(error) => known.told = told_by_sql(Err(error)),
+            }
+            known.told.clone()
+        }
     }
 }
 
@@ -153,6 +178,42 @@ async fn prepare_transfer(session: &mut Session, id: i64, accounts: [i64; 2], am
     let note = [id, source, target, amount].map(Value::Int);
     session.sql("INSERT INTO ledger VALUES ($1, $2, $3, $4)", &note).await?;
     Ok(())
+}
+
+/// Asks a register, and says what it answered.
+async fn register(tenant: &Tenant, id: i64, operation: RegisterOperation) -> Result<RegisterOperation, SqlError> {
+    let mut session = tenant.session(ActorId::NIL);
+    match operation {
+        RegisterOperation::Read(_) => {
+            let select = "SELECT value FROM registers WHERE id = $1";
+            let value = match session.sql(select, &[Value::Int(id)]).await? {
+                Response::Rows { result, .. } => match result.rows.first().and_then(|row| row.first()) {
+                    Some(Value::Int(value)) => Some(*value),
+                    _ => None,
+                },
+                _ => None,
+            };
+            Ok(RegisterOperation::Read(value))
+        }
+        RegisterOperation::Write(value) => {
+            let update = "UPDATE registers SET value = $1 WHERE id = $2";
+            session.sql(update, &[Value::Int(value), Value::Int(id)]).await?;
+            Ok(operation)
+        }
+        RegisterOperation::CompareAndSet { expected, new, .. } => {
+            let update = "UPDATE registers SET value = $1 WHERE id = $2 AND value = $3";
+            let values = [new, id, expected.unwrap_or_default()].map(Value::Int);
+            let was_set = match session.sql(update, &values).await? {
+                Response::Command { tag, .. } => tag.ends_with(" 1"),
+                _ => false,
+            };
+            Ok(RegisterOperation::CompareAndSet {
+                expected,
+                new,
+                was_set: Some(was_set),
+            })
+        }
+    }
 }
 
 async fn statement(tenant: &Tenant, sql: &str, parameters: &[Value]) -> Told {
