@@ -12,8 +12,8 @@ const START_BACKOFF: Backoff = Backoff {
 };
 /// A server that ran this long starts again without a wait when it ends.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
-/// A server that takes longer to come up is looked at as rarely as the others.
-const STARTING_MAX: Duration = Duration::from_secs(10);
+/// A server that takes longer to come up, or to end, is looked at as rarely as the others.
+const TRANSITION_MAX: Duration = Duration::from_secs(10);
 /// A server that answered and is silent for less is taken as it was: a busy machine is no event.
 const SILENCE_GRACE: Duration = Duration::from_secs(5);
 /// A server that is silent for longer is reported as an error. It is not killed: recovery of a large log takes long.
@@ -139,10 +139,11 @@ impl Memory {
         self.next_start_at.is_none_or(|at| now >= at)
     }
 
-    /// Whether a process was started a moment ago and has not answered yet.
-    pub(super) fn is_starting(&self, now: Instant) -> bool {
-        let is_young = |since| now.saturating_duration_since(since) < STARTING_MAX;
-        self.status.is_none() && self.runs_since.is_some_and(is_young)
+    /// Whether a process was started a moment ago and has not answered yet, or was asked to end and has not.
+    pub(super) fn is_in_transition(&self, now: Instant) -> bool {
+        let is_young = |since| now.saturating_duration_since(since) < TRANSITION_MAX;
+        let is_starting = self.status.is_none() && self.runs_since.is_some_and(is_young);
+        is_starting || self.stop_asked_at.is_some_and(is_young)
     }
 
     /// Sets the error that is reported.
@@ -232,7 +233,7 @@ mod tests {
             ProcessCondition::Silent,
             "it never answered"
         );
-        assert!(memory.is_starting(now) && !memory.is_starting(now + STARTING_MAX));
+        assert!(memory.is_in_transition(now) && !memory.is_in_transition(now + TRANSITION_MAX));
         assert_eq!(memory.note_answer(status(false)), (ProcessCondition::Answering, true));
         assert_eq!(memory.note_answer(status(false)), (ProcessCondition::Answering, false));
         assert_eq!(memory.note_silence(now, "slow"), ProcessCondition::Answering);
@@ -250,6 +251,9 @@ mod tests {
         );
         memory.note_answer(status(false));
         assert_eq!(memory.error, None);
+        assert!(!memory.is_in_transition(now));
+        memory.stop_asked_at = Some(now);
+        assert!(memory.is_in_transition(now) && !memory.is_in_transition(now + TRANSITION_MAX));
     }
 
     #[test]

@@ -38,8 +38,8 @@ use memory::Memory;
 
 /// How often the executor looks without a signal. A killed server is noticed within this time.
 const TICK: Duration = Duration::from_millis(500);
-/// How often it looks while a server comes up, so that it is not ready long before anyone notices.
-const TICK_WHILE_STARTING: Duration = Duration::from_millis(50);
+/// How often it looks while a server comes up or ends, so that it is not ready, or gone, long before anyone notices.
+const TICK_IN_TRANSITION: Duration = Duration::from_millis(50);
 /// How many steps an instance is taken forward before its state is reported.
 const ROUNDS_MAX: usize = 4;
 
@@ -240,8 +240,8 @@ impl Executor {
 
 fn tick(memories: &Memories) -> Duration {
     let now = monotonic_now();
-    if memories.values().any(|memory| memory.is_starting(now)) {
-        TICK_WHILE_STARTING
+    if memories.values().any(|memory| memory.is_in_transition(now)) {
+        TICK_IN_TRANSITION
     } else {
         TICK
     }

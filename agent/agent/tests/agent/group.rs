@@ -74,6 +74,12 @@ impl Group {
         }
     }
 
+    /// Ends everything. Members that are asked to end one after the other would look for a successor until the last one.
+    pub(crate) async fn end(mut self) {
+        self.world.stop().await;
+        self.nodes.iter_mut().for_each(Node::lose_power);
+    }
+
     /// Installs a program as a version of the server on every node, and waits until the platform knows.
     pub(crate) async fn install(&self, version: &str, program: &Path) {
         for node in &self.nodes {

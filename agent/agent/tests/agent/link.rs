@@ -1,9 +1,9 @@
 //! What each side of the link refuses: the platform from a node, and a node from the platform.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use crate::node::{Node, until};
-use crate::world::{PATIENCE, World};
+use crate::world::World;
 use craton_agent_protocol::{
     AckOutcome, AgentEnvelope, AgentMessage, CertificateOutcome, CertificateSubject, ClusterId, DesiredRefusal,
     DesiredState, EnrolRequest, EnrolResponse, Hello, InstanceId, JoinToken, LinkRefusalCode, MESSAGE_BYTES_MAX,
@@ -29,6 +29,9 @@ use tokio_tungstenite::{
     WebSocketStream, accept_async, client_async,
     tungstenite::{Error as WebSocketError, Message},
 };
+
+/// How long a message may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The identity that a real agent has stored.
 struct Identity {

@@ -5,13 +5,12 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::world::PATIENCE;
+use crate::world::{LOOKS_MAX, PAUSE};
 
 /// An agent and its directory.
 pub(crate) struct Node {
@@ -95,6 +94,14 @@ impl Node {
         child.wait().expect("the agent ends")
     }
 
+    /// Ends the agent and its server at once, as a machine that loses its power.
+    pub(crate) fn lose_power(&mut self) {
+        self.end(Signal::KILL);
+        if let Some(pid) = self.server_pid().filter(|pid| runs(*pid)) {
+            send(pid, Signal::KILL);
+        }
+    }
+
     /// Waits until the agent ends by itself.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the agent runs");
@@ -163,13 +170,14 @@ pub(crate) fn runs(pid: u32) -> bool {
 }
 
 /// Polls until a condition holds.
-#[expect(clippy::disallowed_methods, reason = "a deadline of a test")]
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited too long: {what}");
-        std::thread::sleep(Duration::from_millis(20));
+    for _ in 0..LOOKS_MAX {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(PAUSE);
     }
+    panic!("waited too long: {what}");
 }
 
 /// The real database server: the one named by `CRATON_SERVER_BINARY`, the one beside the agent, or else one that is

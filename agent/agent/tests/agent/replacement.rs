@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::group::Group;
 use crate::load::{Load, poll};
-use crate::node::{runs, send, server_binary};
+use crate::node::{runs, server_binary};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_node_is_replaced_and_finds_no_place_when_it_comes_back() {
@@ -28,8 +27,7 @@ async fn a_dead_node_is_replaced_and_finds_no_place_when_it_comes_back() {
     let leader = members.iter().find(|node| node["role"] == "leader").unwrap();
     let dead = group.node_of(&leader["member"]);
     let pid = group.nodes[dead].server_pid().expect("it runs");
-    group.nodes[dead].end(Signal::KILL);
-    send(pid, Signal::KILL);
+    group.nodes[dead].lose_power();
     load.expect_progress().await;
 
     let is_replaced = |cluster: &Value| {
@@ -68,7 +66,7 @@ async fn a_dead_node_is_replaced_and_finds_no_place_when_it_comes_back() {
     load.expect_progress().await;
     let (_, members) = group.ways().await;
     load.finish(&members).await;
-    group.world.stop().await;
+    group.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,5 +87,5 @@ async fn a_cluster_grows_to_five_members_and_shrinks_to_three_under_load() {
     let (_, members) = group.ways().await;
     assert_eq!(members.len(), 3);
     load.finish(&members).await;
-    group.world.stop().await;
+    group.end().await;
 }

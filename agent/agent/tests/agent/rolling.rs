@@ -87,7 +87,7 @@ async fn a_cluster_moves_up_down_and_up_under_load_and_not_back_once_it_is_final
     );
     load.expect_progress().await;
     load.finish(&members).await;
-    group.world.stop().await;
+    group.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,5 +135,5 @@ async fn an_upgrade_stops_at_the_first_member_that_does_not_come_up_and_can_be_m
     assert_eq!(done["state"], "succeeded", "{done}");
     group.until_whole(3).await;
     load.finish(&members).await;
-    group.world.stop().await;
+    group.end().await;
 }

@@ -54,6 +54,12 @@ fn from_login_to_a_verified_receipt() {
         "{list}"
     );
     assert_eq!(world.craton_json(&["clusters", "show", &cluster])["name"], "clinic");
+    // A new cluster has nothing to go back to.
+    world
+        .craton(&["clusters", "finalize", "clinic"])
+        .failed(1, &["code unchanged", "status 409"]);
+    let shown = world.craton(&["clusters", "show", "clinic"]).succeeded().output;
+    assert!(shown.contains("format version  2\n"), "{shown}");
     world
         .craton(&["clusters", "create", "clinic"])
         .failed(1, &["code name_taken", "status 409"]);
