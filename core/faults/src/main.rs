@@ -160,6 +160,9 @@ enum Command {
         /// How often a follower is killed and comes back
         #[arg(long, default_value_t = 10)]
         rounds: u64,
+        /// How long it stays away, in seconds
+        #[arg(long, default_value_t = 60)]
+        absence_seconds: u64,
         #[command(flatten)]
         cluster: ClusterArguments,
     },
@@ -419,6 +422,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
             rows_per_copy,
             memory_mebibytes_max,
             rounds,
+            absence_seconds,
             cluster,
         } => {
             let arguments = format!(" --seconds {seconds} --rows-per-second {rows_per_second}");
@@ -429,6 +433,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
                 rows_per_second,
                 row_bytes,
                 rows_per_copy,
+                absence_seconds,
                 memory_bytes_max: memory_mebibytes_max << 20,
             };
             cluster::soak(&campaign, &options)?;

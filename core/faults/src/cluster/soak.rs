@@ -18,8 +18,6 @@ use super::samples::Samples;
 use crate::campaign::Campaign;
 use crate::server::process::Door;
 
-/// How long a follower stays away.
-const ABSENCE: Duration = Duration::from_secs(30);
 const SAMPLE_PAUSE: Duration = Duration::from_secs(1);
 /// Without an acknowledged write for longer than this, the quorum was lost.
 const QUIET_MAX: Duration = Duration::from_secs(15);
@@ -41,6 +39,8 @@ pub struct SoakOptions {
     pub row_bytes: usize,
     /// How many rows one COPY has, which is one record of the log.
     pub rows_per_copy: u32,
+    /// How long a follower stays away; a minute of this load is more than the others keep for it.
+    pub absence_seconds: u64,
     /// What a member's process may have in memory.
     pub memory_bytes_max: u64,
 }
@@ -121,6 +121,7 @@ fn keep_up(
     let length = Duration::from_secs(options.seconds);
     let rounds = u32::try_from(options.cluster.rounds)?;
     let pause = length / (rounds + 1);
+    let absence = Duration::from_secs(options.absence_seconds);
     let mut absent: Option<(usize, Instant)> = None;
     let mut round = 0;
     let mut last = writers.acknowledged();
@@ -142,7 +143,7 @@ fn keep_up(
             cluster.tell()
         );
         match absent {
-            Some((follower, since)) if since.elapsed() >= ABSENCE => {
+            Some((follower, since)) if since.elapsed() >= absence => {
                 cluster.members[follower].start()?;
                 absent = None;
                 campaign.note(&format!("0.{round}"), Ok("a follower was killed and came back"));
