@@ -68,6 +68,8 @@ use types::{Entry, Members, Raft, StoredMembership, log_id, log_index};
 
 /// How many recovered entries are read at once.
 const RECOVERED_ENTRIES_READ: usize = 4;
+/// Files of the write-ahead log that are kept for members that follow closely, at most, though they could be forgotten.
+const FILES_KEPT: usize = 32;
 /// How many threads the node's consensus runs on.
 const RUNTIME_THREADS: usize = 2;
 
@@ -655,8 +657,17 @@ impl Inner {
             applied.forgettable = Some(through);
         }
         self.log.allow_forgetting(through, heads());
+        let surplus = self.log.with_wal(|wal| wal.before_newest_files(FILES_KEPT));
+        let surplus = types::raft_index(surplus.min(log_index(through.index)));
         if let Some(raft) = self.raft() {
-            self.handle.spawn(async move { raft.trigger().snapshot().await });
+            self.handle.spawn(async move {
+                raft.trigger().snapshot().await?;
+                match surplus {
+                    // No more than the last snapshot allows; the next time goes on.
+                    Some(surplus) => raft.trigger().purge_log(surplus).await,
+                    None => Ok(()),
+                }
+            });
         }
         Ok(())
     }

@@ -151,6 +151,30 @@ fn a_member_that_lags_behind_what_is_kept_gets_a_snapshot() {
     poll("it follows again", || world.applied(lagging).len() == 2_501);
 }
 
+/// However few entries they hold: a member that is away must not fill the disks of the others.
+#[test]
+fn no_more_files_are_kept_for_a_member_that_lags_than_may_be() {
+    // Two entries fill a file.
+    const TIMES: usize = 4_000;
+    let mut world = World::new(3);
+    world.form();
+    let leader = world.leader();
+    let lagging = world.ids().into_iter().find(|id| *id != leader).expect("two follow");
+    world.kill(lagging);
+    for number in 0..100 {
+        world.propose_times(leader, number, TIMES);
+        world.forget(leader);
+    }
+    assert!(world.files(leader) > 30, "some are kept");
+    poll("the others were removed", || {
+        world.forget(leader);
+        world.files(leader) <= 34
+    });
+    world.start(lagging);
+    poll("the snapshot came in", || world.applied(lagging).len() == 100 * TIMES);
+    assert!(world.installs(lagging) > 0, "entries alone cannot have sufficed");
+}
+
 #[test]
 fn members_are_added_and_replaced() {
     let mut world = World::new(1);

@@ -273,9 +273,14 @@ impl World {
 
     /// Proposes a number and waits until it is applied where it was proposed.
     pub(crate) fn propose(&self, id: u64, number: u64) {
+        self.propose_times(id, number, 1);
+    }
+
+    /// The same with an entry that has the number so many times.
+    pub(crate) fn propose_times(&self, id: u64, number: u64, times: usize) {
         let member = self.member(id);
         let lost = Box::new(move |reason| panic!("{number} is lost: {reason:?}"));
-        member.propose(number.to_be_bytes().to_vec(), lost).expect("taken");
+        member.propose(number.to_be_bytes().repeat(times), lost).expect("taken");
         poll("it is applied", || self.applied(id).last() == Some(&number));
     }
 
@@ -314,11 +319,21 @@ impl World {
     }
 
     /// Lets a member forget everything that it may.
-    pub(crate) fn forget_all(&self, id: u64) {
-        let member = self.member(id);
+    pub(crate) fn forget(&self, id: u64) {
         let applied = self.last_index_of(id);
-        member.purge(applied, &Vec::new).expect("purged");
+        self.member(id).purge(applied, &Vec::new).expect("purged");
+    }
+
+    /// The same, and waits for it.
+    pub(crate) fn forget_all(&self, id: u64) {
+        self.forget(id);
+        let member = self.member(id);
         poll("it forgot", || member.status().first > LogIndex::new(10));
+    }
+
+    /// How many files the write-ahead log of a member has.
+    pub(crate) fn files(&self, id: u64) -> usize {
+        self.member(id).segment_count()
     }
 
     pub(crate) fn set_members(&mut self, generation: u64, ids: &[u64]) {

@@ -275,6 +275,19 @@ impl Wal {
         oldest.map_or(LogIndex::ZERO, |(index, _)| index)
     }
 
+    /// The last entry before the newest `count` files; zero when there are no more.
+    #[must_use]
+    pub fn before_newest_files(&self, count: usize) -> LogIndex {
+        let mut older = self
+            .segments
+            .iter()
+            .filter(|segment| segment.published)
+            .rev()
+            .skip(count);
+        let last = older.next().and_then(|segment| segment.last);
+        last.map_or(LogIndex::ZERO, |(index, _)| index)
+    }
+
     /// Removes, durably, what was set aside because it was damaged, so that nothing is left of entries that must be
     /// forgotten. What a torn tail was cut off from has the key to it, and goes with a purge.
     ///
