@@ -29,7 +29,7 @@ pub(crate) fn has_ended(operation: &Value) -> bool {
     !matches!(operation["state"].as_str(), Some("queued" | "running"))
 }
 
-/// Three members, an agent for each, and agents to spare.
+/// Three members, an agent for each, and agents to spare; or a single member.
 pub(crate) struct Group {
     pub(crate) world: World,
     pub(crate) nodes: Vec<Node>,
@@ -41,7 +41,8 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Starts agents that run `server` unless they are told otherwise, and a cluster of three on them.
+    /// Starts agents that run `server` unless they are told otherwise, and a cluster of three on them, or of one when there are
+    /// fewer.
     pub(crate) async fn start(
         agents: usize,
         server: &Path,
@@ -55,7 +56,8 @@ impl Group {
         let online = |listed: &Value| listed["items"].as_array().is_some_and(|listed| listed.len() == agents);
         world.operator().until("/api/v1/fleet/nodes", online).await;
         let owner = world.member(Role::Owner);
-        let body = json!({ "name": "clinic", "node_count": 3 });
+        let node_count = if agents < 3 { 1 } else { 3 };
+        let body = json!({ "name": "clinic", "node_count": node_count });
         let (status, created) = owner.call(Method::POST, "clusters", Some(body)).await;
         assert_eq!(status, StatusCode::CREATED, "{created}");
         let text = |value: &Value| value.as_str().expect("a text").to_owned();

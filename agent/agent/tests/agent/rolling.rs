@@ -1,12 +1,13 @@
 //! A cluster of three moves between builds with adjacent format versions while clients write.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use axum::http::{Method, StatusCode};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::group::{Group, begin_change, has_ended};
-use crate::load::Load;
+use crate::load::{Load, poll};
 use crate::node::{previous_server_binary, runs, server_binary};
 
 /// What a cluster writes and what all of its nodes know.
@@ -135,5 +136,56 @@ async fn an_upgrade_stops_at_the_first_member_that_does_not_come_up_and_can_be_m
     assert_eq!(done["state"], "succeeded", "{done}");
     group.until_whole(3).await;
     load.finish(&members).await;
+    group.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cancelled_does_not_become_final_later() {
+    let (previous, server) = (previous_server_binary(), server_binary());
+    // What the node said before it went counts for as long as the test takes.
+    let mut group = Group::start(1, &previous, |config| config.offline_after = Duration::from_secs(600)).await;
+    group.install("0.2.0", &server).await;
+    group.change_well("upgrade", json!({ "version": "0.2.0" })).await;
+    let is_newer = |cluster: &Value| cluster["format"] == json!({ "active": 1, "newest": 2 });
+    group.owner.until(&group.path, is_newer).await;
+
+    // Nobody is there to be asked.
+    group.nodes[0].end(Signal::KILL);
+    let path = format!("{}/finalize", group.path);
+    let operation = begin_change(&group.owner, &path, json!({ "format_version": 2 })).await;
+    let events = async |kind: &str| {
+        let events = group.world.events().await;
+        events.iter().any(|event| event.event_type == kind)
+    };
+    poll("the node shall be asked", async || {
+        events("cluster.format_version_set").await
+    })
+    .await;
+    let cancel = format!("{operation}/cancel");
+    let (status, cancelled) = group.owner.call(Method::POST, &cancel, None).await;
+    assert_eq!((status, &cancelled["state"]), (StatusCode::OK, &json!("cancelled")));
+    poll("the node shall be asked no more", async || {
+        events("cluster.format_version_withdrawn").await
+    })
+    .await;
+    group.nodes[0].start_again();
+    let worked_through = |nodes: &Value| {
+        let node = &nodes["items"][0];
+        node["connected"] == true && node["observed_generation"] == node["generation"]
+    };
+    group
+        .world
+        .operator()
+        .until("/api/v1/fleet/nodes", worked_through)
+        .await;
+    let cluster = group.owner.until(&group.path, is_newer).await;
+    assert_eq!(cluster["nodes"][0]["state"], "running", "{cluster}");
+
+    let retry = format!("{operation}/retry");
+    let (status, retried) = group.owner.call(Method::POST, &retry, None).await;
+    assert_eq!(status, StatusCode::OK, "{retried}");
+    let done = group.owner.until(&operation, has_ended).await;
+    assert_eq!(done["state"], "succeeded", "{done}");
+    assert_eq!(format(&group.owner.get(&group.path).await), (2, 2));
     group.end().await;
 }
