@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::ensure;
+use craton_types::FormatVersion;
 
 use crate::cluster::{Cluster, wait_for};
 use crate::load::{Load, check_rows};
@@ -35,7 +36,7 @@ pub struct Report {
     pub slowest: Duration,
     /// How often a member was moved to another build.
     pub moves: u32,
-    /// The version of the formats before and after, where the builds say so.
+    /// The version of the formats before and after, where the newer build says so.
     pub formats: Option<(u64, u64)>,
 }
 
@@ -72,6 +73,8 @@ pub async fn roll(from: &Path, to: &Path, options: RollOptions) -> anyhow::Resul
     let mut cluster = Cluster::prepare(MEMBERS)?;
     cluster.start(from).await?;
     let before = cluster.nodes[0].format("active");
+    // A build that knows no versions writes the first one and does not say so.
+    let unraised = before.unwrap_or(u64::from(FormatVersion::FIRST.get()));
     let mut load = Load::start(&cluster, options.writers).await?;
     let mut moves = 0;
 
@@ -90,7 +93,12 @@ pub async fn roll(from: &Path, to: &Path, options: RollOptions) -> anyhow::Resul
         moves += 3;
         load.check()?;
         for node in &cluster.nodes {
-            ensure!(node.format("active") == before, "nobody has decided on a newer version");
+            let active = node.format("active");
+            ensure!(
+                active.is_none_or(|active| active == unraised),
+                "nobody has decided on a newer version, and node {} writes {active:?}",
+                node.id
+            );
         }
     }
     if is_raised_later {
@@ -110,7 +118,7 @@ pub async fn roll(from: &Path, to: &Path, options: RollOptions) -> anyhow::Resul
         retried: written.iter().map(|written| written.retried).sum(),
         slowest: written.iter().map(|written| written.slowest).max().unwrap_or_default(),
         moves: moves + 1,
-        formats: before.zip(after),
+        formats: after.map(|after| (unraised, after)),
     })
 }
 
