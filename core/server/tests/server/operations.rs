@@ -1,7 +1,7 @@
 //! The server as a process: starting, health, administration, reload, restart, end.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -311,7 +311,7 @@ fn a_disk_that_fails_stops_the_server_and_loses_nothing_acknowledged() {
     world.expect_in_log("the engine has stopped");
     world.expect_in_log("the superblock could not say how far the write-ahead log is synced");
     world.psql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
-    let mut strace = std::process::Command::new("strace")
+    let mut strace = Command::new("strace")
         .args([
             "--follow-forks",
             "--quiet=all",
@@ -341,4 +341,35 @@ fn a_disk_that_fails_stops_the_server_and_loses_nothing_acknowledged() {
         (acknowledged..=acknowledged + 1).contains(&rows),
         "{acknowledged} acknowledged, {rows} found"
     );
+}
+
+#[test]
+fn it_says_which_format_versions_it_knows_and_writes_no_other() {
+    let output = Command::new(env!("CARGO_BIN_EXE_craton-server"))
+        .arg("--format-versions")
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(said, json!({ "oldest": 1, "newest": 2 }));
+
+    let world = World::start();
+    let finalize = |body: Option<&str>| {
+        let reply = world.admin("POST", "/v1/finalize", body);
+        (reply.status, reply.json())
+    };
+    let is_final = (200, json!({ "active": 2, "newest": 2 }));
+    for body in [None, Some(r#"{"version": 1}"#), Some(r#"{"version": 2}"#)] {
+        assert_eq!(
+            finalize(body),
+            is_final,
+            "a new directory begins with the newest version"
+        );
+    }
+    let (status, problem) = finalize(Some(r#"{"version": 3}"#));
+    assert_eq!((status, &problem["code"]), (409, &json!("format_unknown")));
+    for body in [r#"{"version": 256}"#, r#"{"versions": 2}"#, "2"] {
+        let (status, problem) = finalize(Some(body));
+        assert_eq!((status, &problem["code"]), (422, &json!("validation_failed")), "{body}");
+    }
 }
