@@ -92,10 +92,9 @@ async fn a_cluster_moves_up_down_and_up_under_load_and_not_back_once_it_is_final
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_stops_at_the_first_member_that_does_not_come_up_and_can_be_mended_or_taken_back() {
+async fn an_upgrade_stops_at_the_first_member_that_does_not_come_up_and_goes_on_when_it_was_mended() {
     let server = server_binary();
     let group = Group::start(3, &server, |_| {}).await;
-    group.install("0.2.0", &server).await;
     group.install("0.3.0", Path::new("/bin/false")).await;
     let (way, members) = group.ways().await;
     let load = Load::start(&way).await;
@@ -112,14 +111,7 @@ async fn an_upgrade_stops_at_the_first_member_that_does_not_come_up_and_can_be_m
     // The other two go on.
     load.expect_progress().await;
 
-    let back = group.change("upgrade", json!({ "version": "0.2.0" })).await;
-    assert_eq!(back["state"], "succeeded", "{back}");
-    group.until_whole(3).await;
-    load.expect_progress().await;
-
     // What was wrong with it is mended: the operation goes on where it stopped.
-    let failed = group.change("upgrade", json!({ "version": "0.3.0" })).await;
-    assert_eq!(failed["state"], "failed", "{failed}");
     for node in &group.nodes {
         node.install("0.3.0", &server);
     }
