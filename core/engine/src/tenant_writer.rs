@@ -426,9 +426,15 @@ impl TenantWriter {
         self.state.end.get() - flushed_end
     }
 
-    /// Sets the log's buffer and the view's memory aside for the disk; `None` when there is nothing to flush.
+    /// Whether records are here whose data subjects' keys another member has not brought yet.
+    fn waits_for_subject_keys(&self) -> Result<bool, EngineError> {
+        Ok(self.tenant.subject_keys.count()? < self.state.next_subject_key)
+    }
+
+    /// Sets the log's buffer and the view's memory aside for the disk; `None` when there is nothing to flush. A view is
+    /// never on disk without the keys that it needs, so what a snapshot brings waits for them.
     pub(crate) fn begin_flush(&mut self) -> Result<Option<TenantFlush>, EngineError> {
-        if self.flushed == self.applied {
+        if self.flushed == self.applied || self.waits_for_subject_keys()? {
             return Ok(None);
         }
         let log = self.log.begin_sync().map_err(|source| self.tenant.log_error(source))?;

@@ -1,6 +1,7 @@
 //! The simulated disk of a node: a disk in memory that goes wrong as the seed says, and whose every call is in the trace.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -206,15 +207,22 @@ impl SimulatedDisk {
     }
 
     /// Notes a call and lets the disk in memory do it as the seed says. `count` tells the bytes that were meant.
-    fn call<T>(&self, kind: CallKind, path: &Path, detail: u64, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    fn call<T>(
+        &self,
+        kind: CallKind,
+        path: &Path,
+        detail: impl fmt::Display,
+        call: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
         let dies = {
             let mut state = self.state.lock();
             if state.is_dead {
                 return Err(io::Error::other("the machine is dead"));
             }
             let fault = state.draw(kind, path);
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            state.trace.note(format_args!("{kind:?} {name} {detail:x} {fault:?}"));
+            state
+                .trace
+                .note(format_args!("{kind:?} {} {detail} {fault:?}", name(path)));
             let dies = state.dies_in == Some(0);
             state.dies_in = state.dies_in.map(|calls| calls.saturating_sub(1));
             if dies {
@@ -299,6 +307,12 @@ impl State {
     }
 }
 
+/// The last two parts of a path.
+fn name(path: &Path) -> String {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    format!("{}/{}", path.parent().map(name).unwrap_or_default(), name(path))
+}
+
 /// Whether a file is one of a tenant's.
 fn is_of_tenant(path: &Path) -> bool {
     path.components().any(|component| component.as_os_str() == "tenants")
@@ -356,7 +370,12 @@ struct SimulatedFile {
 }
 
 impl SimulatedFile {
-    fn call<T>(&self, kind: CallKind, detail: u64, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    fn call<T>(
+        &self,
+        kind: CallKind,
+        detail: impl fmt::Display,
+        call: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
         self.disk.call(kind, &self.path, detail, call)
     }
 }
@@ -367,7 +386,8 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
-        let detail = fnv(fnv(fnv_empty(), bytes), &position.to_be_bytes());
+        let (hash, length) = (fnv(fnv_empty(), bytes), bytes.len());
+        let detail = format_args!("{length} bytes at {position}: {hash:x}");
         self.disk.state.lock().written.note(self.number, position);
         self.call(CallKind::Write, detail, || self.file.write_at(bytes, position))
     }

@@ -68,6 +68,8 @@ faults! {
     NetworkDrop = "network-drop",
     /// A packet of consensus between members arrives twice.
     NetworkDuplicate = "network-duplicate",
+    /// A part of a snapshot arrives with a bit flipped.
+    DamagedTransfer = "damaged-transfer",
     /// A member and the others do not reach each other, for a while.
     Partition = "partition",
     /// A member is not reached, or does not reach the others, for a while.
@@ -136,6 +138,7 @@ impl Fault {
             Self::NetworkDelay
                 | Self::NetworkDrop
                 | Self::NetworkDuplicate
+                | Self::DamagedTransfer
                 | Self::Partition
                 | Self::OneWayPartition
                 | Self::FlappingNetwork
@@ -176,6 +179,7 @@ impl Fault {
                 | Self::NetworkDelay
                 | Self::NetworkDrop
                 | Self::NetworkDuplicate
+                | Self::DamagedTransfer
         )
     }
 }

@@ -70,7 +70,7 @@ fn fault(name: &str) -> Result<Fault, String> {
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     // A panic in a run is a broken promise, and told as one.
-    if std::env::var_os("RUST_BACKTRACE").is_none() {
+    if !cli.trace {
         std::panic::set_hook(Box::new(|_| {}));
     }
     let seeds = match cli.seed {

@@ -21,6 +21,10 @@ const LATENCY_MS_MAX: u64 = 3;
 /// How much longer a late packet takes at most.
 const DELAY_MS_MAX: u64 = 800;
 
+/// A shorter answer is no part of a snapshot.
+const TRANSFER_BYTES_MIN: usize = 150;
+/// The last so many bytes of a part of a snapshot may be damaged.
+const DAMAGED_BYTES_MAX: u64 = 8;
 /// A connection whose other end says nothing for so long is given up.
 const KEEPALIVE_MS: u64 = 11_000;
 
@@ -34,6 +38,7 @@ pub(crate) enum Packet {
         from: u64,
         to: u64,
         bytes: Bytes,
+        lane: Lane,
         /// Whether it may arrive twice. A connection brings a command once or not at all.
         may_double: bool,
         waiting: Waiting,
@@ -42,6 +47,7 @@ pub(crate) enum Packet {
     Answer {
         from: u64,
         to: u64,
+        lane: Lane,
         answer: Result<Bytes, TransportError>,
         waiting: Waiting,
     },
@@ -138,7 +144,7 @@ impl State {
         strikes
     }
 
-    fn send(&mut self, packet: Packet) {
+    fn send(&mut self, mut packet: Packet) {
         let (kind, from, to, hash) = match &packet {
             Packet::Request { from, to, bytes, .. } => ("asks", *from, *to, fnv(fnv_empty(), bytes)),
             Packet::Answer { from, to, answer, .. } => {
@@ -153,6 +159,7 @@ impl State {
         if let Packet::Request {
             from,
             to,
+            lane,
             bytes,
             may_double: true,
             ..
@@ -162,13 +169,34 @@ impl State {
             let again = Packet::Request {
                 from: *from,
                 to: *to,
+                lane: *lane,
                 bytes: bytes.clone(),
                 may_double: false,
                 waiting: None,
             };
             self.queue_up(again);
         }
+        self.damage(&mut packet);
         self.queue_up(packet);
+    }
+
+    /// Flips a bit at the end of a part of a snapshot: of what the last record of it says, or of a key. No one but the
+    /// member that takes it in can notice.
+    fn damage(&mut self, packet: &mut Packet) {
+        if let Packet::Answer {
+            lane: Lane::Transfer,
+            answer: Ok(bytes),
+            ..
+        } = packet
+            && bytes.len() >= TRANSFER_BYTES_MIN
+            && self.strikes(Fault::DamagedTransfer)
+        {
+            let mut damaged = bytes.to_vec();
+            let back = usize::try_from(self.dice.between(1, DAMAGED_BYTES_MAX)).expect("few bytes");
+            let at = damaged.len() - back;
+            damaged[at] ^= 1 << self.dice.below(8);
+            *bytes = damaged.into();
+        }
     }
 
     fn queue_up(&mut self, packet: Packet) {
@@ -215,6 +243,7 @@ impl Transport for Wire {
         self.network.send(Packet::Request {
             from: self.from,
             to: peer.id.get(),
+            lane,
             bytes: request,
             may_double: lane == Lane::Consensus,
             waiting: Some(sender),

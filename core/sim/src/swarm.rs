@@ -41,7 +41,13 @@ impl Swarm {
         let mut dice = Dice::new(seed, "swarm");
         let damages = dice.below(DAMAGE_SEEDS) == 0;
         let mut rates = BTreeMap::new();
+        let mut late = Dice::new(seed, "late faults");
         for &fault in Fault::ALL {
+            // What is drawn for a fault that came later changes nothing else of what a seed stands for.
+            let dice = match fault {
+                Fault::DamagedTransfer => &mut late,
+                _ => &mut dice,
+            };
             let fits = Fault::of(members).any(|fits| fits == fault) && (!fault.is_damage() || damages);
             let chosen = dice.below(2) == 0 && fits;
             let rate = rate(fault) * *dice.pick(&[1, 1, 2, 4]);
@@ -112,6 +118,7 @@ const fn rate(fault: Fault) -> u64 {
         Fault::Rot => 400,
         Fault::ClockForward | Fault::ClockBack => 1_000,
         Fault::NetworkDelay | Fault::NetworkDrop | Fault::NetworkDuplicate => 10_000,
+        Fault::DamagedTransfer => 200_000,
         Fault::Partition | Fault::OneWayPartition | Fault::FlappingNetwork => 300,
         Fault::CrashOfSeveral | Fault::HandOver => 300,
         Fault::ReplacedMember | Fault::AddedMember | Fault::RemovedMember => 300,

@@ -38,6 +38,24 @@ fn clusters_of_some_seeds_hold_every_promise_and_leave_the_same_trace_twice() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
+/// A member of this seed crashes between the records of a snapshot and the keys of data subjects that they need.
+#[test]
+fn a_member_has_the_keys_of_what_a_snapshot_brought() {
+    let output = Command::new(env!("CARGO_BIN_EXE_craton-sim"))
+        .args([
+            "--members",
+            "3",
+            "--seed",
+            "1125",
+            "--without",
+            "damaged-transfer",
+            "--as-is",
+        ])
+        .output()
+        .expect("the simulator runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 #[test]
 fn another_process_leaves_the_same_trace() {
     let hashes = campaign(0..SEEDS_COMPARED, &Options::default(), false, 1).hashes;

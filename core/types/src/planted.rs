@@ -71,8 +71,8 @@ bugs! {
     ForgetVote = "forget-vote",
     /// A member votes for a candidate whose log lacks what its own has.
     VoteForShorterLog = "vote-for-shorter-log",
-    /// A member takes entries from a leader that was replaced.
-    FollowReplacedLeader = "follow-replaced-leader",
+    /// A leader that hears of a newer one takes that for an answer that its entries are there.
+    IgnoreNewerLeader = "ignore-newer-leader",
     /// A member says that it has entries which it has not written.
     AcknowledgeUnwritten = "acknowledge-unwritten",
     /// A leader takes a member that does not answer for one that has everything.
@@ -97,6 +97,8 @@ bugs! {
     SnapshotWithoutTenant = "snapshot-without-tenant",
     /// The write-ahead log goes on after a snapshot that is not on disk.
     SnapshotWithoutFlush = "snapshot-without-flush",
+    /// The records of a snapshot are taken without a look at their hashes.
+    SnapshotUnverified = "snapshot-unverified",
 }
 
 impl Bug {

@@ -117,10 +117,6 @@ impl Inner {
                 .map(|entry| entry.log_id)
                 .or(request.leader_commit);
         }
-        if is_planted(Bug::FollowReplacedLeader) {
-            let known = raft.metrics().borrow().vote;
-            request.vote = if known > request.vote { known } else { request.vote };
-        }
         let is_full = !request.entries.is_empty() && self.unapplied() > UNAPPLIED_ENTRIES_MAX;
         if is_full {
             request.entries.clear();

@@ -223,6 +223,9 @@ impl RaftNetwork<TypeConfig> for Connection {
             return Ok(AppendEntriesResponse::Success);
         }
         match answer.map_err(|error| rpc_error(&error))? {
+            Response::Append(AppendEntriesResponse::HigherVote(_)) if is_planted(Bug::IgnoreNewerLeader) => {
+                Ok(AppendEntriesResponse::Success)
+            }
             Response::Append(response) => Ok(response),
             other => Err(rpc_error(&self.unexpected(&other))),
         }

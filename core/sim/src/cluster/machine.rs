@@ -158,6 +158,7 @@ impl Machine {
             Packet::Request {
                 from,
                 to,
+                lane,
                 bytes,
                 waiting,
                 ..
@@ -166,6 +167,7 @@ impl Machine {
                 let answer = move |answer| Packet::Answer {
                     from: to,
                     to: from,
+                    lane,
                     answer,
                     waiting,
                 };
