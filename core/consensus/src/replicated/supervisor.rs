@@ -125,6 +125,9 @@ impl Inner {
             }
         };
         self.raft.store(Some(Arc::new(raft.clone())));
+        // What changed while it was started was told to nobody.
+        raft.runtime_config()
+            .heartbeat(*self.standing.borrow() == Standing::Good);
         let mut metrics = raft.metrics();
         let mut ticks = tokio::time::interval(PERIOD);
         let mut looks_without_leader = 0;
@@ -146,7 +149,7 @@ impl Inner {
             tokio::select! {
                 biased;
                 _ = ticks.tick() => {
-                    self.break_tie(&raft, leadership, &mut looks_without_leader);
+                    self.look_at_election(&raft, leadership, &mut looks_without_leader);
                     self.look_at_space();
                     if leads {
                         self.change_membership(&raft).await;
@@ -181,18 +184,15 @@ impl Inner {
         self.progress.notify_all();
     }
 
-    fn break_tie(&self, raft: &Raft, leadership: Leadership, looks: &mut u32) {
-        let was_tied = *looks >= TIED_LOOKS_MIN;
-        *looks = match leadership.leader {
+    /// Has the member stand for election as soon as there is need, if it may; in a tie only by chance.
+    fn look_at_election(&self, raft: &Raft, leadership: Leadership, looks_without_leader: &mut u32) {
+        *looks_without_leader = match leadership.leader {
             Some(_) => 0,
-            None => looks.saturating_add(1),
+            None => looks_without_leader.saturating_add(1),
         };
-        if *looks >= TIED_LOOKS_MIN {
-            let stands = ElectionRng.next_u32().is_multiple_of(2);
-            raft.runtime_config().elect(stands && self.may_stand());
-        } else if was_tied {
-            raft.runtime_config().elect(self.may_stand());
-        }
+        let is_tied = *looks_without_leader >= TIED_LOOKS_MIN;
+        let stands = !is_tied || ElectionRng.next_u32().is_multiple_of(2);
+        raft.runtime_config().elect(stands && self.may_stand());
     }
 
     fn note_leadership(&self, leadership: Leadership) {

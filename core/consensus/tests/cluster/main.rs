@@ -4,6 +4,8 @@
 mod common;
 mod world;
 
+use std::time::Duration;
+
 use common::poll;
 use craton_consensus::{Consensus, ConsensusError, MemberRole, Role};
 use world::World;
@@ -149,6 +151,30 @@ fn a_member_that_lags_behind_what_is_kept_gets_a_snapshot() {
     world.start(lagging);
     world.propose(leader, 2_500);
     poll("it follows again", || world.applied(lagging).len() == 2_501);
+}
+
+/// Consensus takes a while to start. Whatever is said meanwhile counts afterwards.
+#[test]
+fn a_member_that_is_accepted_while_it_starts_stands_for_election() {
+    let mut world = World::new(3);
+    world.form();
+    for (number, microseconds) in (0..).zip([0, 1, 20, 50, 80, 120, 160, 200]) {
+        let leader = world.leader();
+        let mut others = world.ids().into_iter().filter(|id| *id != leader);
+        let (late, without) = (others.next().expect("two follow"), others.next().expect("two follow"));
+        world.kill(late);
+        world.accepted_after = Some(Duration::from_micros(microseconds));
+        world.start(late);
+        world.accepted_after = None;
+        world.kill(without);
+        world.propose(leader, number);
+        poll("it follows", || world.applied(late).last() == Some(&number));
+        // Nobody else has everything.
+        world.kill(leader);
+        world.start(without);
+        assert_eq!(world.leader(), late);
+        world.start(leader);
+    }
 }
 
 /// However few entries they hold: a member that is away must not fill the disks of the others.

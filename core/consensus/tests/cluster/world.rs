@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use craton_consensus::{
     AppliedLog, Consensus, ConsensusError, Fetch, Installing, Lane, ListedMember, LostReason, Machine, MachineError,
-    MemberList, Peer, Replicated, ReplicatedOptions, Role, Transport, TransportError,
+    MemberList, Peer, Replicated, ReplicatedOptions, Role, Standing, Transport, TransportError,
 };
 use craton_crypto::SecretBytes;
 use craton_log::testing::{Crash, MemoryDisk};
@@ -119,6 +120,8 @@ pub(crate) struct World {
     members: Members,
     isolated: Arc<RwLock<BTreeSet<u64>>>,
     list: MemberList,
+    /// How long after its start the others say that a member may take part; nobody is asked when there is none.
+    pub(crate) accepted_after: Option<Duration>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -141,6 +144,7 @@ impl World {
             members: Arc::default(),
             isolated: Arc::default(),
             list: list(1, &ids),
+            accepted_after: None,
             runtime: tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
@@ -206,7 +210,14 @@ impl World {
         while let Some(entry) = member.next_recovered().expect("readable") {
             host.numbers.apply(entry.index, &entry.payload);
         }
+        if self.accepted_after.is_some() {
+            member.set_standing(Standing::Unknown);
+        }
         member.start(Arc::new(NumbersMachine(Arc::clone(&host.numbers))));
+        if let Some(after) = self.accepted_after {
+            std::thread::sleep(after);
+            member.set_standing(Standing::Good);
+        }
         let (applying, numbers) = (Arc::clone(&member), Arc::clone(&host.numbers));
         host.applier = Some(std::thread::spawn(move || {
             while let Ok(entry) = applying.next_committed() {
