@@ -427,7 +427,7 @@ impl TenantWriter {
     }
 
     /// Whether records are here whose data subjects' keys another member has not brought yet.
-    fn waits_for_subject_keys(&self) -> Result<bool, EngineError> {
+    pub(crate) fn waits_for_subject_keys(&self) -> Result<bool, EngineError> {
         Ok(self.tenant.subject_keys.count()? < self.state.next_subject_key)
     }
 

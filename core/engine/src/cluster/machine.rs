@@ -28,6 +28,7 @@ use crate::EngineError;
 use crate::applier::Applier;
 use crate::keyring::Keyring;
 use crate::proposer::Proposer;
+use crate::tenant_writer::{REBUILD_FLUSH_BYTES, TenantWriter};
 use crate::tenants::{SYSTEM_TENANT, Tenants};
 
 /// Records in one answer; it may have fewer because of their size.
@@ -259,6 +260,9 @@ impl EngineMachine {
         .map_err(|error: EngineError| error)?;
         let writer = self.tenants.writer(tenant).ok_or_else(|| missing(tenant))?;
         loop {
+            // Nobody sees a row before the key of its data subject is there.
+            self.bring_in_subject_keys(&writer, fetch).await?;
+            blocking(|| self.show(&writer))?;
             let from = writer.lock().state.end;
             if from >= listed.end {
                 break;
@@ -277,15 +281,11 @@ impl EngineMachine {
             let expected = listed.last_hash;
             return Err(format!("the log of tenant {tenant} ends with {found}, the leader's with {expected}").into());
         }
-        self.bring_in_subject_keys(tenant, fetch).await
+        Ok(())
     }
 
     /// Appends records after checking that they are what the chain says, and replays them.
-    fn append(
-        &self,
-        writer: &Mutex<crate::tenant_writer::TenantWriter>,
-        records: &[ByteVec],
-    ) -> Result<(), MachineError> {
+    fn append(&self, writer: &Mutex<TenantWriter>, records: &[ByteVec]) -> Result<(), MachineError> {
         let _order = self.applier.order.lock();
         let mut writer = writer.lock();
         for bytes in records {
@@ -299,20 +299,30 @@ impl EngineMachine {
             }
             writer.take_record(&LinkedRecord::new(record))?;
         }
+        if !writer.waits_for_subject_keys()? {
+            writer.publish()?;
+        }
+        Ok(())
+    }
+
+    /// Lets readers see what was appended, and makes room for more.
+    fn show(&self, writer: &Mutex<TenantWriter>) -> Result<(), MachineError> {
+        let _order = self.applier.order.lock();
+        let mut writer = writer.lock();
         writer.publish()?;
-        if writer.tenant.projection.memory_bytes() > crate::tenant_writer::REBUILD_FLUSH_BYTES {
+        if writer.tenant.projection.memory_bytes() > REBUILD_FLUSH_BYTES {
             drop(writer);
             self.applier.flusher.flush_all()?;
         }
         Ok(())
     }
 
-    async fn bring_in_subject_keys(&self, tenant: TenantId, fetch: &Fetch) -> Result<(), MachineError> {
-        let writer = self.tenants.writer(tenant).ok_or_else(|| missing(tenant))?;
+    async fn bring_in_subject_keys(&self, writer: &Mutex<TenantWriter>, fetch: &Fetch) -> Result<(), MachineError> {
         let (shared, end) = {
             let writer = writer.lock();
             (Arc::clone(&writer.tenant), writer.state.next_subject_key)
         };
+        let tenant = shared.id;
         let mut from = shared.subject_keys.count()?;
         while from < end {
             let Answer::SubjectKeys(keys) = ask(fetch, &Ask::SubjectKeys { tenant, from, end }).await? else {
